@@ -1,0 +1,86 @@
+"""Frozen dataclasses to plain JSON values and back, strictly: what encode() gave, decode() takes, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import typing
+from typing import Any
+
+
+class CodecError(ValueError):
+    """The document does not have the shape of the class; the text starts with the path, like `.addresses[0].mtu: ...`."""
+
+
+def encode(value: Any) -> Any:
+    """Dataclasses become objects, tuples arrays, enums their value; dicts keep their order of keys sorted."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    if isinstance(value, dict):
+        return {key: encode(value[key]) for key in sorted(value)}
+    return value
+
+
+def decode(kind: Any, document: Any, path: str = "") -> Any:
+    """A value of type `kind` out of plain JSON. Raises CodecError with the path of what does not fit."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return document
+    if origin is typing.Union:
+        return _decode_union(args, document, path)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _decode_dataclass(kind, document, path)
+    if origin is tuple:
+        _expect(isinstance(document, list), document, "an array", path)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(decode(args[0], item, f"{path}[{i}]") for i, item in enumerate(document))
+        _expect(len(document) == len(args), document, f"an array of {len(args)}", path)
+        return tuple(decode(arg, item, f"{path}[{i}]") for i, (arg, item) in enumerate(zip(args, document)))
+    if origin is dict:
+        _expect(isinstance(document, dict), document, "an object", path)
+        return {key: decode(args[1], item, f"{path}.{key}") for key, item in document.items()}
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        _expect(document in [member.value for member in kind], document, f"one of {[m.value for m in kind]}", path)
+        return kind(document)
+    if kind is float:
+        _expect(isinstance(document, (int, float)) and not isinstance(document, bool), document, "a number", path)
+        return float(document)
+    fits = isinstance(document, kind) and (kind is bool or not isinstance(document, bool))
+    _expect(fits, document, kind.__name__, path)
+    return document
+
+
+def _decode_union(args: tuple[Any, ...], document: Any, path: str) -> Any:
+    if document is None and type(None) in args:
+        return None
+    kinds = [arg for arg in args if arg is not type(None)]
+    for kind in kinds[:-1]:
+        try:
+            return decode(kind, document, path)
+        except CodecError:
+            continue
+    return decode(kinds[-1], document, path)
+
+
+def _decode_dataclass(kind: Any, document: Any, path: str) -> Any:
+    _expect(isinstance(document, dict), document, "an object", path)
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for f in dataclasses.fields(kind):
+        if f.name in document:
+            values[f.name] = decode(hints[f.name], document[f.name], f"{path}.{f.name}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise CodecError(f"{path}: {f.name} is missing")
+    strangers = sorted(set(document) - {f.name for f in dataclasses.fields(kind)})
+    if strangers:
+        raise CodecError(f"{path}: unknown key {strangers[0]!r}")
+    return kind(**values)
+
+
+def _expect(fits: bool, document: Any, what: str, path: str) -> None:
+    if not fits:
+        raise CodecError(f"{path}: expected {what}, found {type(document).__name__}")

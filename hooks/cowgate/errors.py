@@ -1,0 +1,61 @@
+"""What can go wrong, as the user sees it: one sentence, a next step (`hint`), and a documented exit code."""
+
+from __future__ import annotations
+
+EXIT_READY = 0
+EXIT_INTERNAL = 1
+EXIT_USAGE = 2
+EXIT_BLOCKED = 3
+EXIT_WARNINGS = 4
+EXIT_TEMPFAIL = 75
+
+
+class CowgateError(Exception):
+    """Base of all errors that are told to the user. `hint` is the next step; `exit_code` is documented in the README."""
+
+    exit_code = EXIT_INTERNAL
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(CowgateError):
+    """The command line, or a file named on it, can not be used as it is."""
+
+    exit_code = EXIT_USAGE
+
+
+class PolicyError(UsageError):
+    """The policy is broken: says file, line and column."""
+
+
+class StateError(CowgateError):
+    """The state directory can not be trusted or written."""
+
+
+class BusyError(CowgateError):
+    """Another run holds the lock."""
+
+    exit_code = EXIT_TEMPFAIL
+
+
+class OfflineError(CowgateError):
+    """Asked a live question (a process, a socket, the clock) of an offline tree."""
+
+
+class CommandMissing(CowgateError):
+    """An external command is not installed."""
+
+
+class CommandFailed(CowgateError):
+    """An external command failed, hung or printed what can not be understood."""
+
+
+class FixError(CowgateError):
+    """A change could not be applied; what depends on it is not tried."""
+
+
+class ConflictError(FixError):
+    """Somebody else changed what we wrote: reported, never overwritten."""

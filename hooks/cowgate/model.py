@@ -1,0 +1,142 @@
+"""The vocabulary: phases, levels, verdicts, requirements. Values only, no I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cowgate.facts import Facts
+    from cowgate.policy import Policy
+
+
+class Phase(str, enum.Enum):
+    """When cowgate runs. `audit` is by hand and read-only."""
+
+    BUILD = "build"
+    EARLY = "early"
+    BOOT = "boot"
+    INSTALL = "install"
+    AUDIT = "audit"
+
+
+class Level(str, enum.Enum):
+    REQUIRED = "required"
+    ADVISED = "advised"
+
+
+class Status(str, enum.Enum):
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    FIXED = "fixed"
+    DEFERRED = "deferred"
+    WAIVED = "waived"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What to do about a failure: a sentence, and commands as argument lists (never shell text)."""
+
+    text: str
+    commands: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one requirement says about this machine.
+
+    `diagnosis` says what is wrong here (it names the culprit), `remedy` what to do. A verdict that is not pass carries a
+    diagnosis; fail and warn carry a remedy. `evidence` maps a source (path, command) to what it said.
+    """
+
+    status: Status
+    expected: str = ""
+    observed: str = ""
+    diagnosis: str = ""
+    remedy: Remedy | None = None
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[Mapping[str, str], ...] = ()
+
+    def with_status(self, status: Status) -> Verdict:
+        return replace(self, status=status)
+
+
+def passed(observed: str, *, expected: str = "", evidence: Mapping[str, str] | None = None) -> Verdict:
+    """A met requirement; `observed` says what was found, for the one line a pass gets in the report."""
+    return Verdict(Status.PASS, expected=expected, observed=observed, evidence=evidence or {})
+
+
+def failed(
+    diagnosis: str,
+    *,
+    remedy: str,
+    commands: tuple[tuple[str, ...], ...] = (),
+    expected: str = "",
+    observed: str = "",
+    evidence: Mapping[str, str] | None = None,
+) -> Verdict:
+    """An unmet requirement. The judge turns it into a warning where the row is only advised."""
+    return Verdict(Status.FAIL, expected, observed, diagnosis, Remedy(remedy, commands), evidence or {})
+
+
+def warned(
+    diagnosis: str,
+    *,
+    remedy: str,
+    commands: tuple[tuple[str, ...], ...] = (),
+    expected: str = "",
+    observed: str = "",
+    evidence: Mapping[str, str] | None = None,
+) -> Verdict:
+    """Met, but with something a person should know, even where the row is required."""
+    return Verdict(Status.WARN, expected, observed, diagnosis, Remedy(remedy, commands), evidence or {})
+
+
+def deferred(why: str) -> Verdict:
+    """Can not be decided in this phase, and is judged again in a later one."""
+    return Verdict(Status.DEFERRED, diagnosis=why)
+
+
+def unknown(why: str, *, remedy: str = "", commands: tuple[tuple[str, ...], ...] = ()) -> Verdict:
+    """Could not be found out. On a required row this blocks: when in doubt the gate stays shut."""
+    return Verdict(Status.UNKNOWN, diagnosis=why, remedy=Remedy(remedy, commands) if remedy else None)
+
+
+Judge = Callable[["Facts", "Policy", Phase], Verdict]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One row of the catalogue. `needs` are the fact sources it reads; `fix` names the fix that can make it true."""
+
+    id: str
+    title: str
+    level: Level
+    phases: tuple[Phase, ...]
+    needs: tuple[str, ...]
+    judge: Judge
+    fix: str | None = None
+    waivable: bool = True
+
+    @property
+    def docs(self) -> str:
+        """Where this row is described; `cowgate explain ID` prints the same section."""
+        return f"hooks/cowgate/docs/{self.id.split('.')[0]}.md#{self.id.replace('.', '')}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A requirement together with its verdict and the level the policy gave it."""
+
+    requirement: Requirement
+    level: Level
+    verdict: Verdict
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this row alone keeps the gate shut."""
+        return self.level is Level.REQUIRED and self.verdict.status in (Status.FAIL, Status.UNKNOWN)

@@ -1,0 +1,42 @@
+"""The requirements, one pure function each: facts and policy in, verdict out.
+
+Adding one: a function here, its fixtures in tests/unit/requirements/cases/<id>/, its section in docs/<domain>.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from cowgate.model import Judge, Level, Phase, Requirement
+
+# An explicit tuple and not a scan: importlib.metadata alone costs more than all requirements together.
+DOMAINS = ("platform", "resources", "storage", "system", "time", "network", "services", "docker", "mailcow")
+
+_registry: dict[str, Requirement] = {}
+
+
+def requirement(
+    id: str,
+    *,
+    title: str,
+    level: Level,
+    phases: tuple[Phase, ...],
+    needs: tuple[str, ...],
+    fix: str | None = None,
+    waivable: bool = True,
+) -> Callable[[Judge], Judge]:
+    """Declare a row of the catalogue. `phases` are those in which it can be decided (build, early, boot, install)."""
+
+    def declare(judge: Judge) -> Judge:
+        _registry[id] = Requirement(id, title, level, phases, needs, judge, fix, waivable)
+        return judge
+
+    return declare
+
+
+def all_requirements() -> tuple[Requirement, ...]:
+    """Every row, in the order of the catalogue (domain by domain, as declared)."""
+    for domain in DOMAINS:
+        importlib.import_module(f"cowgate.requirements.{domain}")
+    return tuple(_registry.values())
