@@ -136,6 +136,13 @@ class Host:
                 return None
             raise
 
+    def realpath(self, path: str) -> str:
+        """`path` with every link followed, as seen inside the root. Names that do not exist are kept as they are."""
+        if self.live:
+            return os.path.realpath(path)
+        inside = os.path.relpath(self.resolve(path), self.root)
+        return "/" if inside == "." else f"/{inside}"
+
     def access(self, path: str, mode: int) -> bool:
         return os.access(self.resolve(path), mode)
 
@@ -156,6 +163,34 @@ class Host:
         """Raises OfflineError in an offline tree."""
         if not self.live:
             raise OfflineError(f"{what}: only a running system can tell")
+
+    def uname(self) -> os.uname_result:
+        """The running kernel: release, and machine as it calls it (x86_64, aarch64, ...)."""
+        self.demand_live("the running kernel")
+        return os.uname()
+
+    def page_size(self) -> int:
+        """Bytes in one page of memory."""
+        self.demand_live("the page size")
+        return os.sysconf("SC_PAGE_SIZE")
+
+    def clock_error(self) -> int:
+        """How wrong the kernel thinks the clock may be, in microseconds (adjtimex(2), maxerror); needs no privilege.
+
+        It grows by 500 a second while nothing disciplines the clock and ends at 16,000,000, which means unsynchronized.
+        """
+        self.demand_live("the clock")
+        import ctypes  # here: only asked where there is no timedatectl, and while waiting for the clock
+        import struct
+
+        timex = ctypes.create_string_buffer(512)  # struct timex, 208 bytes on 64-bit; modes = 0 only reads
+        if ctypes.CDLL(None, use_errno=True).adjtimex(timex) < 0:
+            raise CommandFailed(f"adjtimex: {os.strerror(ctypes.get_errno())}")
+        maxerror: int = struct.unpack_from("@illl", timex)[3]
+        return maxerror
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def statvfs(self, path: str) -> os.statvfs_result:
         self.demand_live(f"space on {path}")
@@ -223,6 +258,37 @@ class Host:
             said = (done.err.strip() or done.out.strip()).splitlines()
             raise CommandFailed(f"{' '.join(argv)} failed with exit code {done.code}: {said[-1] if said else 'no message'}")
         return done
+
+    def unix_http(self, path: str, target: str, *, timeout: float = 5.0, limit: int = OUTPUT_LIMIT) -> tuple[int, bytes]:
+        """Status and body of `GET target`, asked of the HTTP server behind a Unix socket, within `timeout` seconds.
+
+        Raises OSError when nobody answers there (missing, refused, not allowed, too slow, more than `limit` bytes),
+        CommandFailed when the answer is not HTTP, OfflineError.
+        """
+        self.demand_live(f"the socket {path}")
+        import socket
+
+        until = time.monotonic() + timeout
+        # HTTP/1.0, so that the server closes after the body and does not send it in chunks.
+        request = f"GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode("ascii")
+        answer = bytearray()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            connection.sendall(request)
+            while chunk := connection.recv(1 << 16):
+                answer += chunk
+                if len(answer) > limit:
+                    raise OSError(errno.EFBIG, f"answer larger than {limit} bytes", path)
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
+                connection.settimeout(left)
+        head, separator, body = bytes(answer).partition(b"\r\n\r\n")
+        words = head.split(None, 2)
+        if not separator or not head.startswith(b"HTTP/") or len(words) < 2 or not words[1].isdigit():
+            raise CommandFailed(f"what answers on {path} does not speak HTTP")
+        return int(words[1]), body
 
 
 def _kill_group(pid: int) -> None:
