@@ -111,7 +111,10 @@ Judge = Callable[["Facts", "Policy", Phase], Verdict]
 
 @dataclass(frozen=True)
 class Requirement:
-    """One row of the catalogue. `needs` are the fact sources it reads; `fix` names the fix that can make it true."""
+    """One row of the catalogue. `needs` are the fact sources it reads; `fix` names the fix that can make it true.
+
+    `wants` are sources that are collected too, but whose absence does not keep the row from being judged.
+    """
 
     id: str
     title: str
@@ -121,6 +124,7 @@ class Requirement:
     judge: Judge
     fix: str | None = None
     waivable: bool = True
+    wants: tuple[str, ...] = ()
 
     @property
     def docs(self) -> str:

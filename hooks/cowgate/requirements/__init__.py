@@ -25,11 +25,12 @@ def requirement(
     needs: tuple[str, ...],
     fix: str | None = None,
     waivable: bool = True,
+    wants: tuple[str, ...] = (),
 ) -> Callable[[Judge], Judge]:
     """Declare a row of the catalogue. `phases` are those in which it can be decided (build, early, boot, install)."""
 
     def declare(judge: Judge) -> Judge:
-        _registry[id] = Requirement(id, title, level, phases, needs, judge, fix, waivable)
+        _registry[id] = Requirement(id, title, level, phases, needs, judge, fix, waivable, wants)
         return judge
 
     return declare
