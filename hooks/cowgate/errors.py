@@ -57,5 +57,9 @@ class FixError(CowgateError):
     """A change could not be applied; what depends on it is not tried."""
 
 
+class UntrustedPath(FixError):
+    """Somebody other than root could turn the path elsewhere; nothing is written through it."""
+
+
 class ConflictError(FixError):
     """Somebody else changed what we wrote: reported, never overwritten."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cowgate.errors import CommandFailed, CommandMissing, OfflineError
+from cowgate.errors import BusyError, CommandFailed, CommandMissing, OfflineError, UntrustedPath
 
 # The environment of every external command: messages we can parse, and nothing inherited.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -17,6 +18,7 @@ ENVIRONMENT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PATH": PATH, "HOME": "/r
 
 READ_LIMIT = 1 << 20  # bytes; a configuration file larger than this is not one
 OUTPUT_LIMIT = 4 << 20  # bytes of output kept from a command
+TEMP_PREFIX, TEMP_SUFFIX = ".cowgate-", ".tmp"  # `.cowgate-<pid>-<n>.tmp`, in the directory of the file that is changed
 MAX_LINKS = 40  # as the kernel's own limit on symbolic links in one path
 
 
@@ -48,11 +50,22 @@ class Host:
 
         Raises OSError (ELOOP) for links in a circle. Names that do not exist are kept as they are.
         """
-        if self.live:
-            return path
+        return path if self.live else self._walk(path, follow, None)
+
+    def trusted(self, path: str, *, follow: bool = True) -> str:
+        """The real path that a change of `path` has to touch.
+
+        Raises UntrustedPath where a directory or link on the way can be changed by anyone but root (or, in a tree of their
+        own, the user who runs this): whoever can turn the path elsewhere decides what root overwrites.
+        """
+        return self._walk(path, follow, _demand_root_only)
+
+    def _walk(self, path: str, follow: bool, check: Callable[[str, os.stat_result], None] | None) -> str:
         links = 0
         todo = [part for part in path.split("/") if part]
         done: list[str] = []
+        if check:
+            check(self.root, os.stat(self.root))
         while todo:
             part = todo.pop(0)
             if part == ".":
@@ -61,7 +74,15 @@ class Host:
                 done[-1:] = []
                 continue
             here = os.path.join(self.root, *done, part)
-            if (todo or follow) and os.path.islink(here):
+            try:
+                found = os.lstat(here)
+            except (FileNotFoundError, NotADirectoryError):
+                done.append(part)
+                continue
+            is_link = stat.S_ISLNK(found.st_mode)
+            if check and (is_link or stat.S_ISDIR(found.st_mode)) and (todo or (is_link and follow)):
+                check(here, found)
+            if is_link and (todo or follow):
                 links += 1
                 if links > MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
@@ -156,6 +177,214 @@ class Host:
             except OSError:
                 continue
         return None
+
+    # -- changing files: only the engine, the report and the state directory come here -----------------------------
+
+    def write_atomic(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        mode: int | None = None,
+        owner: tuple[int, int] | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Replace a file, or make it, so that after a crash it holds all of the old or all of the new content.
+
+        A link at the end of `path` stays, its target is replaced. Mode, owner and extended attributes (SELinux label, ACLs)
+        that are not given stay those of the file there; a new file gets 0644 and the owner of the process. The content is on
+        disk on return. Raises OSError, UntrustedPath.
+        """
+        real = self.trusted(path)
+        try:
+            old: os.stat_result | None = os.lstat(real)
+        except FileNotFoundError:
+            old = None
+        if old and not stat.S_ISREG(old.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        if old:
+            mode = stat.S_IMODE(old.st_mode) if mode is None else mode
+            owner = (old.st_uid, old.st_gid) if owner is None else owner
+            xattrs = read_xattrs(real) if xattrs is None else xattrs
+        fd, temp = _open_temp(os.path.dirname(real))
+        try:
+            try:
+                _write_all(fd, data)
+                if owner is not None:
+                    os.fchown(fd, *owner)  # before fchmod: a change of owner clears set-id bits
+                os.fchmod(fd, 0o644 if mode is None else mode)
+                for name, value in (xattrs or {}).items():
+                    os.setxattr(fd, name, value)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temp, real)
+        except OSError:
+            _unlink_quietly(temp)
+            raise
+        _sync_directory(os.path.dirname(real))
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a link (the link, not its target), durably. Nothing there is no error."""
+        real = self.trusted(path, follow=False)
+        try:
+            os.unlink(real)
+        except FileNotFoundError:
+            return
+        _sync_directory(os.path.dirname(real))
+
+    def symlink(self, path: str, target: str, *, owner: tuple[int, int] | None = None) -> None:
+        """Make `path` a symbolic link with `target` as written, in the place of a file or link there, in one step."""
+        real = self.trusted(path, follow=False)
+        directory = os.path.dirname(real)
+        temp = _free_temp(directory)
+        os.symlink(target, temp)
+        try:
+            if owner is not None:
+                os.chown(temp, *owner, follow_symlinks=False)
+            os.rename(temp, real)
+        except OSError:
+            _unlink_quietly(temp)
+            raise
+        _sync_directory(directory)
+
+    def empty(self, path: str) -> None:
+        """Cut a file to no bytes in place, durably: for a file that must lose its meaning where remove() failed."""
+        fd = os.open(self.trusted(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def mkdir(self, path: str, mode: int = 0o755) -> None:
+        """Make one directory with exactly this mode, durably. Raises FileExistsError."""
+        real = self.trusted(path)
+        os.mkdir(real, 0o700)
+        os.chmod(real, mode)
+        _sync_directory(os.path.dirname(real))
+
+    def missing_directories(self, path: str) -> tuple[str, ...]:
+        """The directories above the real `path` that are not there yet, outermost first, as paths inside the root."""
+        missing: list[str] = []
+        directory = os.path.dirname(self.inside(self.trusted(path)))
+        while directory != "/" and not self.exists(directory):
+            missing.insert(0, directory)
+            directory = os.path.dirname(directory)
+        return tuple(missing)
+
+    def inside(self, real: str) -> str:
+        """A real path of this machine as it is called inside the root."""
+        return real if self.live else "/" + os.path.relpath(real, self.root)
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory, durably. One that is gone or no longer empty is left as it is."""
+        real = self.trusted(path, follow=False)
+        try:
+            os.rmdir(real)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                return
+            raise
+        _sync_directory(os.path.dirname(real))
+
+    def chmod(self, path: str, mode: int) -> None:
+        os.chmod(self.trusted(path), mode)
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        os.chown(self.trusted(path), uid, gid)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name in the same directory, durably."""
+        real = self.trusted(new, follow=False)
+        os.rename(self.trusted(old, follow=False), real)
+        _sync_directory(os.path.dirname(real))
+
+    def xattrs(self, path: str) -> dict[str, bytes]:
+        """The extended attributes of a file that belong to it when its content changes."""
+        return read_xattrs(self.resolve(path))
+
+    def sweep(self, directory: str) -> tuple[str, ...]:
+        """Remove the temporary files that a killed run left in a directory; returns their names.
+
+        Only for the holder of the lock: a temporary file of a running process must not be taken away from it.
+        """
+        try:
+            real = self.trusted(directory + "/.")
+            names = [n for n in os.listdir(real) if n.startswith(TEMP_PREFIX) and n.endswith(TEMP_SUFFIX)]
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        for name in names:
+            os.unlink(os.path.join(real, name))
+        if names:
+            _sync_directory(real)
+        return tuple(names)
+
+    def allocate(self, path: str, size: int) -> str:
+        """A new file of `size` bytes without holes, mode 0600, beside `path` under a temporary name that is returned.
+
+        Raises OSError (ENOSPC), and leaves nothing behind then.
+        """
+        self.demand_live(f"space for {path}")
+        fd, temp = _open_temp(os.path.dirname(self.trusted(path)))
+        try:
+            try:
+                _allocate(fd, size)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError:
+            _unlink_quietly(temp)
+            raise
+        return temp
+
+    def write_kernel(self, path: str, text: str) -> None:
+        """Write to a file in /proc/sys or /sys: in one write, in place. Raises OSError with the kernel's answer."""
+        self.demand_live(path)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode("ascii"))
+        finally:
+            os.close(fd)
+
+    # -- locks -----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self, path: str) -> Iterator[None]:
+        """Hold the lock file `path` (made with mode 0600) while the block runs. Raises BusyError at once if it is held."""
+        import fcntl
+
+        # Not readable for others: whoever can open the file can hold the lock and keep every run out.
+        fd = os.open(self.trusted(path, follow=False), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(fd, 20).decode("ascii", "replace").strip()
+                who = f"process {holder}" if holder.isdigit() else "another process"
+                raise BusyError(f"{who} holds the lock {path}", hint="wait until that run of cowgate has ended") from None
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+            yield
+        finally:
+            os.close(fd)
+
+    def record_lock_holder(self, path: str) -> int | None:
+        """The process that holds a POSIX record lock on the file (dpkg, apt and rpm use these); None when free or absent."""
+        import fcntl
+        import struct
+
+        self.demand_live(path)
+        layout = "hhqqi4x"  # struct flock with 64-bit offsets: type, whence, start, length, pid
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            answer = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        finally:
+            os.close(fd)
+        kind, _, _, _, pid = struct.unpack(layout, answer)
+        return None if kind == fcntl.F_UNLCK else int(pid)
 
     # -- live questions ------------------------------------------------------------------------------------------
 
@@ -289,6 +518,74 @@ class Host:
         if not separator or not head.startswith(b"HTTP/") or len(words) < 2 or not words[1].isdigit():
             raise CommandFailed(f"what answers on {path} does not speak HTTP")
         return int(words[1]), body
+
+
+def _demand_root_only(path: str, found: os.stat_result) -> None:
+    if found.st_uid not in (0, os.geteuid()):
+        raise UntrustedPath(
+            f"{path} belongs to user {found.st_uid}, who could turn this path elsewhere",
+            hint=f"give it to root: chown root {path}",
+        )
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & 0o022:
+        raise UntrustedPath(
+            f"{path} can be written by others than root (mode {stat.S_IMODE(found.st_mode):04o})",
+            hint=f"take that away: chmod go-w {path}",
+        )
+
+
+def read_xattrs(real: str) -> dict[str, bytes]:
+    """The extended attributes of a real path, without those in which the kernel keeps digests of the content."""
+    try:
+        names = os.listxattr(real)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return {}
+        raise
+    return {name: os.getxattr(real, name) for name in sorted(names) if name not in ("security.ima", "security.evm")}
+
+
+def _free_temp(directory: str) -> str:
+    number = 0
+    while os.path.lexists(temp := f"{directory}/{TEMP_PREFIX}{os.getpid()}-{number}{TEMP_SUFFIX}"):
+        number += 1
+    return temp
+
+
+def _open_temp(directory: str) -> tuple[int, str]:
+    temp = _free_temp(directory)
+    return os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), temp
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _allocate(fd: int, size: int) -> None:
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        # musl does not emulate what the file system can not do
+        zeros = bytes(1 << 20)
+        for start in range(0, size, len(zeros)):
+            _write_all(fd, zeros[: size - start])
+
+
+def _sync_directory(real: str) -> None:
+    fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unlink_quietly(real: str) -> None:
+    # the first error is the one to tell; what stays is swept at the next start
+    with contextlib.suppress(OSError):
+        os.unlink(real)
 
 
 def _kill_group(pid: int) -> None:
