@@ -16,10 +16,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import glob
-from typing import Iterator
 
 HOST_PACKAGES = ("mmdebstrap", "systemd-container", "dpkg-dev", "debian-archive-keyring", "iproute2", "util-linux", "tar")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -27,8 +27,8 @@ BUILD_SECONDS = 900
 METHOD = 1  # raise it when a tree comes out differently from the same recipe
 
 _SYSTEM = (
-    "init", "systemd", "systemd-sysv", "dbus", "udev", "kmod", "cloud-init", "ifupdown", "iproute2", "openssh-
-    server", "ca-certificates", "netbase", "procps", "e2fsprogs", "python3", "python3-yaml",
+    "init", "systemd", "systemd-sysv", "dbus", "udev", "kmod", "cloud-init", "ifupdown", "iproute2",
+    "openssh-server", "ca-certificates", "netbase", "procps", "e2fsprogs", "python3", "python3-yaml",
     "python3-jsonschema", "python3-psutil", "python3-netifaces", "python3-dnspython", "systemd-timesyncd",
     "locales", "tzdata", "exim4-daemon-light", "nginx-light", "git", "curl", "jq", "openssl", "gawk",
     "iptables", "nftables", "strace", "apparmor",
