@@ -9,8 +9,12 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cowgate.errors import BusyError, CommandFailed, CommandMissing, OfflineError, UntrustedPath
+
+if TYPE_CHECKING:
+    from cowgate.net import Net
 
 # The environment of every external command: messages we can parse, and nothing inherited.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -188,18 +192,21 @@ class Host:
         mode: int | None = None,
         owner: tuple[int, int] | None = None,
         xattrs: Mapping[str, bytes] | None = None,
+        follow: bool = True,
     ) -> None:
         """Replace a file, or make it, so that after a crash it holds all of the old or all of the new content.
 
-        A link at the end of `path` stays, its target is replaced. Mode, owner and extended attributes (SELinux label, ACLs)
+        A link at the end of `path` stays and its target is replaced, unless `follow` is False. Mode, owner and extended attributes (SELinux label, ACLs)
         that are not given stay those of the file there; a new file gets 0644 and the owner of the process. The content is on
         disk on return. Raises OSError, UntrustedPath.
         """
-        real = self.trusted(path)
+        real = self.trusted(path, follow=follow)
         try:
             old: os.stat_result | None = os.lstat(real)
         except FileNotFoundError:
             old = None
+        if old and stat.S_ISLNK(old.st_mode):
+            old = None  # the link itself is replaced
         if old and not stat.S_ISREG(old.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
         if old:
@@ -392,6 +399,18 @@ class Host:
         """Raises OfflineError in an offline tree."""
         if not self.live:
             raise OfflineError(f"{what}: only a running system can tell")
+
+    @property
+    def net(self) -> Net:
+        """Sockets of the running machine (net.py). Raises OfflineError."""
+        self.demand_live("the network")
+        from cowgate.net import Net  # here and not above: the gate never opens a socket and must start fast
+
+        return Net()
+
+    def environment(self, suffix: str) -> dict[str, str]:
+        """The variables of our own environment whose name ends like this, in any case (`_proxy`). Empty in an offline tree."""
+        return {name: value for name, value in os.environ.items() if self.live and name.lower().endswith(suffix)}
 
     def uname(self) -> os.uname_result:
         """The running kernel: release, and machine as it calls it (x86_64, aarch64, ...)."""
