@@ -1,0 +1,125 @@
+"""Whether something keeps the clock right, and whether it is right by now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.errors import CowgateError
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+
+# timedatectl answers within milliseconds or not at all; `show-timesync` can hang for 25 s and is never called.
+TIMEOUT = 5.0
+# adjtimex(2): a clock whose error may be 16 s is unsynchronized; systemd's NTPSynchronized is the same comparison.
+UNSYNCHRONIZED = 16_000_000  # microseconds
+QUIET = 2.0  # seconds without a word before waiting is explained
+POLL = 1.0  # seconds between two looks at the clock
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """What chrony follows (`chronyc -c tracking`): the source's name, its stratum, the offset in seconds, the leap status."""
+
+    source: str
+    stratum: int
+    offset: float
+    leap: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    """`ntp`: a time service is on, `can_ntp`: systemd knows one that could be; None where nothing could be asked.
+
+    `synchronized` by `told_by`: timedatectl's NTPSynchronized, or the kernel's own estimate (adjtimex) without systemd.
+    `reason` says why timedatectl did not answer.
+    """
+
+    live: bool
+    synchronized: Optional[bool] = None
+    told_by: str = ""
+    ntp: Optional[bool] = None
+    can_ntp: Optional[bool] = None
+    tracking: Optional[Tracking] = None
+    reason: str = ""
+
+
+def collect(host: Host, policy: Policy) -> Fact[Clock]:
+    """Always a value; in an offline tree everything in it is None."""
+    if not host.live:
+        return Fact.of(Clock(live=False))
+    told, reason = _timedatectl(host)
+    synchronized = _flag(told, "NTPSynchronized")
+    return Fact.of(
+        Clock(
+            live=True,
+            synchronized=is_synchronized(host) if synchronized is None else synchronized,
+            told_by="adjtimex" if synchronized is None else "timedatectl",
+            ntp=_flag(told, "NTP"),
+            can_ntp=_flag(told, "CanNTP"),
+            tracking=_tracking(host),
+            reason=reason,
+        )
+    )
+
+
+def is_synchronized(host: Host) -> bool:
+    """Whether the kernel holds the clock for synchronized. Starts no process, and does for every time daemon."""
+    return host.clock_error() < UNSYNCHRONIZED
+
+
+def wait_for_sync(host: Host, limit: float, progress: Callable[[str], None]) -> bool:
+    """Wait until the clock is synchronized, at most `limit` seconds; whether it is. Says so when it takes longer than 2 s."""
+    start = host.monotonic()
+    said = start + QUIET - 10
+    while not is_synchronized(host):
+        waited = host.monotonic() - start
+        if waited >= limit:
+            return False
+        if host.monotonic() - said >= 10:
+            progress(f"waiting for the clock to be synchronized ({waited:.0f} of {limit:.0f} s)")
+            said = host.monotonic()
+        host.sleep(min(POLL, limit - waited))
+    return True
+
+
+def _timedatectl(host: Host) -> tuple[dict[str, str], str]:
+    if not host.exists("/run/systemd/system"):
+        return {}, "systemd does not run here"
+    try:
+        return parse_properties(host.run(["timedatectl", "show"], timeout=TIMEOUT).out), ""
+    except CowgateError as error:
+        return {}, error.message
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """`timedatectl show`: one NAME=value a line (systemd 239 and later)."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {key: value for key, equals, value in pairs if equals}
+
+
+def _flag(told: dict[str, str], name: str) -> Optional[bool]:
+    return {"yes": True, "no": False}.get(told.get(name, ""))
+
+
+def _tracking(host: Host) -> Optional[Tracking]:
+    # chronyd makes this directory when it starts; without chrony no process is spent on it
+    if not host.exists("/run/chrony") or not host.which("chronyc"):
+        return None
+    try:
+        return parse_tracking(host.run(["chronyc", "-c", "tracking"], timeout=TIMEOUT).out)
+    except CowgateError:  # it does not run, or keeps its command port shut: told by the kernel's clock alone
+        return None
+
+
+def parse_tracking(text: str) -> Optional[Tracking]:
+    """The comma-separated line of `chronyc -c tracking` (chronyc(1)); None where it is something else."""
+    fields = text.strip().split(",")
+    try:
+        return Tracking(source=fields[1] or fields[0], stratum=int(fields[2]), offset=float(fields[4]), leap=fields[13])
+    except (IndexError, ValueError):
+        return None

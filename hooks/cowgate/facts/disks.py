@@ -1,0 +1,140 @@
+"""The filesystems that mailcow will fill: Docker's data root, the install directory, and the root (for a swap file)."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.errors import CowgateError
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+
+DAEMON_JSON = "/etc/docker/daemon.json"
+DATA_ROOT = "/var/lib/docker"
+
+
+@dataclass(frozen=True)
+class Filesystem:
+    """What holds `path`, or will hold it: then `measured` is the nearest parent that exists.
+
+    Sizes in bytes; `free` is what a user other than root can fill. `ftype` is that of an xfs (None: not xfs or not told).
+    """
+
+    path: str
+    measured: str
+    mount: str
+    fstype: str
+    source: str
+    total: int
+    free: int
+    ftype: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Disks:
+    """`data_root` follows data-root in daemon.json; `install` is the policy's directory; `root` is /."""
+
+    data_root: Filesystem
+    install: Filesystem
+    root: Filesystem
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of mountinfo, as far as it is needed."""
+
+    point: str
+    fstype: str
+    source: str
+
+
+def collect(host: Host, policy: Policy) -> Fact[Disks]:
+    """Raises OfflineError for an offline tree: its disk is not known yet."""
+    host.demand_live("the disks")
+    mounts = parse_mountinfo(host.read("/proc/self/mountinfo"))
+    data_root = parse_data_root(_daemon_json(host))
+    return Fact.of(Disks(*(_measure(host, mounts, path) for path in (data_root, policy.install_dir, "/"))))
+
+
+def _daemon_json(host: Host) -> str:
+    try:
+        return host.read_or_none(DAEMON_JSON) or ""
+    except OSError:  # unreadable or absurd: docker.daemon_json says so, here the default stands
+        return ""
+
+
+def parse_data_root(text: str) -> str:
+    """The directory that dockerd will use by its daemon.json; the default where that says nothing usable."""
+    try:
+        document = json.loads(text) if text else {}
+    except ValueError:
+        return DATA_ROOT
+    value = document.get("data-root") or document.get("graph") if isinstance(document, dict) else None
+    return value if isinstance(value, str) and value.startswith("/") else DATA_ROOT
+
+
+def parse_mountinfo(text: str) -> tuple[Mount, ...]:
+    """/proc/self/mountinfo (proc(5)) in its order: of several mounts on one point the last is seen."""
+    mounts = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        left, right = before.split(), after.split()
+        if len(left) > 4 and len(right) > 1:
+            mounts.append(Mount(_unescape(left[4]), right[0], _unescape(right[1])))
+    return tuple(mounts)
+
+
+def _unescape(field: str) -> str:
+    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(escape, character)
+    return field
+
+
+def mount_of(mounts: tuple[Mount, ...], path: str) -> Mount:
+    """The mount that a path without links lies in. A machine without any mount can not be: ValueError."""
+    best: Optional[Mount] = None
+    for mount in mounts:
+        inside = mount.point == "/" or path == mount.point or path.startswith(f"{mount.point}/")
+        if inside and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    if best is None:
+        raise ValueError(f"no mount holds {path}")
+    return best
+
+
+def _measure(host: Host, mounts: tuple[Mount, ...], path: str) -> Filesystem:
+    measured = host.realpath(path)
+    while not host.exists(measured):
+        measured = posixpath.dirname(measured)
+    mount = mount_of(mounts, measured)
+    space = host.statvfs(measured)
+    return Filesystem(
+        path=path,
+        measured=measured,
+        mount=mount.point,
+        fstype=mount.fstype,
+        source=mount.source,
+        total=space.f_blocks * space.f_frsize,
+        free=space.f_bavail * space.f_frsize,
+        ftype=_ftype(host, mount) if mount.fstype == "xfs" else None,
+    )
+
+
+def _ftype(host: Host, mount: Mount) -> Optional[int]:
+    try:
+        return parse_xfs_info(host.run(["xfs_info", mount.point], timeout=5).out)
+    except CowgateError:  # no xfsprogs, or not allowed: not told
+        return None
+
+
+def parse_xfs_info(text: str) -> Optional[int]:
+    """ftype out of xfs_info(8); None where it does not say (xfsprogs before 3.2)."""
+    for word in text.replace(",", " ").split():
+        if word.startswith("ftype="):
+            return int(word[len("ftype=") :])
+    return None

@@ -1,0 +1,66 @@
+"""Memory and swap, as the kernel counts them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+
+# Where swap files usually are; one that is there but not in use must not be overwritten.
+SWAP_FILES = ("/swapfile", "/swap.img", "/swapfile.cowgate")
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One swap area in use. `kind` is file, partition or zram (compressed memory, no space of its own). `kib` in KiB."""
+
+    path: str
+    kind: str
+    kib: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`total_kib` is MemTotal: what the machine has less what the kernel keeps for itself. `swap_files` are there, used or not."""
+
+    total_kib: int
+    swaps: tuple[Swap, ...] = ()
+    swap_files: tuple[str, ...] = ()
+
+
+def collect(host: Host, policy: Policy) -> Fact[Memory]:
+    """Raises OfflineError for an offline tree: the memory is the builder's."""
+    host.demand_live("memory")
+    return Fact.of(
+        Memory(
+            total_kib=parse_meminfo(host.read("/proc/meminfo")),
+            swaps=parse_swaps(host.read_or_none("/proc/swaps") or ""),
+            swap_files=tuple(path for path in SWAP_FILES if host.exists(path)),
+        )
+    )
+
+
+def parse_meminfo(text: str) -> int:
+    """MemTotal in KiB (the kernel writes kB and means KiB, proc_meminfo(5)). Raises ValueError where it is missing."""
+    for line in text.splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1])
+    raise ValueError("/proc/meminfo has no MemTotal")
+
+
+def parse_swaps(text: str) -> tuple[Swap, ...]:
+    """/proc/swaps: a heading, then path, type, size in KiB, used, priority."""
+    swaps = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) >= 3:
+            # the kernel escapes blanks in the path, and says partition for zram too
+            path = fields[0].replace("\\040", " ")
+            kind = "zram" if path.startswith("/dev/zram") else fields[1]
+            swaps.append(Swap(path, kind, int(fields[2])))
+    return tuple(swaps)

@@ -1,0 +1,55 @@
+"""The commands mailcow's scripts call, and the package manager that could bring what is missing."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+
+# Checked by mailcow's scripts (_modules/scripts/core.sh, 2025-12-03) but for docker, which has rows of its own;
+# bash runs those scripts.
+NAMES = ("git", "openssl", "curl", "awk", "sha1sum", "grep", "cut", "jq", "bash")
+# Those that must not be BusyBox's: its versions lack options that the scripts use.
+NOT_BUSYBOX = ("grep", "cp", "sed")
+# command of the package manager -> its name; the first that is there counts
+MANAGERS = {"apt-get": "apt", "dnf": "dnf", "apk": "apk"}
+
+
+@dataclass(frozen=True)
+class Tools:
+    """`paths` says where each command is, None where it is not. `busybox` are those of grep, cp, sed that BusyBox provides."""
+
+    paths: dict[str, Optional[str]] = field(default_factory=dict)
+    busybox: tuple[str, ...] = ()
+    manager: Optional[str] = None
+
+
+def collect(host: Host, policy: Policy) -> Fact[Tools]:
+    """Always a value; in an offline tree it is what the tree holds."""
+    return Fact.of(
+        Tools(
+            paths={name: host.which(name) for name in NAMES},
+            busybox=tuple(name for name in NOT_BUSYBOX if _is_busybox(host, name)),
+            manager=next((name for command, name in MANAGERS.items() if host.which(command)), None),
+        )
+    )
+
+
+def _is_busybox(host: Host, name: str) -> bool:
+    path = host.which(name)
+    if path is None:
+        return False
+    if posixpath.basename(host.realpath(path)).startswith("busybox"):
+        return True
+    busybox = host.which("busybox")
+    if busybox is None:
+        return False
+    # some systems install BusyBox's commands as hard links
+    one, other = host.stat(path), host.stat(busybox)
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
