@@ -1,18 +1,65 @@
-"""The services that matter to mailcow: mail and web servers, firewalls, time daemons, Docker."""
+"""The services that matter to mailcow: mail and web servers, firewalls, time daemons, Docker.
+
+A running systemd is asked once for all of them. Where there is none to ask (an offline tree, a chroot, OpenRC) the same
+follows from the files that the next boot will read; what a preset would do is not guessed.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+import re
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.conflicts import all_units
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+
+OTHER_UNITS = (
+    "ufw.service",
+    "firewalld.service",
+    "nftables.service",
+    "iptables.service",
+    "ip6tables.service",
+    "netfilter-persistent.service",
+    "docker.service",
+    "docker.socket",
+    "containerd.service",
+    "snap.docker.dockerd.service",
+    "podman.socket",
+    "systemd-timesyncd.service",
+    "chrony.service",
+    "chronyd.service",
+    "ntpsec.service",
+    "ntp.service",
+    "ntpd.service",
+    "ntpd-rs.service",
+    "openntpd.service",
+)
+PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,TriggeredBy,FragmentPath"
+# Where unit files are looked for, first found wins (systemd.unit(5)); /run is empty in an offline tree.
+UNIT_DIRECTORIES = (
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+SYSV_LEVELS = ("/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/rc5.d")
+RUNNING = ("active", "activating", "reloading", "refreshing")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit (systemd) or service (OpenRC) that exists on the machine.
+    """One unit (systemd) or service (OpenRC, here with .service behind its name) that exists on the machine.
 
-    `active` and `sub` are systemd's ActiveState and SubState ("" in an offline tree), `file_state` its UnitFileState
-    (enabled, disabled, static, masked, generated, ...). `starts` says whether it comes up at boot, None where that is not
-    known; `masked` whether it is masked. `triggered_by` are the sockets, paths or timers that start it.
+    `active` and `sub` are systemd's ActiveState and SubState ("" where nothing could be asked), `file_state` its
+    UnitFileState (enabled, disabled, static, masked, generated, ...). `starts` says whether it comes up at boot;
+    `triggered_by` are the sockets, paths or timers that start it.
     """
 
     name: str
@@ -20,14 +67,14 @@ class Unit:
     active: str = ""
     sub: str = ""
     file_state: str = ""
-    starts: Optional[bool] = None
+    starts: bool = False
     masked: bool = False
     triggered_by: tuple[str, ...] = ()
     path: str = ""
 
     @property
     def running(self) -> bool:
-        return self.active in ("active", "activating", "reloading", "refreshing")
+        return self.active in RUNNING
 
 
 @dataclass(frozen=True)
@@ -44,3 +91,136 @@ class Services:
             if unit.name == name:
                 return unit
         return None
+
+
+def collect(host: Host, policy: Policy) -> Fact[Services]:  # noqa: ARG001  # every source is called alike
+    """All units of conflicts.SERVERS and OTHER_UNITS that exist. Always a value."""
+    names = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))
+    if host.live and host.exists("/run/systemd/system"):
+        out = host.run(("systemctl", "show", f"--property={PROPERTIES}", *names), timeout=10).out
+        return Fact.of(Services("systemd", True, _with_sysv(host, parse_show(out))))
+    if host.exists("/sbin/openrc-run") or host.exists("/usr/sbin/openrc-run"):
+        live = host.live and host.exists("/run/openrc/softlevel")
+        states = parse_rc_status(host.run(("rc-status", "--servicelist"), timeout=10).out) if live else {}
+        return Fact.of(Services("openrc", live, tuple(_openrc_units(host, names, states))))
+    if host.exists("/usr/lib/systemd/systemd") or host.exists("/lib/systemd/systemd"):
+        return Fact.of(Services("systemd", False, tuple(_units_from_files(host, names))))
+    return Fact.of(Services("", False))
+
+
+# -- a running systemd -----------------------------------------------------------------------------------------------
+
+
+def parse_show(text: str) -> tuple[Unit, ...]:
+    """The units that exist, from `systemctl show` of many; one that goes by two names comes once."""
+    units: dict[str, Unit] = {}
+    for block in text.split("\n\n"):
+        value = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        name, state = value.get("Id", ""), value.get("UnitFileState", "")
+        masked = value.get("LoadState") == "masked" or state.startswith("masked")
+        # A stopped unit without a file is only a name; a running one may have lost its file.
+        if not name or (value.get("LoadState") == "not-found" and value.get("ActiveState") not in RUNNING):
+            continue
+        units[name] = Unit(
+            name,
+            value.get("LoadState", ""),
+            value.get("ActiveState", ""),
+            value.get("SubState", ""),
+            state,
+            starts=state == "enabled" and not masked,
+            masked=masked,
+            triggered_by=tuple(value.get("TriggeredBy", "").split()),
+            path=value.get("FragmentPath", ""),
+        )
+    return tuple(units.values())
+
+
+def _with_sysv(host: Host, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+    """For units made from an init script (Debian 12's exim4) systemd says "generated": the rc?.d links tell the rest."""
+    if not any(unit.file_state == "generated" for unit in units):
+        return units
+    started = _sysv_started(host)
+    return tuple(
+        replace(u, starts=u.name.partition(".")[0] in started) if u.file_state == "generated" and not u.masked else u
+        for u in units
+    )
+
+
+def _sysv_started(host: Host) -> set[str]:
+    """The init scripts that a runlevel for normal use starts."""
+    found = set()
+    for directory in SYSV_LEVELS:
+        found |= {match[1] for name in host.listdir(directory) if (match := re.fullmatch(r"S\d\d(.+)", name))}
+    return found
+
+
+# -- the files of systemd --------------------------------------------------------------------------------------------
+
+
+def _units_from_files(host: Host, names: tuple[str, ...]) -> Iterator[Unit]:
+    started = _sysv_started(host)
+    wanted = _wanted_units(host)
+    for name in names:
+        path = next((f"{d}/{name}" for d in UNIT_DIRECTORIES if _is_there(host, f"{d}/{name}")), "")
+        script = name.endswith(".service") and host.exists(f"/etc/init.d/{name[: -len('.service')]}")
+        if not path and not script:
+            continue
+        if path and _is_alias(host, path, names):
+            continue
+        if path and _is_masked(host, path):
+            yield Unit(name, "masked", file_state="masked", masked=True, path=path)
+        elif path:
+            starts = name in wanted
+            yield Unit(name, file_state="enabled" if starts else "disabled", starts=starts, path=path)
+        else:
+            yield Unit(name, file_state="generated", starts=name[: -len(".service")] in started)
+
+
+def _wanted_units(host: Host) -> set[str]:
+    """The units that another one pulls in by a link in its .wants or .requires directory."""
+    wanted: set[str] = set()
+    for directory in UNIT_DIRECTORIES:
+        for name in host.listdir(directory):
+            if name.endswith((".wants", ".requires")):
+                wanted.update(host.listdir(f"{directory}/{name}"))
+    return wanted
+
+
+def _is_there(host: Host, path: str) -> bool:
+    """Also a link whose target is missing: a mask points to /dev/null, which an offline tree may not have."""
+    return host.readlink(path) is not None or host.exists(path)
+
+
+def _is_alias(host: Host, path: str, names: tuple[str, ...]) -> bool:
+    """Whether this is a link to another unit of the list (Debian's chronyd.service is chrony.service): counted there."""
+    target = host.realpath(path).rpartition("/")[2]
+    return target != path.rpartition("/")[2] and target in names
+
+
+def _is_masked(host: Host, path: str) -> bool:
+    """A unit file that is a link to /dev/null, or empty, can not be started (systemctl(1), mask)."""
+    if host.readlink(path) is not None:
+        return host.realpath(path) == "/dev/null"
+    found = host.stat(path)
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0
+
+
+# -- OpenRC ----------------------------------------------------------------------------------------------------------
+
+
+def _openrc_units(host: Host, names: tuple[str, ...], states: dict[str, str]) -> Iterator[Unit]:
+    """The known services that have an init script; one in any runlevel starts at boot."""
+    started: set[str] = set()
+    for level in host.listdir("/etc/runlevels"):
+        started.update(host.listdir(f"/etc/runlevels/{level}"))
+    for name in names:
+        service = name.partition(".")[0]
+        if name.endswith(".service") and host.exists(f"/etc/init.d/{service}"):
+            starts = service in started
+            active = {"started": "active", "starting": "activating"}.get(states.get(service, ""), "inactive" if states else "")
+            yield Unit(name, active=active, file_state="enabled" if starts else "disabled", starts=starts)
+
+
+def parse_rc_status(text: str) -> dict[str, str]:
+    """Service to state, from `rc-status --servicelist`: " nginx        [  started  ]"."""
+    return dict(re.findall(r"(?m)^\s*(\S+)\s+\[\s*(\w+)[^\]]*\]\s*$", text))

@@ -1,16 +1,33 @@
-"""Listening sockets and who holds them."""
+"""Listening sockets and who holds them, from /proc: no process is started unless a port of mailcow's is taken."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.errors import CowgateError
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+
+# What mailcow publishes by default (its docker-compose.yml); the package of a holder is looked up for these only.
+MAILCOW_PORTS = (25, 80, 110, 143, 443, 465, 587, 993, 995, 4190, 19991, 13306, 7654)
+TABLES = (("tcp", 4, "tcp"), ("tcp", 6, "tcp6"), ("udp", 4, "udp"), ("udp", 6, "udp6"))
+LISTEN = {"tcp": "0A", "udp": "07"}  # TCP_LISTEN; a UDP socket without a peer has TCP_CLOSE (net/tcp_states.h)
+TABLE_LIMIT = 16 << 20  # bytes; 150 bytes a connection
+COMM_LENGTH = 15  # the kernel cuts command names here (TASK_COMM_LEN less one)
+OURS = ("docker-proxy", "dockerd", "rootlesskit")  # their package says nothing about who wants the port
 
 
 @dataclass(frozen=True)
 class Listener:
     """One listening TCP socket, or bound UDP socket.
 
-    `address` is as Python's ipaddress prints it; "0.0.0.0" and "::" are every address. `pid` and what follows from it are
+    `address` is as inet_ntop prints it; "0.0.0.0" and "::" are every address. `pid` and what follows from it are
     None or empty where only root may know. `unit` is the systemd unit of the process, `package` the package of its
     program; the package is looked up only for ports that mailcow wants.
     """
@@ -33,3 +50,200 @@ class Sockets:
     listeners: tuple[Listener, ...] = ()
     reason: str = ""
     dual_stack: bool = True  # net.ipv6.bindv6only is 0: a socket on :: may hold the IPv4 port too
+
+
+def collect(host: Host, policy: Policy) -> Fact[Sockets]:
+    """All listeners of this network namespace. Without root the processes of others stay unknown, and `reason` says so."""
+    host.demand_live("listening sockets")
+    found: dict[str, Listener] = {}
+    for protocol, family, name in TABLES:
+        found.update(parse_table(host.read_or_none(f"/proc/net/{name}", TABLE_LIMIT) or "", protocol, family))
+    holders, hidden = _holders(host, set(found))
+    wanted = {*MAILCOW_PORTS, *_configured_ports(host, policy)}
+    listeners = [_describe(host, listener, holders.get(inode)) for inode, listener in found.items()]
+    listeners = _with_packages(host, _with_socket_units(host, listeners, wanted), wanted)
+    reason = ""
+    if any(x.pid is None for x in listeners):
+        seen = "only root may see" if hidden and host.euid() != 0 else "/proc does not show"
+        reason = f"{seen} which process holds a socket"
+    dual = (host.read_or_none("/proc/sys/net/ipv6/bindv6only") or "0").strip() == "0"
+    ordered = sorted(listeners, key=lambda x: (x.protocol, x.port, x.family, x.address, x.pid or 0))
+    return Fact.of(Sockets(tuple(ordered), reason, dual))
+
+
+def parse_table(text: str, protocol: str, family: int) -> dict[str, Listener]:
+    """The listeners in /proc/net/{tcp,tcp6,udp,udp6}, by the inode of their socket."""
+    found = {}
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        if len(words) < 10 or words[3] != LISTEN[protocol]:
+            continue
+        address, _, port = words[1].rpartition(":")
+        text_address = parse_address(address)
+        mapped = text_address.startswith("::ffff:") and "." in text_address
+        if mapped:
+            text_address = text_address[len("::ffff:") :]
+        found[words[9]] = Listener(protocol, 4 if mapped else family, text_address, int(port, 16), int(words[7]))
+    return found
+
+
+def parse_address(text: str) -> str:
+    """An address as /proc/net prints it: 32-bit words in hexadecimal, each in the byte order of the machine."""
+    import socket
+    import sys
+
+    words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
+    raw = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def parse_cgroup(text: str) -> str:
+    """The systemd unit in a /proc/PID/cgroup (v1, v2 or both), or "" for a process of no unit."""
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers not in ("", "name=systemd"):
+            continue
+        for part in path.split("/"):
+            if part.endswith((".service", ".scope")) and part != "init.scope":
+                return part
+    return ""
+
+
+def _holders(host: Host, inodes: set[str]) -> tuple[dict[str, int], bool]:
+    """The process of each socket, and whether some processes could not be looked into.
+
+    Of several (a server's workers share its sockets) the oldest counts, but never init when a service has it too:
+    systemd keeps the sockets that it hands over.
+    """
+    holders: dict[str, int] = {}
+    hidden = False
+    for pid in sorted(int(name) for name in host.listdir("/proc") if name.isdigit()):
+        try:
+            held = _sockets_of(host, pid)
+        except PermissionError:
+            hidden = True
+            continue
+        except OSError:  # it ended meanwhile
+            continue
+        for inode in held & inodes:
+            if holders.get(inode, 1) == 1:
+                holders[inode] = pid
+    return holders, hidden
+
+
+def _sockets_of(host: Host, pid: int) -> set[str]:
+    held = set()
+    for fd in host.listdir(f"/proc/{pid}/fd"):
+        target = host.readlink(f"/proc/{pid}/fd/{fd}") or ""
+        if target.startswith("socket:["):
+            held.add(target[8:-1])
+    return held
+
+
+def _describe(host: Host, listener: Listener, pid: int | None) -> Listener:
+    if pid is None:
+        return listener
+    try:
+        process = (host.read_or_none(f"/proc/{pid}/comm") or "").rstrip("\n")
+        unit = parse_cgroup(host.read_or_none(f"/proc/{pid}/cgroup") or "")
+    except OSError:  # it ended meanwhile
+        return listener
+    if len(process) == COMM_LENGTH:
+        program = os.path.basename(_program(host, pid))
+        process = program if program.startswith(process) else process
+    return replace(listener, pid=pid, process=process, unit=unit)
+
+
+def _program(host: Host, pid: int) -> str:
+    """The path of a process's program, "" where it can not be seen."""
+    try:
+        path = host.readlink(f"/proc/{pid}/exe") or ""
+    except OSError:
+        return ""
+    return path[: -len(" (deleted)")] if path.endswith(" (deleted)") else path
+
+
+def _configured_ports(host: Host, policy: Policy) -> set[int]:
+    """The ports that mailcow.conf sets, where it is there: only which holders deserve a look-up depends on it."""
+    try:
+        text = host.read_or_none(f"{policy.install_dir}/mailcow.conf") or ""
+    except OSError:
+        return set()
+    return {int(port) for port in re.findall(r"(?m)^[A-Z]+_PORT=(?:\S*:)?(\d{1,5})\s*$", text)}
+
+
+# -- sockets that systemd itself holds -------------------------------------------------------------------------------
+
+
+def _with_socket_units(host: Host, listeners: list[Listener], wanted: set[int]) -> list[Listener]:
+    """Name the socket unit where nobody but init holds a port of mailcow's: its service starts with the first connection."""
+    if not any(x.pid == 1 and x.port in wanted for x in listeners):
+        return listeners
+    try:
+        shown = host.run(("systemctl", "show", "*.socket", "--property=Id,Listen"), timeout=5).out
+    except CowgateError:
+        return listeners
+    units = parse_listen(shown)
+    return [replace(x, unit=units.get((x.address, x.port), "")) if x.pid == 1 else x for x in listeners]
+
+
+def parse_listen(text: str) -> dict[tuple[str, int], str]:
+    """Address and port to socket unit, from `systemctl show '*.socket' --property=Id,Listen`."""
+    units = {}
+    for block in text.split("\n\n"):
+        name = "".join(re.findall(r"(?m)^Id=(.+)$", block))
+        for address, port in re.findall(r"(?m)^Listen=\[?([0-9a-fA-F:.]+?)\]?:(\d+) \(", block):
+            units[address, int(port)] = name
+    return units
+
+
+# -- packages --------------------------------------------------------------------------------------------------------
+
+
+def _with_packages(host: Host, listeners: list[Listener], wanted: set[int]) -> list[Listener]:
+    """Name the package of each program that holds one of the wanted ports: one call of the package manager at most."""
+    asked = {x.pid for x in listeners if x.pid and x.pid > 1 and x.port in wanted and x.process not in OURS}
+    programs = {pid: _program(host, pid) for pid in asked}
+    owners = _owners(host, {path for path in programs.values() if path})
+    return [replace(x, package=owners.get(programs.get(x.pid or 0, ""), "")) for x in listeners]
+
+
+def _owners(host: Host, paths: set[str]) -> dict[str, str]:
+    """The package of each program, as far as the package manager knows it."""
+    if not paths:
+        return {}
+    # With a merged /usr the package may have /sbin/x where the process runs /usr/sbin/x: ask for both.
+    asked = sorted(paths | {path[4:] for path in paths if path.startswith("/usr/")})
+    try:
+        if host.which("dpkg"):
+            found = parse_dpkg_search(host.run(("dpkg", "-S", *asked), timeout=10, ok=None).out)
+        elif host.which("rpm"):
+            names = "[%{=NAME}\t%{FILENAMES}\n]"
+            found = parse_rpm_files(host.run(("rpm", "-qf", "--queryformat", names, *sorted(paths)), timeout=10, ok=None).out)
+        else:
+            found = parse_apk_owner(host.run(("apk", "info", "--who-owns", *asked), timeout=10, ok=None).out)
+    except CowgateError:
+        return {}
+    return {path: found.get(path) or found.get(path[4:], "") for path in paths}
+
+
+def parse_dpkg_search(text: str) -> dict[str, str]:
+    """Path to package, from `dpkg -S`: "exim4-daemon-light: /usr/sbin/exim4" (diversions are other lines)."""
+    found = {}
+    for line in text.splitlines():
+        packages, separator, path = line.partition(": ")
+        if separator and path.startswith("/") and not packages.startswith("diversion "):
+            found[path] = packages.split(",")[0].split(":")[0]
+    return found
+
+
+def parse_rpm_files(text: str) -> dict[str, str]:
+    """Path to package, from lines of name, tab, path; what belongs to no package is said in lines without a tab."""
+    return {path: name for name, tab, path in (line.partition("\t") for line in text.splitlines()) if tab}
+
+
+def parse_apk_owner(text: str) -> dict[str, str]:
+    """Path to package, from `apk info --who-owns`: "/usr/sbin/nginx is owned by nginx-1.26.3-r0"."""
+    found = re.findall(r"(?m)^(/\S+) is owned by (\S+)-\d[^-\s]*-r\d+$", text)
+    return dict(found)
