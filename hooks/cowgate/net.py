@@ -1,4 +1,4 @@
-"""The network side of the door: sockets, reached through Host.net only. Every call is bounded in time; nothing is kept open."""
+"""The network side of the door: sockets, reached through Host.net only. Every call is bounded in time, nothing stays open."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def together(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, 
     """Run all tasks at once and wait at most `seconds` for them together.
 
     Gives each task's result or the exception it ended with; Unfinished for what has not ended by then (its thread is left
-    behind and ends by its own time-outs). Tasks beyond PROBES_LIMIT are refused with ValueError: the table of probes is smaller.
+    behind and ends by its own time-outs). More tasks than PROBES_LIMIT are refused with ValueError.
     """
     if len(tasks) > PROBES_LIMIT:
         raise ValueError(f"{len(tasks)} probes, at most {PROBES_LIMIT} may run at once")
@@ -127,7 +127,7 @@ class Net:
                 sock.send(payload)
                 try:
                     return sock.recv(ANSWER_LIMIT)
-                except socket.timeout:  # noqa: UP041 - an alias of TimeoutError only since Python 3.10
+                except socket.timeout:  # no alias of TimeoutError before Python 3.10
                     if not left:
                         raise
         raise TimeoutError("no answer")
@@ -234,7 +234,7 @@ class _Echoes:
             self.found[number] = Echo(self.sizes[number], answered=True, seconds=time.monotonic() - self.started)
 
     def _error(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
-        """An ICMP error. `data` starts with our ICMP header as the router quoted it; 8 octets are all it must quote (RFC 792)."""
+        """An ICMP error. `data` starts with our ICMP header as the router quoted it; it must quote 8 octets (RFC 792)."""
         if len(data) < 8 or data[0] != ICMP[self.family][1]:
             return
         identity, number = struct.unpack_from("!HH", data, 4)
@@ -256,4 +256,4 @@ def _checksum(packet: bytes) -> int:
     total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return int(~total & 0xFFFF)

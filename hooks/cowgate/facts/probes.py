@@ -1,9 +1,27 @@
-"""What this machine reaches, how big its packets may be, and what time others have. Nothing is sent unless the policy allows it."""
+"""What this machine reaches, how big its packets may be, what time others have. Nothing is sent unless the policy allows it."""
 
 from __future__ import annotations
 
+import ipaddress
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
+
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+    from cowgate.probing.exchange import Probe
+    from cowgate.probing.targets import Target
+
+# Seconds of policy.probes.deadline that are kept for starting threads and putting the answers together, and the most that
+# the deadline can be: facts.DEADLINE cuts off every source later than that.
+MARGIN, LONGEST = 0.5, 18.0
+
+# An address that every default route leads to, to see whether there is one. Nothing is sent to it.
+FAR = {"ipv4": "198.41.0.4", "ipv6": "2001:503:ba3e::2:30"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,11 @@ class Signatures:
 
 @dataclass(frozen=True)
 class Probes:
-    """`asked` is False where nothing was sent (`reason` says why). `families` are those with a default route."""
+    """`asked` is False where nothing was sent (`reason` says why). `families` are those with a default route.
+
+    `proxies` names the proxy that git and docker use, without its password. `datasource` and `vendor` tell the provider:
+    cloud-init's cloud-id, and the vendor and product of the machine by DMI.
+    """
 
     asked: bool
     reason: str = ""
@@ -77,8 +99,259 @@ class Probes:
     path_mtu: tuple[PathMtu, ...] = ()
     signatures: Optional[Signatures] = None
     proxies: dict[str, str] = field(default_factory=dict)
+    datasource: str = ""
+    vendor: str = ""
 
     def lowest_path_mtu(self, family: str = "") -> Optional[int]:
         """The smallest path MTU seen beyond the gateway (of one family, or of both), or None where nothing answered."""
         seen = [p.mtu for p in self.path_mtu if p.mtu is not None and not p.gateway and family in ("", p.family)]
         return min(seen, default=None)
+
+
+OFF = "not asked: --offline, or the policy says probes.enabled: false"
+
+# Where git's and the Docker daemon's proxy settings are written, and how such a file is read.
+GIT_FILES = ("/etc/gitconfig", "/root/.gitconfig")
+DOCKER_UNITS = ("/etc/systemd/system/docker.service.d", "/run/systemd/system/docker.service.d")
+
+
+def collect(host: Host, policy: Policy) -> Fact[Probes]:
+    """Everything that the policy lets out, at once, within policy.probes.deadline seconds. Always a value on a live machine."""
+    host.demand_live("what the network lets through")
+    datasource, vendor = _provider(host)
+    if not policy.probes.enabled:
+        return Fact.of(Probes(asked=False, reason=OFF, datasource=datasource, vendor=vendor))
+    from cowgate.net import together
+    from cowgate.probing import targets
+
+    families = tuple(family for family, address in FAR.items() if host.net.source(address))
+    settings = proxy_settings(host)
+    seconds = min(policy.probes.deadline, LONGEST) - MARGIN
+    round_ = _Round(host, policy, targets.wanted(policy), families, settings, time.monotonic() + seconds)
+    results = together(round_.tasks(), seconds)
+    answers, clock, path_mtu, signatures = round_.read(results)
+    return Fact.of(
+        Probes(
+            asked=True,
+            families=families,
+            answers=answers,
+            clock=clock,
+            path_mtu=path_mtu,
+            signatures=signatures,
+            proxies=round_.proxies_shown(),
+            datasource=datasource,
+            vendor=vendor,
+        )
+    )
+
+
+def _provider(host: Host) -> tuple[str, str]:
+    datasource = (host.read_or_none("/run/cloud-init/cloud-id") or "").strip()
+    dmi = [(host.read_or_none(f"/sys/class/dmi/id/{name}") or "").strip() for name in ("sys_vendor", "product_name")]
+    return datasource, " ".join(filter(None, dmi))
+
+
+def proxy_settings(host: Host) -> dict[str, dict[str, str]]:
+    """Proxy variables as git and as the Docker daemon would see them. What can not be read counts as not there."""
+    from cowgate.probing import proxy
+
+    login = proxy.parse_environment(_text(host, "/etc/environment"))
+    git = {**login, **host.environment("_proxy")}
+    for path in GIT_FILES:
+        git.update(proxy.parse_gitconfig(_text(host, path)))
+    docker: dict[str, str] = {}
+    for directory in DOCKER_UNITS:
+        for name in host.listdir(directory):
+            if name.endswith(".conf"):
+                docker.update(proxy.parse_dropin(_text(host, f"{directory}/{name}")))
+    docker.update(proxy.parse_daemon_json(_text(host, "/etc/docker/daemon.json")))
+    return {"git": git, "docker": docker}
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read_or_none(path) or ""
+    except OSError:
+        return ""
+
+
+def usable(host: str, family: str) -> bool:
+    """Whether a host may have an address of this family: a name may, an address has one family only."""
+    try:
+        return f"ipv{ipaddress.ip_address(host.partition('%')[0]).version}" == family
+    except ValueError:
+        return True
+
+
+class _Round:
+    """One round of all probes: the tasks that are run at once, and their results put together."""
+
+    def __init__(
+        self,
+        host: Host,
+        policy: Policy,
+        wanted: dict[str, Target],
+        families: tuple[str, ...],
+        settings: dict[str, dict[str, str]],
+        until: float,
+    ) -> None:
+        self.host, self.policy, self.wanted, self.families, self.until = host, policy, wanted, families, until
+        self.settings = settings
+        self.probes: dict[str, Probe] = {}
+        self.mtu: dict[str, Callable[[], PathMtu]] = {}
+        self.signatures: Optional[Callable[[], Signatures]] = None
+        self.context: Any = None
+        self.missing = _missing_dns()
+
+    def tasks(self) -> dict[str, Callable[[], object]]:
+        """By a name that sorts in the order of the table."""
+        tasks: dict[str, Callable[[], object]] = {}
+        for target in self.wanted.values():
+            if target.kind == "path-mtu":
+                self._plan_path_mtu(target)
+            elif target.kind == "dnssec":
+                self.signatures = self._signatures
+            elif target.kind not in ("resolver", "address") and not (self.missing and target.kind.startswith("dns")):
+                self._plan(target)
+        if any(target.kind in ("https", "smtps") for target in self.wanted.values()):
+            self.context = self.host.net.tls_context()
+        tasks.update({name: probe.run for name, probe in self.probes.items()})
+        tasks.update(self.mtu)
+        if self.signatures and self.families and not self.missing:
+            tasks["dnssec"] = self.signatures
+        return tasks
+
+    def _plan(self, target: Target) -> None:
+        from cowgate.probing import exchange, proxy, targets
+
+        for entry in target.hosts:
+            name, port = targets.split(entry, target.port)
+            through = proxy.for_https(self.settings.get(target.tool, {}), name) if target.kind == "https" else None
+            families = ("ipv4",) if through else self.families
+            for family in families:
+                if through or (usable(name, family) and not (target.kind == "icmp" and family == "ipv6")):
+                    probe = exchange.Probe(self.host, target, name, port, family, through, lambda: self.context)
+                    self.probes[f"{target.id} {entry} {family}"] = probe
+
+    def _plan_path_mtu(self, target: Target) -> None:
+        for family in self.families:
+            interface, gateway = default_route(self.host, family)
+            link_mtu = _link_mtu(self.host, interface)
+            if gateway:
+                where = f"{gateway}%{interface}" if gateway.startswith("fe80:") else gateway
+                self._add_path_mtu(gateway, where, family, link_mtu, gateway=True)
+            for entry in target.hosts:
+                if usable(entry, family):
+                    self._add_path_mtu(entry, entry, family, link_mtu, gateway=False)
+
+    def _add_path_mtu(self, shown: str, where: str, family: str, link_mtu: int, *, gateway: bool) -> None:
+        from cowgate.probing import pathmtu
+
+        def work() -> PathMtu:
+            address = where if gateway or ":" in where else self.host.net.resolve(where, family, 0)[0]
+            return pathmtu.measure(
+                lambda sizes: self.host.net.echo(address, sizes, pathmtu.ROUND, probe=True),
+                shown,
+                family,
+                link_mtu,
+                gateway=gateway,
+            )
+
+        self.mtu[f"mtu {shown} {family}"] = work
+
+    def _signatures(self) -> Signatures:
+        from cowgate.probing import dnssec, targets
+
+        net = self.host.net
+        hosts = self.policy.probes.hosts
+        root = next(t for t in targets.TARGETS if t.id == "dns.root")
+        roots = [h for h in hosts.get("dns.root", root.hosts) if usable(h, "ipv4") and "ipv4" in self.families] + [
+            h for h in hosts.get("dns.root", root.hosts) if usable(h, "ipv6") and "ipv6" in self.families
+        ]
+
+        def resolve(name: str) -> list[str]:
+            found: list[str] = []
+            for family in self.families:
+                try:
+                    found += net.resolve(name, family, 53)
+                except OSError:
+                    continue
+            return found
+
+        asker = dnssec.Asker(net, 1.5)
+        anchors = hosts.get("dns.anchors", targets.ROOT_ANCHORS)
+        walk = dnssec.Walk(asker, roots, anchors, self.host.now(), self.until, resolve)
+        signed = self.wanted["dns.signed"].hosts if "dns.signed" in self.wanted else ()
+        bogus = self.wanted["dns.bogus"].hosts if "dns.bogus" in self.wanted else ()
+        return dnssec.examine(walk, signed, bogus)
+
+    def read(
+        self, results: dict[str, object]
+    ) -> tuple[tuple[Answer, ...], tuple[ClockSample, ...], tuple[PathMtu, ...], Optional[Signatures]]:
+        """What the tasks gave; one that did not end in time says what it was busy with."""
+        answers = []
+        clock: list[ClockSample] = []
+        for name, probe in self.probes.items():
+            result = results[name]
+            answers.append(result if isinstance(result, Answer) else probe.unfinished())
+            clock += probe.clock
+        answers += [
+            Answer(target.id, entry, target.port, "", "untested", detail=self.missing)
+            for target in self.wanted.values()
+            if self.missing and target.kind in ("dns-udp", "dns-tcp")
+            for entry in target.hosts
+        ]
+        path_mtu = tuple(result for name in self.mtu if isinstance(result := results[name], PathMtu))
+        signatures: Optional[Signatures] = None
+        if self.signatures:
+            found = results.get("dnssec")
+            signatures = found if isinstance(found, Signatures) else Signatures(untested=self.missing or "no answer in time")
+        return tuple(answers), tuple(clock), path_mtu, signatures
+
+    def proxies_shown(self) -> dict[str, str]:
+        """The proxies in use by tool, without passwords."""
+        return {probe.target.tool: probe.proxy.shown for probe in self.probes.values() if probe.proxy}
+
+
+def _missing_dns() -> str:
+    try:
+        import dns.message  # noqa: F401 - whether it is there is all that is asked
+    except ImportError:
+        return "python3-dnspython is not installed"
+    return ""
+
+
+def _link_mtu(host: Host, interface: str) -> int:
+    text = _text(host, f"/sys/class/net/{interface}/mtu").strip()
+    return int(text) if text.isdigit() else 1500
+
+
+def default_route(host: Host, family: str) -> tuple[str, str]:
+    """(interface, gateway) of the best default route; empty where there is none, gateway empty where it is on link."""
+    if family == "ipv4":
+        return parse_route4(_text(host, "/proc/net/route"))
+    return parse_route6(_text(host, "/proc/net/ipv6_route"))
+
+
+def parse_route4(text: str) -> tuple[str, str]:
+    """The default route with the lowest metric in /proc/net/route (addresses are hexadecimal, least octet first)."""
+    best: tuple[int, str, str] = (1 << 32, "", "")
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and fields[1] == "00000000" and fields[7] == "00000000":
+            gateway = int(fields[2], 16)
+            shown = str(ipaddress.IPv4Address(gateway.to_bytes(4, "little"))) if gateway else ""
+            best = min(best, (int(fields[6]), fields[0], shown))
+    return best[1], best[2]
+
+
+def parse_route6(text: str) -> tuple[str, str]:
+    """The default route with the lowest metric in /proc/net/ipv6_route; the kernel's `unreachable` on lo does not count."""
+    best: tuple[int, str, str] = (1 << 32, "", "")
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) == 10 and fields[0] == "0" * 32 and fields[1] == "00" and fields[9] != "lo":
+            gateway = int(fields[4], 16)
+            shown = str(ipaddress.IPv6Address(gateway)) if gateway else ""
+            best = min(best, (int(fields[5], 16), fields[9], shown))
+    return best[1], best[2]

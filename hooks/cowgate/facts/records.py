@@ -31,7 +31,7 @@ class PublicAddress:
 
 @dataclass(frozen=True)
 class Records:
-    """`asked` is False where nothing was sent (`reason` says why). `private` are outgoing addresses that others can not see."""
+    """`asked` is False where nothing was sent (`reason` says why). `private` are outgoing addresses of a private network."""
 
     asked: bool
     reason: str = ""

@@ -1,4 +1,4 @@
-"""How the machine's reach is probed: the table of what may leave, the exchanges, DNSSEC, path MTU. Started by facts/probes.py."""
+"""How the machine's reach is probed: the table of what may leave, the exchanges, DNSSEC, path MTU. See facts/probes.py."""
 
 from __future__ import annotations
 

@@ -166,7 +166,9 @@ class Walk:
     def _addresses(self, referral: dns.message.Message, child: Any) -> Sequence[str]:
         """Addresses of the child's servers: glue of a family that this machine has, else by the machine's own resolvers."""
         sections = [*referral.answer, *referral.authority]
-        names = [rdata.target for rrset in sections if rrset.name == child and rrset.rdtype == dns.rdatatype.NS for rdata in rrset]
+        names = [
+            rdata.target for rrset in sections if rrset.name == child and rrset.rdtype == dns.rdatatype.NS for rdata in rrset
+        ]
         glue = [
             rdata.address
             for rrset in referral.additional
@@ -189,7 +191,9 @@ class Walk:
         except dns.exception.DNSException as error:
             times = [(rdata.inception, rdata.expiration) for rdata in signatures]
             if all(not first <= self.now <= last for first, last in times):
-                raise Broken(str(zone), "by this machine's clock its signatures are outside of their time", clock=True) from None
+                raise Broken(
+                    str(zone), "by this machine's clock its signatures are outside of their time", clock=True
+                ) from None
             raise Broken(str(zone), f"its signature does not hold ({error})") from None
 
 

@@ -196,7 +196,7 @@ def parse_http(data: bytes) -> tuple[int | None, dict[str, str]]:
 
 
 def judge_http(target: Target, name: str, status: int, fields: dict[str, str]) -> str:
-    """"" where the answer is the one to expect, else in which way somebody else answered."""
+    """ "" where the answer is the one to expect, else in which way somebody else answered."""
     if status == 511:  # RFC 6585: Network Authentication Required
         return "HTTP status 511: the network asks for a login first"
     if target.kind == "http" and 300 <= status < 400:

@@ -36,9 +36,7 @@ class Target:
 # Sources: mailcow's documented table of outgoing connections, and what its scripts and images really contact beyond it:
 # the images moved to ghcr.io with mailcow-dockerized PR#6332; Docker Hub's real endpoints: docker/hub-feedback#2349.
 TARGETS: tuple[Target, ...] = (
-    Target(
-        "registry.github", "egress.registries", "https", ("github.com",), 443, "the clone of mailcow", True, tool="git"
-    ),
+    Target("registry.github", "egress.registries", "https", ("github.com",), 443, "the clone of mailcow", True, tool="git"),
     Target(
         "registry.ghcr",
         "egress.registries",
@@ -113,8 +111,12 @@ TARGETS: tuple[Target, ...] = (
         True,
         need=2,
     ),
-    Target("dns.signed", "egress.dns", "dnssec", ("org",), 53, "a name whose signatures must validate from the root down", True),
-    Target("dns.bogus", "egress.dns", "dnssec", ("dnssec-failed.org",), 53, "a name with broken signatures, to be refused", True),
+    Target(
+        "dns.signed", "egress.dns", "dnssec", ("org",), 53, "a name whose signatures must validate from the root down", True
+    ),
+    Target(
+        "dns.bogus", "egress.dns", "dnssec", ("dnssec-failed.org",), 53, "a name with broken signatures, to be refused", True
+    ),
     Target(
         "icmp.echo",
         "egress.icmp",
@@ -153,7 +155,9 @@ TARGETS: tuple[Target, ...] = (
         443,
         "spam rules",
     ),
-    Target("service.sanesecurity", "egress.services", "tcp", ("rsync.sanesecurity.net",), 873, "extra virus signatures, by rsync"),
+    Target(
+        "service.sanesecurity", "egress.services", "tcp", ("rsync.sanesecurity.net",), 873, "extra virus signatures, by rsync"
+    ),
     Target(
         "service.clamav",
         "egress.services",
@@ -163,7 +167,9 @@ TARGETS: tuple[Target, ...] = (
         "virus signatures",
     ),
     Target("service.root-hints", "egress.services", "https", ("www.internic.net",), 443, "the list of root servers"),
-    Target("service.acme", "egress.services", "https", ("acme-v02.api.letsencrypt.org",), 443, "certificates", path="/directory"),
+    Target(
+        "service.acme", "egress.services", "https", ("acme-v02.api.letsencrypt.org",), 443, "certificates", path="/directory"
+    ),
     Target("service.fuzzy-http", "egress.services", "tcp", ("fuzzy.mailcow.email",), 80, "mailcow's spam learning"),
     Target("service.fuzzy", "egress.services", "udp", ("fuzzy.mailcow.email",), 11445, "mailcow's fuzzy hashes"),
     Target(
