@@ -1,4 +1,4 @@
-"""What this machine reaches, how big its packets may be, what time others have. Nothing is sent unless the policy allows it."""
+"""What this machine reaches, how big its packets may be, what time others have. Nothing is sent against the policy."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ DOCKER_UNITS = ("/etc/systemd/system/docker.service.d", "/run/systemd/system/doc
 
 
 def collect(host: Host, policy: Policy) -> Fact[Probes]:
-    """Everything that the policy lets out, at once, within policy.probes.deadline seconds. Always a value on a live machine."""
+    """Everything that the policy lets out, at once, within policy.probes.deadline seconds. A value on every live machine."""
     host.demand_live("what the network lets through")
     datasource, vendor = _provider(host)
     if not policy.probes.enabled:

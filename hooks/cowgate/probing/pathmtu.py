@@ -1,4 +1,4 @@
-"""Path MTU by echo requests that must not be fragmented (RFC 1191, RFC 8201), with a search that also works where ICMP errors vanish."""
+"""Path MTU by echo requests that must not be fragmented (RFC 1191, RFC 8201); also works where ICMP errors vanish."""
 
 from __future__ import annotations
 

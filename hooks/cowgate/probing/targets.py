@@ -1,4 +1,4 @@
-"""The table of everything that leaves the machine. Data only: each entry can be replaced (`probes.hosts`) or dropped by policy."""
+"""The table of everything that leaves the machine. Data only; each entry can be replaced (`probes.hosts`) or dropped."""
 
 from __future__ import annotations
 
@@ -111,11 +111,9 @@ TARGETS: tuple[Target, ...] = (
         True,
         need=2,
     ),
+    Target("dns.signed", "egress.dns", "dnssec", ("org",), 53, "a zone whose signatures must hold, from the root down", True),
     Target(
-        "dns.signed", "egress.dns", "dnssec", ("org",), 53, "a name whose signatures must validate from the root down", True
-    ),
-    Target(
-        "dns.bogus", "egress.dns", "dnssec", ("dnssec-failed.org",), 53, "a name with broken signatures, to be refused", True
+        "dns.bogus", "egress.dns", "dnssec", ("dnssec-failed.org",), 53, "a zone with broken signatures, to be refused", True
     ),
     Target(
         "icmp.echo",
