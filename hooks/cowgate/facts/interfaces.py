@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
+
+from cowgate.errors import CommandFailed, CommandMissing
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.policy import Policy
 
 # What the kernel reports for a lifetime without end (INFINITY_LIFE_TIME in linux/if_addr.h).
 FOREVER = 4294967295
+
+# Route types that are the kernel's own bookkeeping, not somebody's configuration.
+_KERNEL_ROUTES = ("local", "broadcast", "multicast", "anycast")
+# What iproute2 calls the flags of an address (linux/if_addr.h); the order is that of its JSON keys.
+_ADDRESS_FLAGS = {
+    0x01: "temporary",
+    0x02: "nodad",
+    0x08: "dadfailed",
+    0x20: "deprecated",
+    0x40: "tentative",
+    0x100: "mngtmpaddr",
+    0x200: "noprefixroute",
+}
+_PERMANENT = 0x80
+# Scopes in /proc/net/if_inet6 (include/net/ipv6.h).
+_SCOPES = {0x00: "global", 0x10: "host", 0x20: "link", 0x40: "site"}
+_RTF_UP, _RTF_GATEWAY, _RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
+_RTF_ADDRCONF, _RTF_LOCAL = 0x40000, 0x80000000  # linux/ipv6_route.h: learned from a router advertisement; our address
+_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
+_SETTINGS = ("accept_ra", "autoconf", "forwarding", "disable_ipv6")
 
 
 @dataclass(frozen=True)
@@ -72,7 +101,7 @@ class Ipv6Settings:
 
 @dataclass(frozen=True)
 class Interfaces:
-    """The network as the kernel has it now. `settings` are those of the interfaces that carry a default route.
+    """The network as the kernel has it now. `settings` are those of all interfaces but loopback and veth.
     `ipv6` tells whether the kernel has IPv6 at all and it is not switched off (net.ipv6.conf.all.disable_ipv6).
     `source` is what was asked: "ip" (iproute2) or "proc" (kernel files; lifetimes are then partly unknown)."""
 
@@ -88,7 +117,11 @@ class Interfaces:
         found = [
             r
             for r in self.routes
-            if r.family == family and r.destination == "default" and r.type == "unicast" and r.table == "main" and r.interface
+            if r.family == family
+            and r.destination == "default"
+            and r.type == "unicast"
+            and r.table in ("main", "default")
+            and r.interface
         ]
         return tuple(sorted(found, key=lambda r: r.metric))
 
@@ -106,3 +139,262 @@ class Interfaces:
             for a in self.addresses
             if a.family == family and a.scope == "global" and (interface is None or a.interface == interface)
         )
+
+    def setting(self, interface: str) -> Ipv6Settings:
+        """The IPv6 settings of an interface; all None where they are not known."""
+        return next((s for s in self.settings if s.interface == interface), Ipv6Settings(interface))
+
+
+def collect(host: Host, policy: Policy) -> Fact[Interfaces]:
+    """Ask iproute2 in one process; where it is missing or too old for JSON, the kernel files and netifaces."""
+    host.demand_live("network interfaces")
+    try:
+        # One process for all: two batch commands, each prints one JSON array. Without -4 or -6 both families are shown.
+        out = host.run(["ip", "-d", "-j", "-batch", "-"], input="addr show\nroute show table all\n").out
+        addresses, routes = parse_batch(out)
+        found = (parse_interfaces(addresses), parse_addresses(addresses), parse_routes(routes), "ip")
+    except (CommandMissing, CommandFailed, ValueError):  # BusyBox has an `ip` that knows no JSON
+        found = (*_from_kernel_files(host), "proc")
+    interfaces, addrs, routed, source = found
+    named = [i.name for i in interfaces if i.kind not in ("loopback", "veth")]
+    settings = tuple(_settings(host, name) for name in named)
+    off = host.read_or_none("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+    ipv6 = off is not None and off.strip() == "0"
+    return Fact.of(Interfaces(interfaces, addrs, routed, settings, ipv6, source))
+
+
+def _settings(host: Host, interface: str) -> Ipv6Settings:
+    values: dict[str, Optional[int]] = {}
+    for name in _SETTINGS:
+        text = (host.read_or_none(f"/proc/sys/net/ipv6/conf/{interface}/{name}") or "").strip()
+        values[name] = int(text) if text.lstrip("-").isdigit() else None
+    return Ipv6Settings(interface, **values)
+
+
+# -- iproute2 ---------------------------------------------------------------------------------------------------------
+
+
+def parse_batch(out: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The two JSON arrays that `ip -j -batch` printed, without the empty objects that iproute2 leaves for what it filters.
+
+    Raises ValueError where the output is anything else.
+    """
+    decoder = json.JSONDecoder()
+    arrays = []
+    at = 0
+    out = out.strip()
+    while at < len(out):
+        array, at = decoder.raw_decode(out, at)
+        if not isinstance(array, list) or not all(isinstance(item, dict) for item in array):
+            raise ValueError("ip printed no arrays of objects")
+        arrays.append([item for item in array if item])
+        at += len(out[at:]) - len(out[at:].lstrip())
+    if len(arrays) != 2:
+        raise ValueError(f"ip printed {len(arrays)} JSON documents, not 2")
+    return arrays[0], arrays[1]
+
+
+def parse_interfaces(document: list[dict[str, Any]]) -> tuple[Interface, ...]:
+    """The interfaces in `ip -j -d addr show`."""
+    found = []
+    for item in document:
+        flags = item.get("flags", [])
+        kind = "loopback" if "LOOPBACK" in flags else item.get("linkinfo", {}).get("info_kind", "")
+        carrier = "NO-CARRIER" not in flags and "LOWER_UP" in flags
+        found.append(Interface(item["ifname"], item["mtu"], "UP" in flags, carrier, kind, item.get("master", "")))
+    return tuple(found)
+
+
+def parse_addresses(document: list[dict[str, Any]]) -> tuple[Address, ...]:
+    """The addresses in `ip -j -d addr show`; IPv4 and IPv6 only."""
+    found = []
+    for item in document:
+        for info in item.get("addr_info", []):
+            family = {"inet": 4, "inet6": 6}.get(info.get("family"))
+            if family is None or "local" not in info:  # a scope filter of iproute2 leaves empty objects behind
+                continue
+            flags = tuple(sorted(key for key, value in info.items() if value is True))
+            found.append(
+                Address(
+                    item["ifname"],
+                    info["local"],
+                    info["prefixlen"],
+                    family,
+                    info.get("scope", "global"),
+                    flags,
+                    info.get("valid_life_time"),
+                    info.get("preferred_life_time"),
+                    info.get("protocol", ""),
+                )
+            )
+    return tuple(found)
+
+
+def parse_routes(document: list[dict[str, Any]]) -> tuple[Route, ...]:
+    """The routes in `ip -j -d route show table all`, both families, one for each next hop."""
+    return tuple(route for item in document if item.get("type") not in _KERNEL_ROUTES for route in _routes_of(item))
+
+
+def _routes_of(item: dict[str, Any]) -> Iterator[Route]:
+    # Without an address in it only the router preference (RFC 4191), which iproute2 prints for IPv6 alone, tells the family.
+    family = 6 if ":" in item["dst"] or "pref" in item else 4
+    mtus = [metric["mtu"] for metric in item.get("metrics", []) if "mtu" in metric]
+    for hop in item.get("nexthops") or [item]:
+        yield Route(
+            family,
+            _cidr(item["dst"], family),
+            hop.get("dev", item.get("dev", "")),
+            hop.get("gateway", "") or hop.get("via", {}).get("host", ""),
+            item.get("metric", 0),
+            mtus[0] if mtus else None,
+            item.get("protocol", ""),
+            str(item.get("table", "main")),
+            item.get("type", "unicast"),
+            item.get("prefsrc", ""),
+            item.get("expires"),
+        )
+
+
+def _cidr(destination: str, family: int) -> str:
+    if destination in ("0.0.0.0/0", "::/0"):
+        return "default"
+    if destination == "default" or "/" in destination:
+        return destination
+    return f"{destination}/{32 if family == 4 else 128}"
+
+
+# -- kernel files -----------------------------------------------------------------------------------------------------
+
+
+def _from_kernel_files(host: Host) -> tuple[tuple[Interface, ...], tuple[Address, ...], tuple[Route, ...]]:
+    interfaces = tuple(_interface(host, name) for name in host.listdir("/sys/class/net") if name != "bonding_masters")
+    routes4 = parse_route4(host.read_or_none("/proc/net/route") or "")
+    routes6 = parse_route6(host.read_or_none("/proc/net/ipv6_route") or "")
+    addresses4 = _netifaces() or parse_fib_trie(host.read_or_none("/proc/net/fib_trie") or "", routes4)
+    addresses6 = parse_if_inet6(host.read_or_none("/proc/net/if_inet6") or "")
+    return interfaces, addresses4 + addresses6, routes4 + routes6
+
+
+def _interface(host: Host, name: str) -> Interface:
+    base = f"/sys/class/net/{name}"
+    flags = int((host.read_or_none(f"{base}/flags") or "0").strip(), 16)
+    mtu = int((host.read_or_none(f"{base}/mtu") or "0").strip())
+    state = (host.read_or_none(f"{base}/operstate") or "").strip()
+    kind = "loopback" if flags & _IFF_LOOPBACK else parse_uevent(host.read_or_none(f"{base}/uevent") or "")
+    master = (host.readlink(f"{base}/master") or "").rpartition("/")[2]
+    # Loopback and some virtual links have no idea of a carrier: "unknown".
+    return Interface(name, mtu, bool(flags & _IFF_UP), state in ("up", "unknown"), kind, master)
+
+
+def parse_uevent(text: str) -> str:
+    """The kind of a link by its uevent file: DEVTYPE=bridge, vlan, bond, wlan, ...; empty for a plain device."""
+    return next((line.partition("=")[2] for line in text.splitlines() if line.startswith("DEVTYPE=")), "")
+
+
+def _netifaces() -> tuple[Address, ...]:
+    """The IPv4 addresses that the optional netifaces module gives; empty without it."""
+    try:
+        import netifaces
+    except ImportError:
+        return ()
+    found = []
+    for name in netifaces.interfaces():
+        for entry in netifaces.ifaddresses(name).get(netifaces.AF_INET, []):
+            prefix = prefix_of_mask(entry.get("netmask") or entry.get("mask") or "255.255.255.255")
+            scope = (
+                "host" if entry["addr"].startswith("127.") else "link" if entry["addr"].startswith("169.254.") else "global"
+            )
+            found.append(Address(name, entry["addr"], prefix, 4, scope, (), None, None))
+    return tuple(found)
+
+
+def prefix_of_mask(mask: str) -> int:
+    """The prefix length of an IPv4 netmask, dotted or with a length after it."""
+    if "/" in mask:
+        return int(mask.rpartition("/")[2])
+    return sum(bin(int(part)).count("1") for part in mask.split("."))
+
+
+def parse_if_inet6(text: str) -> tuple[Address, ...]:
+    """/proc/net/if_inet6: address, index, prefix length, scope, flags, interface. A permanent address is valid for ever; of
+    the others the file does not tell the lifetimes. A permanent one that is deprecated has a preferred lifetime of 0."""
+    found = []
+    for line in text.splitlines():
+        address, _, prefix, scope, flags, name = line.split()
+        bits = int(flags, 16)
+        names = [word for bit, word in _ADDRESS_FLAGS.items() if bits & bit]
+        if not bits & _PERMANENT:
+            names.append("dynamic")
+        valid = FOREVER if bits & _PERMANENT else None
+        preferred = 0 if "deprecated" in names else valid
+        scope_name = _SCOPES.get(int(scope, 16) & 0xF0, "global")
+        found.append(Address(name, _ipv6(address), int(prefix, 16), 6, scope_name, tuple(sorted(names)), valid, preferred))
+    return tuple(found)
+
+
+def parse_route4(text: str) -> tuple[Route, ...]:
+    """/proc/net/route: hexadecimal, in the byte order of a little-endian machine (the only ones mailcow runs on)."""
+    found = []
+    for line in text.splitlines()[1:]:
+        name, destination, gateway, flags, _, _, metric, mask, mtu = line.split()[:9]
+        bits = int(flags, 16)
+        if not bits & _RTF_UP:
+            continue
+        via = _ipv4(gateway) if bits & _RTF_GATEWAY else ""
+        cidr = _cidr(f"{_ipv4(destination)}/{bin(int(mask, 16)).count('1')}", 4)
+        kind = "unreachable" if bits & _RTF_REJECT else "unicast"
+        found.append(Route(4, cidr, "" if name == "*" else name, via, int(metric), int(mtu) or None, type=kind))
+    return tuple(found)
+
+
+def parse_route6(text: str) -> tuple[Route, ...]:
+    """/proc/net/ipv6_route. It holds the kernel's own routes too, which are left out."""
+    found = []
+    for line in text.splitlines():
+        destination, length, _, _, gateway, metric, _, _, flags, name = line.split()
+        bits = int(flags, 16)
+        if not bits & _RTF_UP or bits & _RTF_LOCAL or destination.startswith("ff"):
+            continue
+        via = _ipv6(gateway) if bits & _RTF_GATEWAY else ""
+        cidr = _cidr(f"{_ipv6(destination)}/{int(length, 16)}", 6)
+        kind = "unreachable" if bits & _RTF_REJECT else "unicast"
+        protocol = "ra" if bits & _RTF_ADDRCONF and bits & _RTF_GATEWAY else ""
+        found.append(Route(6, cidr, name, via, int(metric, 16), None, protocol, type=kind))
+    return tuple(found)
+
+
+def parse_fib_trie(text: str, routes: tuple[Route, ...]) -> tuple[Address, ...]:
+    """The IPv4 addresses in /proc/net/fib_trie, which does not name their interface: that of the connected route they lie
+    in, or else (a /32 as some clouds give) of the default route. An address that neither explains is left out."""
+    import ipaddress
+
+    local = []
+    previous = ""
+    for line in text.splitlines():
+        if line.strip().startswith("|--"):
+            previous = line.split()[1]
+        elif "/32 host LOCAL" in line and previous not in local:
+            local.append(previous)
+    found = []
+    for address in local:
+        if address.startswith("127."):
+            found.append(Address("lo", address, 8, 4, "host", (), None, None))
+            continue
+        connected = [r for r in routes if not r.gateway and r.destination != "default"]
+        inside = [r for r in connected if ipaddress.ip_address(address) in ipaddress.ip_network(r.destination)]
+        inside.sort(key=lambda r: -int(r.destination.rpartition("/")[2]))
+        default = [r for r in routes if r.destination == "default"]
+        for route in (inside or default)[:1]:
+            prefix = int(route.destination.rpartition("/")[2]) if inside else 32
+            found.append(Address(route.interface, address, prefix, 4, "global", (), None, None))
+    return tuple(found)
+
+
+def _ipv4(word: str) -> str:
+    return ".".join(str(part) for part in reversed(bytes.fromhex(word)))
+
+
+def _ipv6(word: str) -> str:
+    import ipaddress
+
+    return str(ipaddress.IPv6Address(int(word, 16)))
