@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Optional
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Optional
+
+from cowgate.facts import Fact
+from cowgate.facts.probes import FAR, LONGEST, MARGIN
+from cowgate.probing import targets
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+    from cowgate.probing.targets import Target
 
 
 @dataclass(frozen=True)
@@ -49,3 +62,242 @@ class Records:
             if lookup.type == type and lookup.name.lower() == name.lower():
                 return lookup
         return Lookup(name, type, "failed", detail="not asked")
+
+
+OFF = "not asked: --offline, or the policy says probes.enabled: false"
+STEP = 2.0  # seconds for one answer of one resolver
+RESOLVERS_TRIED = 2
+FORWARD_LIMIT = 24  # questions about names that other people's records hold: their number is in the hands of others
+HEADER_LIMIT = 16384  # octets of an address service's whole answer
+BODY_LIMIT = 1024  # octets of an address service's answer
+
+
+def collect(host: Host, policy: Policy) -> Fact[Records]:
+    """What the machine's own resolvers say, all questions at once. A value on every live machine.
+
+    The host name is that of the policy, else of mailcow.conf. Domains are the policy's dns.mail_domains, else what follows the
+    first label of the host name.
+    """
+    host.demand_live("what DNS says of this machine")
+    hostname = (policy.hostname or _conf_hostname(host, policy)).rstrip(".").lower()
+    domains = tuple(d.rstrip(".").lower() for d in policy.dns.mail_domains) or default_domains(hostname)
+    nothing = Records(False, OFF, hostname, domains, dkim=policy.dns.dkim or None)
+    if not policy.probes.enabled:
+        return Fact.of(nothing)
+    if "records.resolver" in policy.probes.drop:
+        return Fact.of(replace(nothing, reason="not asked: the policy drops the probe records.resolver"))
+    try:
+        import dns.message  # noqa: F401 - whether it is there is all that is asked
+    except ImportError:
+        return Fact.of(replace(nothing, reason="python3-dnspython is not installed"))
+    until = host.monotonic() + min(policy.probes.deadline, LONGEST) - MARGIN
+    return Fact.of(_ask_all(host, policy, hostname, domains, until))
+
+
+def _conf_hostname(host: Host, policy: Policy) -> str:
+    text = _read(host, f"{policy.install_dir}/mailcow.conf")
+    match = re.search(r"^MAILCOW_HOSTNAME=[\"']?([^\s\"'#]*)", text, re.MULTILINE)
+    return match.group(1) if match else ""
+
+
+def default_domains(hostname: str) -> tuple[str, ...]:
+    """The domain a host name most likely serves: what follows its first label, if that has a dot itself."""
+    domain = hostname.partition(".")[2]
+    return (domain,) if "." in domain else ()
+
+
+def _ask_all(host: Host, policy: Policy, hostname: str, domains: tuple[str, ...], until: float) -> Records:
+    public, private, learned = _public_addresses(host, policy, until)
+    resolvers = parse_resolv_conf(_read(host, "/etc/resolv.conf"))
+    if "records.resolver" in policy.probes.hosts:
+        resolvers = policy.probes.hosts["records.resolver"]
+    questions = list(_questions(hostname, domains, policy.dns.dkim))
+    questions += [(reverse_name(address.address), "PTR") for address in public]
+    first = _lookup_all(host, resolvers, questions, until)
+    names = {value for lookup in first if lookup.type == "PTR" for value in lookup.values}
+    exchangers = {value.split()[-1] for lookup in first if lookup.type == "MX" for value in lookup.values}
+    asked = {(lookup.name.lower(), lookup.type) for lookup in first}
+    more = [(name, kind) for name in sorted(names | exchangers) for kind in ("A", "AAAA") if name and name != "."]
+    second = _lookup_all(host, resolvers, [q for q in more[:FORWARD_LIMIT] if (q[0].lower(), q[1]) not in asked], until)
+    return Records(True, "", hostname, domains, public, private, (*first, *second), policy.dns.dkim or None, learned)
+
+
+def _questions(hostname: str, domains: tuple[str, ...], dkim: str) -> Iterator[tuple[str, str]]:
+    if hostname:
+        for kind in ("A", "AAAA"):
+            yield hostname, kind
+        for name in caa_names(hostname):
+            yield name, "CAA"
+    for domain in domains:
+        yield domain, "MX"
+        yield domain, "TXT"
+        yield f"_dmarc.{domain}", "TXT"
+        if dkim:
+            yield f"{dkim}._domainkey.{domain}", "TXT"
+        for service in ("autodiscover", "autoconfig"):
+            for kind in ("A", "AAAA"):
+                yield f"{service}.{domain}", kind
+
+
+def caa_names(name: str) -> tuple[str, ...]:
+    """The names at which a certificate authority looks for CAA, nearest first (RFC 8659 §3); not the top level alone."""
+    labels = name.split(".")
+    return tuple(".".join(labels[n:]) for n in range(max(1, len(labels) - 1)))
+
+
+def reverse_name(address: str) -> str:
+    """The name under which an address's PTR is found."""
+    return ipaddress.ip_address(address).reverse_pointer
+
+
+def parse_resolv_conf(text: str) -> tuple[str, ...]:
+    """The name servers that resolv.conf(5) names, at most three; the one on this machine where it names none."""
+    found = re.findall(r"^\s*nameserver\s+(\S+)", text, re.MULTILINE)
+    return tuple(found[:3]) or ("127.0.0.1",)
+
+
+def _lookup_all(
+    host: Host, resolvers: Sequence[str], questions: Sequence[tuple[str, str]], until: float
+) -> tuple[Lookup, ...]:
+    from cowgate.net import together
+
+    wanted = dict.fromkeys(questions)
+    tasks = {f"{name} {kind}": partial(_lookup, host, resolvers, name, kind, until) for name, kind in wanted}
+    results = together(tasks, max(0.0, until - host.monotonic()))
+    found = []
+    for name, kind in wanted:
+        result = results[f"{name} {kind}"]
+        found.append(result if isinstance(result, Lookup) else Lookup(name, kind, "timeout", detail="no answer in time"))
+    return tuple(found)
+
+
+def _lookup(host: Host, resolvers: Sequence[str], name: str, kind: str, until: float) -> Lookup:
+    from cowgate.probing.dnssec import Asker, NoAnswer
+
+    asker = Asker(host.net, STEP)
+    trouble = Lookup(name, kind, "failed", detail="no resolver")
+    for resolver in resolvers[:RESOLVERS_TRIED]:
+        if host.monotonic() > until:
+            break
+        try:
+            found = read_reply(name, kind, asker.ask(resolver, name, kind, recursion=True))
+        except (OSError, NoAnswer) as error:
+            trouble = Lookup(name, kind, "timeout", detail=f"{resolver}: {error}")
+            continue
+        if found.outcome != "failed":
+            return found
+        trouble = found
+    return trouble
+
+
+def read_reply(name: str, kind: str, reply: Any) -> Lookup:
+    """A resolver's answer as a Lookup; aliases (CNAME) on the way are followed by the resolver."""
+    import dns.rcode
+    import dns.rdatatype
+
+    code = reply.rcode()
+    if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return Lookup(name, kind, "failed", detail=f"the resolver says {dns.rcode.to_text(code)}")
+    wanted = dns.rdatatype.from_text(kind)
+    records = [rdata for rrset in reply.answer if rrset.rdtype == wanted for rdata in rrset]
+    values = tuple(sorted(_text_of(rdata, kind) for rdata in records))
+    return Lookup(name, kind, "ok" if values else "none", values)
+
+
+def _text_of(rdata: Any, kind: str) -> str:
+    if kind == "TXT":
+        return b"".join(rdata.strings).decode("utf-8", "replace")
+    text = str(rdata.to_text())
+    return text.rstrip(".") if kind in ("PTR", "MX") and not text.endswith(" .") else text
+
+
+# -- public addresses ----------------------------------------------------------------------------------------------------
+
+# Not seen from outside: RFC 1918, RFC 6598, RFC 4193, link-local, loopback. (The ipaddress module's is_global also leaves
+# out the ranges for documentation, which tests and examples use like any other.)
+PRIVATE = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "192.0.0.0/24",
+    "fc00::/7",
+    "fe80::/10",
+    "::1/128",
+)
+
+
+def is_private(address: str) -> bool:
+    """Whether others can not reach this address."""
+    ip = ipaddress.ip_address(address)
+    return any(ip in ipaddress.ip_network(net) for net in PRIVATE if ip.version == ipaddress.ip_network(net).version)
+
+
+def _public_addresses(
+    host: Host, policy: Policy, until: float
+) -> tuple[tuple[PublicAddress, ...], tuple[str, ...], dict[str, str]]:
+    """The addresses that outgoing mail comes from: told by policy, else the source of the default routes, else looked up."""
+    stated = policy.probes.hosts.get("public.addresses", ())
+    public = [PublicAddress(address, family_of(address), "policy") for address in stated]
+    private = []
+    for family, far in FAR.items():
+        source = host.net.source(far)
+        if source is None or any(known.family == family for known in public):
+            continue
+        if is_private(source):
+            private.append(source)
+        else:
+            public.append(PublicAddress(source, family, "interface"))
+    learned: dict[str, str] = {}
+    if private and "records.address" in targets.wanted(policy):
+        learned = _look_up(host, targets.wanted(policy)["records.address"], tuple(map(family_of, private)), until)
+        public += [PublicAddress(address, family_of(address), "lookup") for address in dict.fromkeys(learned.values())]
+    return tuple(public), tuple(private), learned
+
+
+def family_of(address: str) -> str:
+    """`ipv6` or `ipv4`."""
+    return "ipv6" if ":" in address else "ipv4"
+
+
+def _look_up(host: Host, target: Target, families: Sequence[str], until: float) -> dict[str, str]:
+    """What the address services say, by service; what went wrong in place of an address is left out."""
+    from cowgate.net import together
+
+    tasks = {entry: partial(_what_is_my_address, host, target, entry, families) for entry in target.hosts}
+    results = together(tasks, max(0.0, min(until - host.monotonic(), 2 * STEP)))
+    return {name: result for name, result in results.items() if isinstance(result, str) and result}
+
+
+def _what_is_my_address(host: Host, target: Target, entry: str, families: Sequence[str]) -> str:
+    name, port = targets.split(entry, target.port)
+    for family in families:
+        try:
+            address = host.net.resolve(name, family, port)[0]
+        except OSError:
+            continue
+        with host.net.connect(address, port, STEP) as sock:
+            sock.sendall(f"GET / HTTP/1.0\r\nHost: {name}\r\nUser-Agent: cowgate\r\n\r\n".encode())
+            body = b""
+            while len(body) < HEADER_LIMIT and (chunk := sock.recv(4096)):
+                body += chunk
+        return parse_address_answer(body)
+    return ""
+
+
+def parse_address_answer(data: bytes) -> str:
+    """The address in an address service's HTTP answer, or "" where there is none (a captive portal's page)."""
+    text = data.partition(b"\r\n\r\n")[2][:BODY_LIMIT].decode("ascii", "replace").strip()
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return ""
+
+
+def _read(host: Host, path: str) -> str:
+    try:
+        return host.read_or_none(path) or ""
+    except OSError:
+        return ""

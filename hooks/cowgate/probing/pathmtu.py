@@ -31,12 +31,14 @@ def search(send: Sender, family: str, link_mtu: int) -> tuple[int | None, bool]:
         return high, False
     told = _told(echoes)
     echoes = send([size for size in sorted({low, *told}) if size < high for _ in range(3)])
-    if not any(echo.answered for echo in echoes):
+    answered = {echo.size for echo in echoes if echo.answered}
+    if not answered:
         return None, False
     sizes: Sequence[int] = [size for size in COMMON if low < size < high]
     while True:
         told |= _told(echoes)
-        low = max([low, *(echo.size for echo in echoes if echo.answered)])
+        answered |= {echo.size for echo in echoes if echo.answered}
+        low = max(answered)
         high = min([high, *(echo.size for echo in echoes if echo.size > low)])
         if low in told or high - low <= 1:  # a router named this size, and it passes
             return low, not told
