@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
-POLICY_FILE = "/etc/cowgate/policy.yaml"
-POLICY_DIR = "/etc/cowgate/policy.d"
+from cowgate.errors import PolicyError
+from cowgate.gate import POLICY_DIR, POLICY_FILE, policy_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cowgate.host import Host
+    from cowgate.policyfile import PolicyFile
+
+FILE_LIMIT = 1 << 18  # bytes; a policy is a page of text, and the YAML parser takes a second for this much
 
 # Rows that no waiver can open: the machine can never work, or would harm others.
 NEVER_WAIVABLE = (
@@ -107,7 +115,10 @@ class Install:
 
 @dataclass(frozen=True)
 class Policy:
-    """The whole policy. `digest` is over the raw bytes of the files it was read from."""
+    """The whole policy. `digest` is over names and raw bytes of `files`, those it was read from.
+
+    `unchecked` says why the files were not compared with their schema, where that was so; nothing is sealed then.
+    """
 
     hostname: str = ""
     timezone: str = ""
@@ -128,3 +139,131 @@ class Policy:
     fail_cloud_init: bool = False
     provider: str = ""
     digest: str = ""
+    files: tuple[str, ...] = ()
+    unchecked: str = ""
+
+
+def load(host: Host, path: str = "") -> Policy:
+    """The installed policy (policy.yaml, then policy.d/*.yaml by name), or the one file that is named.
+
+    Raises PolicyError: one sentence with file, line and column.
+    """
+    contents = [(name, _read(host, name)) for name in ([path] if path else installed_files(host))]
+    policy = Policy(digest=policy_digest(contents), files=tuple(name for name, _ in contents))
+    if not contents:
+        return policy
+    from cowgate import policyfile  # only here: most machines have no policy file, and none of them needs PyYAML
+
+    merged: dict[str, Any] = {}
+    for name, content in contents:
+        found = policyfile.parse(name, content)
+        try:
+            policyfile.validate(found)
+        except ImportError:
+            policy = replace(policy, unchecked="jsonschema is not installed, so the policy was only checked for its types")
+        check_ids(found, _known_ids(found.values))
+        merged = merge(merged, _with_dates(found))
+    return replace(_decode(merged, contents[-1][0]), digest=policy.digest, files=policy.files, unchecked=policy.unchecked)
+
+
+def installed_files(host: Host) -> list[str]:
+    """The paths of the policy files that are there, in the order in which they count. Raises PolicyError."""
+    try:
+        names = host.listdir(POLICY_DIR)
+        first = [POLICY_FILE] if host.readlink(POLICY_FILE) is not None or host.exists(POLICY_FILE) else []
+    except OSError as error:
+        raise PolicyError(f"{error.filename or POLICY_DIR}: {error.strerror}", hint="run it as root") from None
+    return first + [f"{POLICY_DIR}/{name}" for name in names if name.endswith(".yaml") and not name.startswith(".")]
+
+
+def _read(host: Host, path: str) -> bytes:
+    try:
+        return host.read_bytes(path, FILE_LIMIT)
+    except OSError as error:
+        hint = "run it as root" if isinstance(error, PermissionError) else ""
+        raise PolicyError(f"the policy {path} can not be read: {error.strerror}", hint=hint) from None
+
+
+def _known_ids(values: Mapping[str, Any]) -> dict[str, bool]:
+    """Every requirement, and whether it may be waived; empty where the file names none (loading them all takes time)."""
+    if not (values.get("waivers") or values.get("require")):
+        return {}
+    from cowgate.requirements import all_requirements
+
+    return {row.id: row.waivable and row.id not in NEVER_WAIVABLE for row in all_requirements()}
+
+
+def check_ids(found: PolicyFile, waivable: Mapping[str, bool]) -> None:
+    """Every id under waivers and require must exist (`waivable` has them all), and waivers only for what may be waived.
+
+    Raises PolicyError.
+    """
+    from cowgate.policyfile import suggestion
+
+    named: list[tuple[tuple[Union[str, int], ...], Any]] = []
+    for number, waiver in enumerate(_list(found.values.get("waivers"))):
+        if isinstance(waiver, dict):
+            named.append((("waivers", number, "id"), waiver.get("id")))
+    named += [(("require", number), id) for number, id in enumerate(_list(found.values.get("require")))]
+    for path, id in named:
+        if id not in waivable:
+            raise found.error(f"there is no requirement {id!r}{suggestion(id, waivable)}", found.places.get(path))
+        if path[0] == "waivers" and not waivable[id]:
+            raise found.error(f"{id} can not be waived", found.places.get(path))
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _with_dates(found: PolicyFile) -> dict[str, Any]:
+    """The values, with the waivers' dates as dates. A waiver without a reason gets an empty one, and does not count."""
+    waivers = []
+    for number, waiver in enumerate(_list(found.values.get("waivers"))):
+        whole = {"reason": "", **waiver} if isinstance(waiver, dict) else waiver
+        if isinstance(whole, dict) and isinstance(whole["reason"], str):
+            whole["reason"] = whole["reason"].strip()
+        if isinstance(whole, dict) and isinstance(whole.get("until"), str):
+            try:
+                whole["until"] = date.fromisoformat(whole["until"])
+            except ValueError:
+                told = f"waivers[{number}].until is no date: {whole['until']!r}"
+                raise found.error(told, found.places.get(("waivers", number, "until"))) from None
+        waivers.append(whole)
+    return {**found.values, "waivers": waivers} if "waivers" in found.values else found.values
+
+
+def merge(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]:
+    """`higher` over `lower`: key by key inside groups, anything else as a whole."""
+    result = dict(lower)
+    for key, value in higher.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _decode(values: dict[str, Any], name: str) -> Policy:
+    from cowgate import codec
+
+    try:
+        policy: Policy = codec.decode(Policy, values)
+    except codec.CodecError as error:
+        raise PolicyError(f"{name}{error}", hint="`cowgate validate FILE` checks a policy") from None
+    return policy
+
+
+def notes(policy: Policy, today: date) -> tuple[str, ...]:
+    """Sentences about waivers that do not count."""
+    told = []
+    for waiver in policy.waivers:
+        if not waiver.reason:
+            told.append(f"the waiver for {waiver.id} has no reason and does not count")
+        elif waiver.until is not None and waiver.until < today:
+            told.append(f"the waiver for {waiver.id} ended on {waiver.until.isoformat()} and does not count")
+    return tuple(told)
+
+
+def counts_until(policy: Policy, ids: Iterable[str]) -> Optional[date]:
+    """The last day of the earliest waiver among those for `ids` that have a reason; None where none has an end."""
+    wanted = set(ids)
+    return min((w.until for w in policy.waivers if w.id in wanted and w.reason and w.until is not None), default=None)
