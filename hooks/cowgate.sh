@@ -1,0 +1,170 @@
+#!/bin/sh
+# The command: finds a Python for cowgate and starts it.
+#
+#   cowgate.sh COMMAND...             run cowgate (see cowgate.sh --help)
+#   cowgate.sh --setup [COMMAND...]   first get what it needs: the distribution's packages, else a private environment in
+#                                     /opt/cowgate/venv. Nothing is fetched when nothing is missing. With --dry-run
+#                                     it is only told; on a terminal it asks, unless --yes is among the arguments.
+#   cowgate.sh --interpreter          print the Python that would be used
+#
+# Exit code 3 (blocked) when there is no Python: a machine that can not be judged is not ready.
+set -eu
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+export PATH
+venv=/opt/cowgate/venv
+lock_seconds=300
+
+say() { printf 'cowgate: %s\n' "$*" >&2; }
+
+# The version is read from the name that a link leads to, where there is one: starting Python to ask costs as much as the gate.
+new_enough() {
+    for minor in 9 10 11 12 13 14 15; do
+        # shellcheck disable=SC3013  # -ef: not in POSIX, but in dash, ash, bash and ksh
+        [ "$1" -ef "${1%/*}/python3.$minor" ] && return 0
+    done
+    "$1" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null
+}
+
+find_python() {
+    python=$venv/bin/python
+    [ -e "$venv/complete" ] && [ -x "$python" ] && return 0
+    for name in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 \
+        /usr/libexec/platform-python; do
+        python=$(command -v "$name") && new_enough "$python" && return 0
+    done
+    python=
+    return 1
+}
+
+# What is not there, in words; nothing when all is there.
+lacking() {
+    if [ -z "$python" ]; then
+        echo "Python 3.9"
+    else
+        "$python" -I -B -c 'from importlib.util import find_spec
+print(*[name for name in ("yaml", "jsonschema", "psutil", "dns") if find_spec(name) is None])'
+    fi
+    command -v ip >/dev/null || echo ip
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || echo certificates
+}
+
+# Package managers that run by themselves at first boot hold their lock for minutes.
+patiently() {
+    waited=0
+    until output=$("$@" 2>&1 </dev/null); do
+        case $output in
+        *"Could not get lock"* | *"Unable to acquire"* | *"Unable to lock"*) ;;
+        *) waited=$lock_seconds ;;
+        esac
+        [ "$waited" -lt "$lock_seconds" ] || {
+            say "$* failed: $(printf '%s\n' "$output" | tail -n 3)"
+            return 1
+        }
+        [ "$waited" -gt 0 ] || say "another program is installing packages; waiting up to $lock_seconds s"
+        sleep 5
+        waited=$((waited + 5))
+    done
+}
+
+# Names the distribution's packages, those that must be there and those that may.
+name_packages() {
+    may=
+    for manager in apt-get dnf apk none; do command -v "$manager" >/dev/null && break; done
+    case $manager in
+    apt-get)
+        must="python3 python3-yaml python3-jsonschema python3-psutil python3-dnspython iproute2 ca-certificates"
+        may=python3-netifaces ;;
+    dnf)
+        must="python3 python3-pyyaml python3-jsonschema python3-psutil python3-dns iproute ca-certificates"
+        # EL8's own Python is 3.6; the newer one has no packages of all modules.
+        if grep -q '"platform:el8"' /etc/os-release; then must="python3.11 iproute ca-certificates"; fi ;;
+    apk)
+        must="python3 py3-yaml py3-jsonschema py3-psutil py3-dnspython iproute2 ca-certificates"
+        may=py3-netifaces ;;
+    *) must= ;;
+    esac
+}
+
+install_packages() {
+    # The lists hold one word for each package: they are meant to be split.
+    # shellcheck disable=SC2086
+    case $manager in
+    apt-get)
+        export DEBIAN_FRONTEND=noninteractive
+        patiently apt-get -q update && patiently apt-get -q -y --no-install-recommends --no-upgrade install $1 ;;
+    dnf) patiently dnf -q -y --setopt=install_weak_deps=False install $1 ;;
+    apk) patiently apk -q add --wait "$lock_seconds" $1 ;;
+    none) say "no package manager that cowgate knows (apt-get, dnf, apk)"; return 1 ;;
+    esac
+}
+
+# For what the distribution has no packages: an environment of its own. The system's site-packages are never touched.
+make_venv() {
+    rm -rf "$venv"
+    # Debian keeps what a new environment needs in a package of its own.
+    [ "$manager" != apt-get ] || install_packages python3-venv || return 1
+    "$python" -m venv "$venv" || return 1
+    patiently "$venv/bin/python" -m pip install -q PyYAML jsonschema psutil dnspython || return 1
+    # Optional: without it /sys and ip give the same facts.
+    "$venv/bin/python" -m pip install -q netifaces-plus 2>/dev/null || :
+    : >"$venv/complete"
+}
+
+may_install() {
+    [ "$(id -u)" = 0 ] || { say "installing needs root: sudo $0 --setup"; return 1; }
+    [ "$yes" = no ] && [ -t 0 ] && [ -t 2 ] || return 0
+    printf 'Install now? [y/N] ' >&2
+    read -r answer
+    case $answer in y* | Y*) ;; *) say "nothing was installed"; return 1 ;; esac
+}
+
+setup() {
+    find_python || :
+    missing=$(lacking | xargs)
+    if [ -n "$missing" ]; then
+        name_packages
+        say "missing on this machine: $missing"
+        say "to install with $manager: ${must:-nothing}${may:+ $may}; what is missing then goes into $venv"
+        [ "$dry_run" = no ] || return 0
+        may_install || return 1
+        install_packages "$must" || say "is there a network? going on with what is there"
+        [ -z "$may" ] || install_packages "$may" || :
+        find_python || return 1
+        if [ -n "$(lacking)" ]; then
+            make_venv || :
+            find_python
+            missing=$(lacking | xargs)
+            [ -z "$missing" ] || { say "still missing: $missing"; return 1; }
+        fi
+    fi
+    # The installed copy gets its bytecode here, because it never writes any while it runs.
+    if [ "$dry_run" = no ] && [ "$here" = /opt/cowgate/hooks ] && [ ! -d "$here/cowgate/__pycache__" ]; then
+        "$python" -I -m compileall -q "$here/cowgate" || :
+    fi
+}
+
+self=$0
+[ ! -L "$self" ] || self=$(readlink -f "$self")
+case $self in /*) here=${self%/*} ;; */*) here=$PWD/${self%/*} ;; *) here=$PWD ;; esac
+
+if [ "${1-}" = --setup ]; then
+    shift
+    dry_run=no yes=no
+    for word; do
+        case $word in --dry-run) dry_run=yes ;; --yes) yes=yes ;; --) break ;; esac
+    done
+    setup || failed=$?
+    case ${1-} in "" | --dry-run | --yes) exit "${failed-0}" ;; esac
+fi
+find_python || { say "no Python 3.9 or newer on this machine; \`sudo $0 --setup\` installs it"; exit 3; }
+case ${1-} in
+--interpreter) echo "$python"; exit 0 ;;
+# The gate needs no module that is not Python's own, and is asked often.
+gate) flags=-IBS ;;
+*) flags=-IB ;;
+esac
+exec "$python" "$flags" -c 'import sys
+sys.path.insert(0, sys.argv.pop(1))
+sys.argv[0] = "cowgate"
+from cowgate.__main__ import main
+sys.exit(main())' "$here" "$@"

@@ -1,0 +1,1 @@
+../cowgate.sh
