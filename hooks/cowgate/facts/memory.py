@@ -26,7 +26,7 @@ class Swap:
 
 @dataclass(frozen=True)
 class Memory:
-    """`total_kib` is MemTotal: what the machine has less what the kernel keeps for itself. `swap_files` are there, used or not."""
+    """`total_kib` is MemTotal: all memory less what the kernel keeps for itself. `swap_files` are there, used or not."""
 
     total_kib: int
     swaps: tuple[Swap, ...] = ()
