@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timezone
+from typing import TYPE_CHECKING
 
-from cowgate.facts import Fact, Facts
+from cowgate.apply import Pending, Progress, action_for
+from cowgate.changes import Change, RestartUnit
+from cowgate.errors import CowgateError, FixError
+from cowgate.facts import Fact, Facts, collect
+from cowgate.fixes import Fix, all_fixes
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict, deferred, unknown
 from cowgate.policy import Policy
+from cowgate.state import hint_for
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+    from cowgate.journal import Entry, Journal
+
+# A row in one of these asks for its fix.
+UNMET = (Status.FAIL, Status.WARN, Status.UNKNOWN)
 
 # Which rows of the catalogue are judged in a phase; the others are deferred, or (early) left out.
 JUDGED_IN: dict[Phase, tuple[Phase, ...]] = {
@@ -70,3 +84,344 @@ def _waive(requirement: Requirement, verdict: Verdict, policy: Policy, today: da
 def is_ready(rows: Iterable[Row]) -> bool:
     """Whether no required row is fail or unknown."""
     return not any(row.blocks for row in rows)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything one look at the machine gave. `started` and `finished` are seconds since 1970, UTC."""
+
+    facts: Facts
+    rows: tuple[Row, ...]
+    phase: Phase
+    started: float
+    finished: float
+    live: bool = True
+
+    @property
+    def ready(self) -> bool:
+        return is_ready(self.rows)
+
+
+@dataclass(frozen=True)
+class PlannedFix:
+    """A fix with the changes that are still to make. `texts` describes each of them (a diff, or command lines)."""
+
+    fix: Fix
+    changes: tuple[Change, ...]
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A fix (or an undo) that did not succeed: what was tried, why not, and the next step."""
+
+    fix: str
+    target: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did. `evaluation` is the last look; its rows say `fixed` where this run made them true.
+
+    `planned` is all that there was to do, `applied` what was done (empty in a dry run), `notices` are sentences for the
+    person who started it. `run_id` is what `cowgate undo` takes; empty when nothing was changed.
+    """
+
+    evaluation: Evaluation
+    planned: tuple[PlannedFix, ...] = ()
+    applied: tuple[Entry, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notices: tuple[str, ...] = ()
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class UndoResult:
+    """What an undo put back, what it could not, and what stays because it can not be undone (`notices`)."""
+
+    undone: tuple[Entry, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def collect_facts(host: Host, policy: Policy, requirements: Iterable[Requirement]) -> Facts:
+    """The facts that the requirements need, and whether mailcow is installed: that decides whether anything may be fixed."""
+    names = {"mailcow"}.union(*(requirement.needs + requirement.wants for requirement in requirements))
+    return collect(host, policy, sorted(names))
+
+
+def check(
+    host: Host,
+    policy: Policy,
+    phase: Phase,
+    requirements: Sequence[Requirement],
+    *,
+    facts: Facts | None = None,
+    now: float | None = None,
+) -> Evaluation:
+    """Look once and judge; changes nothing. With `facts` (collected elsewhere) the machine is not asked.
+
+    `now` (seconds since 1970) decides which waivers have run out; by default the host's clock does.
+    """
+    started = host.now() if now is None else now
+    if facts is None:
+        facts = collect_facts(host, policy, requirements)
+    today = datetime.fromtimestamp(started, timezone.utc).date()
+    rows = judge_all(requirements, facts, policy, phase, today)
+    return Evaluation(facts, rows, phase, started, host.now() if now is None else now, host.live)
+
+
+def plan(
+    evaluation: Evaluation, policy: Policy, requirements: Iterable[Requirement], *, by_hand: bool = False
+) -> tuple[PlannedFix, ...]:
+    """The fixes for the rows that are not met, each after those it must follow. Pure.
+
+    Nothing is planned when the policy forbids it or, unless asked `by_hand`, once mailcow is installed.
+    Raises what a fix's own plan raises: FixError where it can not decide without guessing.
+    """
+    planned, failures = _plan(evaluation, policy, requirements, by_hand)
+    if failures:
+        raise FixError(f"{failures[0].fix}: {failures[0].message}", hint=failures[0].hint)
+    return planned
+
+
+def why_nothing_is_fixed(evaluation: Evaluation, policy: Policy, by_hand: bool) -> str:
+    """The sentence that says why no fix is even planned; empty when they are."""
+    if evaluation.phase is Phase.AUDIT:
+        return "an audit changes nothing"
+    if not policy.fix.enabled:
+        return "nothing is fixed, because the policy says fix.enabled: false"
+    mailcow = evaluation.facts.mailcow
+    if mailcow.content is not None and mailcow.content.installed and not by_hand:
+        return "nothing is fixed, because mailcow is installed here already; `cowgate run --by-hand` does it all the same"
+    if mailcow.state == "unreadable" and not by_hand:
+        return f"nothing is fixed, because it is not known whether mailcow is installed here: {mailcow.reason}"
+    return ""
+
+
+def _plan(
+    evaluation: Evaluation, policy: Policy, requirements: Iterable[Requirement], by_hand: bool
+) -> tuple[tuple[PlannedFix, ...], tuple[Failure, ...]]:
+    if why_nothing_is_fixed(evaluation, policy, by_hand):
+        return (), ()
+    wanted = {requirement.id for requirement in requirements}
+    unmet = {row.requirement.id for row in evaluation.rows if row.verdict.status in UNMET} & wanted
+    planned, failures = [], []
+    for fix in all_fixes():
+        if not unmet & set(fix.repairs) or evaluation.phase not in fix.phases or fix.id in policy.fix.skip:
+            continue
+        try:
+            changes = tuple(fix.plan(evaluation.facts, policy, evaluation.phase))
+        except CowgateError as error:
+            failures.append(Failure(fix.id, "", error.message, error.hint))
+        except Exception as error:  # a bug in one fix must not keep the others from being made
+            failures.append(Failure(fix.id, "", f"internal error: {type(error).__name__}: {error}"))
+        else:
+            if changes:
+                planned.append(PlannedFix(fix, changes))
+    return tuple(planned), tuple(failures)
+
+
+def run(
+    host: Host,
+    policy: Policy,
+    phase: Phase,
+    requirements: Sequence[Requirement],
+    journal: Journal,
+    *,
+    dry_run: bool = False,
+    by_hand: bool = False,
+    progress: Progress,
+) -> RunResult:
+    """Look, repair what is not met, look again. The caller holds the lock of the state directory.
+
+    An interrupted run before this one is rolled back first. A fix that fails stops those that must follow it; the others are
+    made, and all failures come back together. The gate is shut (durably) before the first change.
+    A dry run makes no change at all, not even to the state directory.
+    """
+    notices = () if dry_run else journal.recover(progress)
+    first = check(host, policy, phase, requirements)
+    planned, failures = _plan(first, policy, requirements, by_hand)
+    previewed, impossible, put_off = _preview_all(host, planned)
+    notices += put_off
+    refusal = why_nothing_is_fixed(first, policy, by_hand)
+    if refusal and not first.ready:
+        notices += (refusal,)
+    if dry_run:
+        return RunResult(first, previewed, failures=failures + impossible, notices=notices)
+    journal.begin(phase)
+    work = _Work(host, journal, progress, {failure.fix for failure in failures})
+    for entry in planned:
+        work.make(entry)
+    work.restart()
+    waited = not refusal and _wait_for_clock(host, policy, first, progress)
+    last = check(host, policy, phase, requirements) if work.applied or waited else first
+    repairs = {fix.id: fix.repairs for fix in all_fixes()}
+    rows = tuple(_fixed(row, before, work.applied, repairs) for row, before in zip(last.rows, first.rows))
+    return RunResult(
+        replace(last, rows=rows, started=first.started),
+        previewed,
+        tuple(work.applied),
+        failures + tuple(work.failures),
+        notices,
+        journal.run_id if work.applied else "",
+    )
+
+
+class _Work:
+    """The changes of one run: what was applied, what failed, and which units are still to be restarted."""
+
+    def __init__(self, host: Host, journal: Journal, progress: Progress, failed: Iterable[str]) -> None:
+        self.host = host
+        self.journal = journal
+        self.progress = progress
+        self.failed = set(failed)
+        self.applied: list[Entry] = []
+        self.failures: list[Failure] = []
+        self.promised: list[Entry] = []
+
+    def make(self, planned: PlannedFix) -> None:
+        """Make one fix true, unless one that it must follow failed."""
+        fix = planned.fix
+        broken = [id for id in fix.after if id in self.failed]
+        if broken:
+            self._fail(fix.id, "", FixError(f"not tried, because {broken[0]} failed"))
+            return
+        target = ""
+        try:
+            todo, _ = preview(self.host, planned, {})
+            for change in todo.changes:
+                if isinstance(change, RestartUnit):
+                    self.promised.append(self.journal.promise(fix.id, change))
+            for change in todo.changes:
+                target = action_for(self.host, change).target
+                if not isinstance(change, RestartUnit):
+                    self._perform(fix.id, change)
+        except (CowgateError, OSError) as error:
+            self._fail(fix.id, target, error)
+
+    def _perform(self, fix: str, change: Change) -> None:
+        self.progress(f"{fix}: {action_for(self.host, change).summary()}")
+        entry = self.journal.perform(fix, change, self.progress)
+        if entry:
+            self.applied.append(entry)
+
+    def restart(self) -> None:
+        """Restart once each unit that was promised a restart by a fix that changed something."""
+        changed = {entry.fix for entry in self.applied}
+        for entry in self.promised:
+            if entry.fix in self.failed and entry.fix not in changed:
+                self.journal.mark(entry, "void")
+                continue
+            try:
+                done = self.journal.keep_promise(entry, self.progress)
+            except (CowgateError, OSError) as error:
+                self._fail(entry.fix, entry.target, error)
+            else:
+                self.applied += [done] if done else []
+
+    def _fail(self, fix: str, target: str, error: CowgateError | OSError) -> None:
+        self.failed.add(fix)
+        self.failures.append(failure_of(fix, target, error))
+
+
+def failure_of(fix: str, target: str, error: CowgateError | OSError) -> Failure:
+    """An error as it is told: for one of the system with the path and what the errno usually means."""
+    if isinstance(error, CowgateError):
+        return Failure(fix, target, error.message, error.hint)
+    return Failure(fix, target, f"{error.filename or target}: {error.strerror or error}", hint_for(error))
+
+
+def preview(host: Host, planned: PlannedFix, pending: Pending) -> tuple[PlannedFix, tuple[str, ...]]:
+    """The changes of a fix that are still to make, each with its description, and sentences about those put off.
+
+    `pending` holds what earlier changes would make of files, so that a dry run shows the second edit of a file on top of
+    the first. A restart that follows only changes that are made already is left out.
+    """
+    changes, texts, put_off = [], [], []
+    for change in planned.changes:
+        action = action_for(host, change)
+        if not host.live and not action.offline:
+            put_off.append(f"{planned.fix.id}: {action.summary()}: put off until the first boot, this is not a running system")
+        elif not action.is_true(pending):
+            changes.append(change)
+            texts.append(action.describe(pending))
+    if all(isinstance(change, RestartUnit) for change in changes) and len(changes) < len(planned.changes):
+        changes, texts = [], []
+    return replace(planned, changes=tuple(changes), texts=tuple(texts)), tuple(put_off)
+
+
+def _preview_all(
+    host: Host, planned: Iterable[PlannedFix]
+) -> tuple[tuple[PlannedFix, ...], tuple[Failure, ...], tuple[str, ...]]:
+    pending: Pending = {}
+    previewed: list[PlannedFix] = []
+    failures: list[Failure] = []
+    notices: list[str] = []
+    for entry in planned:
+        try:
+            todo, put_off = preview(host, entry, pending)
+        except (CowgateError, OSError) as error:
+            failures.append(failure_of(entry.fix.id, "", error))
+            continue
+        notices += put_off
+        if todo.changes:
+            previewed.append(todo)
+    return tuple(previewed), tuple(failures), tuple(notices)
+
+
+def _wait_for_clock(host: Host, policy: Policy, first: Evaluation, progress: Progress) -> bool:
+    """Give the clock policy.time.wait seconds to become synchronized where it was not; whether there was a reason to wait."""
+    if not host.live or first.phase not in (Phase.BOOT, Phase.INSTALL):
+        return False
+    if not any(row.requirement.id == "time.synchronization" and row.verdict.status in UNMET for row in first.rows):
+        return False
+    from cowgate.facts.clock import wait_for_sync
+
+    wait_for_sync(host, policy.time.wait, progress)
+    return True
+
+
+def _fixed(row: Row, before: Row, applied: Iterable[Entry], repairs: Mapping[str, tuple[str, ...]]) -> Row:
+    if before.verdict.status not in UNMET or row.verdict.status is not Status.PASS:
+        return row
+    changes = tuple(entry.as_change() for entry in applied if row.requirement.id in repairs[entry.fix])
+    if not changes:
+        return row
+    verdict = replace(row.verdict, status=Status.FIXED, diagnosis=before.verdict.diagnosis, changes=changes)
+    return replace(row, verdict=verdict)
+
+
+def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: Progress) -> UndoResult:
+    """Put back what the run changed (None: what all runs changed), newest first. The caller holds the lock.
+
+    The gate is shut (durably) before the first change. All are tried; a file that somebody changed since is left as it is
+    and reported. Raises UsageError for an unknown run.
+    """
+    journal.active(run_id)  # an unknown run is told before anything is changed
+    journal.shut_gate()
+    notices = list(journal.recover(progress))
+    undone: list[Entry] = []
+    failures: list[Failure] = []
+    entries = journal.active(run_id)
+    for entry in reversed(entries):
+        if isinstance(entry.change, RestartUnit):
+            continue
+        try:
+            note = journal.revert(entry, progress)
+        except (CowgateError, OSError) as error:
+            failures.append(failure_of(entry.fix, entry.target, error))
+            continue
+        undone.append(entry)
+        notices += [note] if note else []
+    reverted = {(entry.run, entry.fix) for entry in undone} if host.live else set()
+    for entry in entries:
+        if not isinstance(entry.change, RestartUnit) or (entry.run, entry.fix) not in reverted:
+            continue
+        try:
+            journal.restart_again(entry, progress)
+        except (CowgateError, OSError) as error:
+            failures.append(failure_of(entry.fix, entry.target, error))
+    return UndoResult(tuple(undone), tuple(failures), tuple(notices))

@@ -196,9 +196,9 @@ class Host:
     ) -> None:
         """Replace a file, or make it, so that after a crash it holds all of the old or all of the new content.
 
-        A link at the end of `path` stays and its target is replaced, unless `follow` is False. Mode, owner and extended attributes (SELinux label, ACLs)
-        that are not given stay those of the file there; a new file gets 0644 and the owner of the process. The content is on
-        disk on return. Raises OSError, UntrustedPath.
+        A link at the end of `path` stays and its target is replaced, unless `follow` is False. Mode, owner and extended
+        attributes (SELinux label, ACLs) that are not given stay those of the file there; a new file gets 0644 and the owner
+        of the process. The content is on disk on return. Raises OSError, UntrustedPath.
         """
         real = self.trusted(path, follow=follow)
         try:

@@ -1,0 +1,225 @@
+"""Changes of files and links, as actions: atomic, durable, and undone to the byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cowgate import codec
+from cowgate.action import Action, C, Json, Pending, Progress, command_line
+from cowgate.changes import EditFile, Link, RemoveFile, WriteFile
+from cowgate.errors import ConflictError
+from cowgate.filestate import ABSENT, FILE, FileState, put_back, sha256, take
+from cowgate.formats import edit
+
+if TYPE_CHECKING:
+    from cowgate.host import Host
+
+UNIT_DIRECTORY = "/etc/systemd/system"
+
+
+class FileAction(Action[C]):
+    """A change of one file; subclasses say what its text becomes."""
+
+    offline = True
+    follow = True
+    path: str
+
+    @property
+    def target(self) -> str:
+        return self.path
+
+    def text(self, pending: Pending) -> str | None:
+        """The text there is, None for no file."""
+        real = self.host.inside(self.host.trusted(self.path, follow=self.follow))
+        return pending[real] if real in pending else self.host.read_or_none(real)
+
+    def becomes(self, text: str | None) -> str | None:
+        """The text there will be."""
+        raise NotImplementedError
+
+    def is_true(self, pending: Pending) -> bool:
+        text = self.text(pending)
+        return self.becomes(text) == text
+
+    def describe(self, pending: Pending) -> str:
+        old = self.text(pending)
+        new = self.becomes(old)
+        pending[self.host.inside(self.host.trusted(self.path, follow=self.follow))] = new
+        if not self._for_all_eyes():
+            return f"{self.summary()} (content not shown: not everybody may read this file)\n"
+        return unified_diff(self.path, old, new)
+
+    def _for_all_eyes(self) -> bool:
+        state, _ = take(self.host, self.path, follow=self.follow)
+        mode = state.mode if state.kind == FILE else getattr(self.change, "mode", 0o644)
+        return bool(mode & 0o004)
+
+    def observe(self) -> Json:
+        state, _ = take(self.host, self.path, follow=self.follow)
+        return {"file": codec.encode(state), "directories": list(self.host.missing_directories(state.real))}
+
+    def backup(self) -> bytes | None:
+        return take(self.host, self.path, follow=self.follow)[1]
+
+    def apply(self, prior: Json, progress: Progress) -> None:
+        before = file_state(prior)
+        state, data = take(self.host, self.path, follow=self.follow)
+        if not state.same_as(before):
+            raise ConflictError(f"{self.path} was changed by somebody else at this very moment", hint="run it again")
+        new = self.becomes(None if data is None else data.decode("utf-8", "surrogateescape"))
+        if new is None:
+            self.host.remove(before.real)
+        else:
+            for directory in prior["directories"]:
+                self.host.mkdir(directory)
+            mode = None if before.kind == FILE else getattr(self.change, "mode", 0o644)
+            self.host.write_atomic(before.real, new.encode("utf-8", "surrogateescape"), mode=mode)
+        reload_units(self.host, before.real)
+
+    def undo(self, prior: Json, backup: bytes | None, progress: Progress) -> None:
+        before = file_state(prior)
+        put_back(self.host, before, backup)
+        for directory in reversed(prior["directories"]):
+            self.host.rmdir(directory)
+        reload_units(self.host, before.real)
+
+    def wanted(self) -> str:
+        new = self.becomes(self.text({}))
+        return "" if new is None else sha256(new)
+
+    def ours(self, prior: Json, wanted: str, now: Json) -> bool:
+        state = file_state(now)
+        return state.digest == wanted or state.same_as(file_state(prior))
+
+    def may_undo(self, prior: Json, after: Json, now: Json, half_done: bool) -> bool:
+        # a file is put back in one step, so even half of an undo left it old or new
+        return self.unchanged_since(after, now) or self.unchanged_since(prior, now)
+
+    def unchanged_since(self, after: Json, now: Json) -> bool:
+        return file_state(after).same_as(file_state(now))
+
+    def directories(self, prior: Json) -> tuple[str, ...]:
+        return (file_state(prior).real.rpartition("/")[0] or "/",)
+
+    def digest(self, observed: Json) -> str:
+        return file_state(observed).digest
+
+
+def file_state(observed: Json) -> FileState:
+    """The FileState in what a FileAction observed."""
+    state: FileState = codec.decode(FileState, observed["file"])
+    return state
+
+
+class WriteFileAction(FileAction[WriteFile]):
+    def __init__(self, host: Host, change: WriteFile) -> None:
+        super().__init__(host, change)
+        self.path = change.path
+
+    def summary(self) -> str:
+        return f"write {self.path}"
+
+    def becomes(self, text: str | None) -> str | None:
+        return self.change.content
+
+
+class EditFileAction(FileAction[EditFile]):
+    def __init__(self, host: Host, change: EditFile) -> None:
+        super().__init__(host, change)
+        self.path = change.path
+
+    def summary(self) -> str:
+        return f"edit {self.path}"
+
+    def becomes(self, text: str | None) -> str | None:
+        return edit(self.change.editor, text, self.change.args)
+
+
+class RemoveFileAction(FileAction[RemoveFile]):
+    follow = False
+
+    def __init__(self, host: Host, change: RemoveFile) -> None:
+        super().__init__(host, change)
+        self.path = change.path
+
+    def summary(self) -> str:
+        return f"remove {self.path}"
+
+    def becomes(self, text: str | None) -> str | None:
+        return None
+
+    def is_true(self, pending: Pending) -> bool:
+        state, _ = take(self.host, self.path, follow=False)
+        return pending[state.real] is None if state.real in pending else state.kind == ABSENT
+
+    def describe(self, pending: Pending) -> str:
+        target = self.host.readlink(self.path)
+        if target is None:
+            return super().describe(pending)
+        pending[self.host.inside(self.host.trusted(self.path, follow=False))] = None
+        return f"remove the link {self.path} -> {target}\n"
+
+
+class LinkAction(FileAction[Link]):
+    follow = False
+
+    def __init__(self, host: Host, change: Link) -> None:
+        super().__init__(host, change)
+        self.path = change.path
+
+    def summary(self) -> str:
+        return f"link {self.path} to {self.change.target}"
+
+    def is_true(self, pending: Pending) -> bool:
+        return self.host.readlink(self.path) == self.change.target
+
+    def describe(self, pending: Pending) -> str:
+        return command_line("ln", "-sfn", self.change.target, self.path) + "\n"
+
+    def wanted(self) -> str:
+        return sha256(self.change.target)
+
+    def apply(self, prior: Json, progress: Progress) -> None:
+        for directory in prior["directories"]:
+            self.host.mkdir(directory)
+        self.host.symlink(file_state(prior).real, self.change.target)
+        reload_units(self.host, self.path)
+
+
+def unified_diff(path: str, old: str | None, new: str | None) -> str:
+    """The difference as `diff -u` prints it; /dev/null stands for no file, control characters are made visible."""
+    import difflib
+
+    lines = []
+    before, after = ("/dev/null" if text is None else path for text in (old, new))
+    for line in difflib.unified_diff(_lines(old), _lines(new), before, after):
+        lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
+    return visible("".join(lines))
+
+
+def _lines(text: str | None) -> list[str]:
+    # not splitlines(): a form feed or a carriage return does not end a line for diff
+    return (
+        []
+        if not text
+        else [line + "\n" for line in text.split("\n")[:-1]] + ([text.split("\n")[-1]] if text[-1] != "\n" else [])
+    )
+
+
+def visible(text: str) -> str:
+    """Text that is safe on a terminal: control characters and bytes that are no UTF-8 as escapes; tab and newline stay."""
+    return "".join(c if c in "\n\t" or (c.isprintable() and not "\ud800" <= c <= "\udfff") else ascii(c)[1:-1] for c in text)
+
+
+def reload_units(host: Host, path: str) -> None:
+    """Let the running systemd see a unit file that was changed."""
+    if host.live and path.startswith(UNIT_DIRECTORY + "/") and host.exists("/run/systemd/system"):
+        host.run(("systemctl", "daemon-reload"), timeout=60)
+
+
+ACTIONS: dict[type, type[Action[Any]]] = {
+    WriteFile: WriteFileAction,
+    EditFile: EditFileAction,
+    RemoveFile: RemoveFileAction,
+    Link: LinkAction,
+}
