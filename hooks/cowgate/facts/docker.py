@@ -1,9 +1,45 @@
-"""The Docker Engine: what is installed, what the daemon says of itself, its networks, and its configuration file."""
+"""The Docker Engine: what is installed, what the daemon says of itself, its networks, and its configuration file.
+
+The daemon is asked over its socket, and versions are read from the package database: the docker command, a large Go program,
+is never started. Only where no package owns Compose is it asked for its version.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Optional
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Optional
+
+from cowgate.errors import CowgateError
+from cowgate.facts import Fact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+
+SOCKET = "/var/run/docker.sock"
+PID_FILE = "/run/docker.pid"
+DAEMON_JSON = "/etc/docker/daemon.json"
+DATABASE_LIMIT = 64 << 20  # bytes; the package database of a large server has about 5 MB
+DATA_ROOT = "/var/lib/docker"
+
+# Where the docker command looks for plugins, first found wins (docker/cli, cli-plugins/manager).
+PLUGIN_DIRECTORIES = (
+    "/root/.docker/cli-plugins",
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+)
+SNAP_COMMANDS = ("/snap/bin/docker", "/var/lib/snapd/snap/bin/docker")
+# The packages that bring the engine, and Compose: Docker's own, Debian's and Ubuntu's, Fedora's, Alpine's.
+ENGINE_PACKAGES = ("docker-ce", "docker.io", "moby-engine", "docker-engine", "docker")
+COMPOSE_PACKAGES = ("docker-compose-plugin", "docker-compose-v2", "docker-compose", "docker-cli-compose")
+PROJECT_LABEL = "com.docker.compose.project"
+DIRECTORY_LABEL = "com.docker.compose.project.working_dir"
 
 
 @dataclass(frozen=True)
@@ -106,3 +142,323 @@ class Docker:
             if project.name == name:
                 return project
         return None
+
+
+def collect(host: Host, policy: Policy) -> Fact[Docker]:
+    """Always a value; in an offline tree what its files tell. The daemon is not asked where none runs: a connection to
+    docker.socket would start it, and a check starts nothing."""
+    packages = _packages(host)
+    cli = host.which("docker") or ""
+    package = next((name for name in ENGINE_PACKAGES if name in packages), "")
+    installed = upstream_version(packages.get(package, ""))
+    flavour, evidence = _flavour(host, cli)
+    compose = _compose(host, packages)
+    daemon_json = parse_daemon_json(_text_or_reason(host, DAEMON_JSON))
+    docker = Docker(
+        cli=cli,
+        flavour=flavour,
+        flavour_evidence=evidence,
+        package=package,
+        installed=installed,
+        data_root=daemon_json.data_root or DATA_ROOT,
+        compose=compose[0],
+        compose_path=compose[1],
+        compose_version=compose[2],
+        daemon_json=daemon_json,
+    )
+    return Fact.of(_with_daemon(host, docker) if host.live else replace(docker, reason="an offline tree runs no daemon"))
+
+
+# -- what is installed -----------------------------------------------------------------------------------------------
+
+
+def upstream_version(text: str) -> str:
+    """The upstream part of a package's version: 28.5.2 of "5:28.5.2-1~debian.13~trixie"; "" where there is none."""
+    found = re.match(r"(?:\d+:)?v?(\d+(?:\.\d+)+)", text)
+    return found[1] if found else ""
+
+
+def _packages(host: Host) -> dict[str, str]:
+    """Name to version of the installed packages that this source knows, from the package manager's own database."""
+    names = (*ENGINE_PACKAGES, *COMPOSE_PACKAGES)
+    dpkg = host.read_or_none("/var/lib/dpkg/status", DATABASE_LIMIT)
+    if dpkg:
+        return parse_dpkg_status(dpkg, names)
+    apk = host.read_or_none("/lib/apk/db/installed", DATABASE_LIMIT)
+    if apk is not None:
+        return parse_apk_installed(apk, names)
+    if host.live and host.which("rpm"):
+        asked = host.run(("rpm", "-q", "--queryformat", "%{NAME} %{VERSION}\n", *names), timeout=10, ok=None)
+        return parse_rpm_query(asked.out)
+    return {}
+
+
+def parse_dpkg_status(text: str, names: Iterable[str]) -> dict[str, str]:
+    """From /var/lib/dpkg/status: the named packages that are unpacked and configured."""
+    found = {}
+    text = f"\n{text}\n\n"
+    for name in names:
+        start = text.find(f"\nPackage: {name}\n")
+        if start < 0:
+            continue
+        stanza = text[start : text.index("\n\n", start + 1)]
+        version = re.search(r"(?m)^Version: (\S+)$", stanza)
+        if version and re.search(r"(?m)^Status: \S+ ok installed$", stanza):
+            found[name] = version[1]
+    return found
+
+
+def parse_apk_installed(text: str, names: Iterable[str]) -> dict[str, str]:
+    """From /lib/apk/db/installed: stanzas with P:name and V:version."""
+    versions = dict(re.findall(r"(?m)^P:(\S+)\nV:(\S+)$", text))
+    return {name: versions[name] for name in names if name in versions}
+
+
+def parse_rpm_query(text: str) -> dict[str, str]:
+    """From `rpm -q`, lines of name and version; a missing package is a sentence of more words."""
+    return dict(words for line in text.splitlines() if len(words := line.split()) == 2)
+
+
+def _flavour(host: Host, cli: str) -> tuple[str, str]:
+    """Kind of Docker, and what shows it."""
+    for path in SNAP_COMMANDS:
+        if host.readlink(path) is not None or host.exists(path):
+            return "snap", path
+    if cli and host.stat(cli).st_size < 1 << 16 and "podman" in host.read(cli):
+        return "podman", cli
+    daemon = host.which("dockerd")
+    return ("engine", daemon) if daemon else ("", "")
+
+
+def _compose(host: Host, packages: dict[str, str]) -> tuple[str, str, str]:
+    """Kind (native or standalone), program and version of Compose; a plugin wins, as `docker compose` is asked first."""
+    plugins = (f"{directory}/docker-compose" for directory in PLUGIN_DIRECTORIES)
+    plugin = next((path for path in plugins if _can_run(host, path)), None)
+    path = plugin or host.which("docker-compose")
+    if path is None:
+        return "", "", ""
+    return "native" if plugin else "standalone", path, _compose_version(host, path, packages)
+
+
+def _can_run(host: Host, path: str) -> bool:
+    try:
+        return host.exists(path) and host.access(path, os.X_OK)
+    except OSError:  # /root is closed to everybody else
+        return False
+
+
+def _compose_version(host: Host, path: str, packages: dict[str, str]) -> str:
+    """By the package that owns the program; a program of nobody's is asked itself (live only)."""
+    for name in COMPOSE_PACKAGES:
+        if name in packages and path.startswith(("/usr/bin/", "/usr/lib")):
+            files = host.read_or_none(f"/var/lib/dpkg/info/{name}.list", DATABASE_LIMIT)
+            if files is None or f"{path}\n" in files:
+                return upstream_version(packages[name])
+    if not host.live:
+        return ""
+    try:
+        return upstream_version(host.run((path, "version", "--short"), timeout=5).out.strip())
+    except CowgateError:
+        return ""
+
+
+# -- daemon.json -----------------------------------------------------------------------------------------------------
+
+
+def _text_or_reason(host: Host, path: str) -> tuple[str | None, str]:
+    try:
+        return host.read_or_none(path), ""
+    except OSError as error:
+        return None, error.strerror or str(error)
+
+
+def parse_daemon_json(read: tuple[str | None, str]) -> DaemonJson:
+    """From the text of the file (None: there is none) or the reason why it can not be read."""
+    from cowgate.formats import FormatError, jsonmerge
+
+    text, reason = read
+    if reason:
+        return DaemonJson(state="unreadable", reason=reason)
+    if text is None:
+        return DaemonJson(state="absent")
+    if not text.lstrip(jsonmerge.BOM).strip():
+        return DaemonJson(state="empty", line=1, reason="holds nothing, not even {}")
+    try:
+        values = jsonmerge.load(text)
+    except FormatError as error:
+        line = re.match(r"line (\d+)", error.message)
+        state = "not-object" if "where an object belongs" in error.message else "invalid"
+        return DaemonJson(state=state, line=int(line[1]) if line else 1, reason=error.message)
+    return _daemon_keys(values)
+
+
+def _daemon_keys(values: dict[str, Any]) -> DaemonJson:
+    mistyped: list[str] = []
+
+    def typed(key: str, kind: type) -> Any:
+        value = values.get(key)
+        if value is None or isinstance(value, kind):
+            return value
+        mistyped.append(key)
+        return None
+
+    pools = typed("default-address-pools", list) or []
+    return DaemonJson(
+        state="ok",
+        ipv6=typed("ipv6", bool),
+        ip6tables=typed("ip6tables", bool),
+        experimental=typed("experimental", bool),
+        fixed_cidr_v6=typed("fixed-cidr-v6", str),
+        userland_proxy=typed("userland-proxy", bool),
+        storage_driver=typed("storage-driver", str),
+        data_root=typed("data-root", str),
+        selinux_enabled=typed("selinux-enabled", bool),
+        iptables=typed("iptables", bool),
+        default_address_pools=tuple(str(pool["base"]) for pool in pools if isinstance(pool, dict) and "base" in pool),
+        mistyped=tuple(mistyped),
+    )
+
+
+# -- the daemon ------------------------------------------------------------------------------------------------------
+
+
+def _with_daemon(host: Host, docker: Docker) -> Docker:
+    """`docker` with what the running daemon says."""
+    if docker.flavour == "podman":
+        return replace(docker, reason="podman has no daemon of Docker's")
+    rooted, rootless = _daemons(host)
+    if not rooted:
+        if rootless and docker.flavour != "snap":
+            evidence = f"dockerd of an ordinary user, pid {rootless[0]}"
+            return replace(docker, flavour="rootless", flavour_evidence=evidence, running=False, reason=evidence)
+        return replace(docker, running=False, reason="no dockerd process runs")
+    pid = rooted[0]
+    flags = parse_flags(host.read_or_none(f"/proc/{pid}/cmdline") or "")
+    docker = replace(
+        docker, flags=flags, flavour=docker.flavour or "engine", flavour_evidence=docker.flavour_evidence or SOCKET
+    )
+    try:
+        return _ask(host, docker)
+    except PermissionError:
+        return replace(docker, reason="only root and the group docker may ask the daemon")
+    except OSError as error:
+        return replace(
+            docker, running=False, reason=f"dockerd (pid {pid}) does not answer on {SOCKET}: {error.strerror or error}"
+        )
+    except CowgateError as error:
+        return replace(docker, running=False, reason=f"dockerd (pid {pid}): {error.message}")
+
+
+def _daemons(host: Host) -> tuple[list[int], list[int]]:
+    """The dockerd processes of root, the one of the pid file first, and those of other users (rootless Docker)."""
+    rooted: list[int] = []
+    rootless: list[int] = []
+    for name in host.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if host.read(f"/proc/{name}/comm") == "dockerd\n":
+                (rooted if host.stat(f"/proc/{name}").st_uid == 0 else rootless).append(int(name))
+        except OSError:  # it ended meanwhile
+            continue
+    main = (host.read_or_none(PID_FILE) or "").strip()
+    return sorted(rooted, key=lambda pid: (str(pid) != main, pid)), sorted(rootless)
+
+
+def parse_flags(cmdline: str) -> tuple[str, ...]:
+    """The long options in a /proc/PID/cmdline, without dashes and values."""
+    return tuple(sorted({word[2:].partition("=")[0] for word in cmdline.split("\0")[1:] if word.startswith("--")}))
+
+
+def _ask(host: Host, docker: Docker) -> Docker:
+    version, info = _get(host, "/version", dict), _get(host, "/info", dict)
+    containers, networks = _get(host, "/containers/json?all=1", list), _get(host, "/networks", list)
+    volumes = _get(host, "/volumes", dict).get("Volumes") or []
+    options = [str(option) for option in info.get("SecurityOptions") or []]
+    rootless = any(option.startswith("name=rootless") for option in options)
+    return replace(
+        docker,
+        running=True,
+        flavour="rootless" if rootless else docker.flavour,
+        version=str(version.get("Version", "")),
+        api=str(version.get("ApiVersion", "")),
+        min_api=str(version.get("MinAPIVersion", "")),
+        driver=str(info.get("Driver", "")),
+        data_root=str(info.get("DockerRootDir") or docker.data_root),
+        selinux=any(option.startswith("name=selinux") for option in options),
+        apparmor=any(option.startswith("name=apparmor") for option in options),
+        networks=tuple(sorted((parse_network(network) for network in networks), key=lambda n: n.name)),
+        published=parse_published(containers),
+        projects=parse_projects(containers, volumes),
+    )
+
+
+def _get(host: Host, target: str, kind: type) -> Any:
+    """The daemon's answer, of the given JSON type."""
+    import json
+
+    status, body = host.unix_http(SOCKET, target, timeout=4)
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if status != 200 or not isinstance(answer, kind):
+        raise CowgateError(f"GET {target} gave status {status} and no {kind.__name__}")
+    return answer
+
+
+def parse_network(network: dict[str, Any]) -> Network:
+    """One entry of GET /networks."""
+    options = network.get("Options") or {}
+    configs = (network.get("IPAM") or {}).get("Config") or []
+    mtu = str(options.get("com.docker.network.driver.mtu", ""))
+    driver = str(network.get("Driver", ""))
+    # Docker names a bridge after the network where no option does (moby, bridge driver).
+    bridge = options.get("com.docker.network.bridge.name") or (
+        f"br-{network.get('Id', '')[:12]}" if driver == "bridge" else ""
+    )
+    return Network(
+        name=str(network.get("Name", "")),
+        driver=driver,
+        subnets=tuple(str(config["Subnet"]) for config in configs if config.get("Subnet")),
+        bridge=bridge,
+        mtu=int(mtu) if mtu.isdigit() else None,
+        ipv6=bool(network.get("EnableIPv6")),
+        project=str((network.get("Labels") or {}).get(PROJECT_LABEL, "")),
+    )
+
+
+def parse_published(containers: list[dict[str, Any]]) -> tuple[Published, ...]:
+    """The published ports in GET /containers/json, in order of their numbers."""
+    found = {
+        Published(
+            container="".join(container.get("Names") or [""])[1:],
+            project=(container.get("Labels") or {}).get(PROJECT_LABEL, ""),
+            protocol=port.get("Type", "tcp"),
+            address=port.get("IP", ""),
+            port=port["PublicPort"],
+        )
+        for container in containers
+        for port in container.get("Ports") or []
+        if port.get("PublicPort")
+    }
+    return tuple(sorted(found, key=lambda p: (p.port, p.protocol, p.address, p.container)))
+
+
+def parse_projects(containers: list[dict[str, Any]], volumes: list[dict[str, Any]]) -> tuple[Project, ...]:
+    """The compose projects that the labels of containers (GET /containers/json) and volumes (GET /volumes) name."""
+    projects: dict[str, Project] = {}
+    for container in containers:
+        labels = container.get("Labels") or {}
+        if PROJECT_LABEL in labels:
+            name = labels[PROJECT_LABEL]
+            old = projects.get(name, Project(name))
+            running = old.running + (container.get("State") == "running")
+            directory = labels.get(DIRECTORY_LABEL, old.working_dir)
+            projects[name] = replace(old, containers=old.containers + 1, running=running, working_dir=directory)
+    for volume in volumes:
+        name = (volume.get("Labels") or {}).get(PROJECT_LABEL, "")
+        if name:
+            old = projects.get(name, Project(name))
+            projects[name] = replace(old, volumes=old.volumes + 1)
+    return tuple(projects[name] for name in sorted(projects))

@@ -58,7 +58,7 @@ class Firewall:
     reason: str = ""
 
 
-def collect(host: Host, policy: Policy) -> Fact[Firewall]:  # noqa: ARG001  # every source is called alike
+def collect(host: Host, policy: Policy) -> Fact[Firewall]:
     """The packet filters of this machine, in an offline tree only what files tell. Always a value."""
     ufw = parse_ufw(host.read_or_none("/etc/ufw/ufw.conf")) if host.which("ufw") else None
     backend = _backend(host)
@@ -89,7 +89,7 @@ def parse_ufw(text: str | None) -> bool:
 
 def _backend(host: Host) -> str:
     """By the program behind the iptables command, alternatives followed: xtables-nft-multi or xtables-legacy-multi."""
-    names = []
+    names: list[str] = []
     path = host.which("iptables")
     while path and len(names) < MAX_HOPS:
         directory, _, name = path.rpartition("/")

@@ -93,7 +93,7 @@ class Services:
         return None
 
 
-def collect(host: Host, policy: Policy) -> Fact[Services]:  # noqa: ARG001  # every source is called alike
+def collect(host: Host, policy: Policy) -> Fact[Services]:
     """All units of conflicts.SERVERS and OTHER_UNITS that exist. Always a value."""
     names = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))
     if host.live and host.exists("/run/systemd/system"):
