@@ -211,7 +211,7 @@ def _alias_diagnosis(defect: AliasDefect) -> str:
         if defect.own
         else "any other address, such as that of Docker's IPv6 network, becomes the source of outgoing connections instead"
     )
-    return f"{'; '.join(said)}. {why[0].upper()}{why[1:]}"
+    return f"{'; '.join(said)}. Why it matters: {why}"
 
 
 def _alias_remedy(defect: AliasDefect) -> str:
@@ -276,8 +276,8 @@ def _no_route(net: Interfaces, addresses: tuple[Address, ...]) -> _Defect:
     show = (("ip", "-6", "route", "show", "default"),)
     if setting.forwarding == 1 and setting.accept_ra == 1:
         return (
-            f"{_list(addresses)} without an IPv6 default route: forwarding is on and accept_ra of {interface} is 1, so the kernel"
-            " ignores router advertisements",
+            f"{_list(addresses)} without an IPv6 default route: forwarding is on and accept_ra of {interface} is 1, so the"
+            " kernel ignores router advertisements",
             _ACCEPT_RA.format(interface),
             (_accept_ra_command(interface), *show),
         )
