@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from cowgate.facts.timesources import Chrony, Dead, Ntpd, Timesyncd
     from cowgate.policy import Policy
 
-# daemon -> the names of its unit (systemd) or service (OpenRC)
+# daemon -> the names its unit has on one distribution or another
 DAEMONS = {
     "systemd-timesyncd": ("systemd-timesyncd.service",),
-    "chrony": ("chrony.service", "chronyd.service", "chronyd", "chrony"),
-    "ntpd": ("ntpsec.service", "ntp.service", "ntpd.service", "openntpd.service", "ntpd", "openntpd"),
+    "chrony": ("chrony.service", "chronyd.service"),
+    "ntpd": ("ntpsec.service", "ntp.service", "ntpd.service", "openntpd.service"),
 }
 # manager -> the package of a time daemon
 PACKAGES = {"apt": "systemd-timesyncd", "dnf": "chrony", "apk": "chrony"}
@@ -45,8 +45,6 @@ def daemon_in_use(facts: Facts) -> tuple[str, Unit | None]:
 
 
 def _unit(facts: Facts, daemon: str) -> Unit | None:
-    if facts.services.state != "value":
-        return None
     units = [unit for name in DAEMONS[daemon] for unit in [facts.services.value.unit(name)] if unit is not None]
     return next((unit for unit in units if unit.running), units[0] if units else None)
 
@@ -104,8 +102,9 @@ def synchronization(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 
 def _switch_on(facts: Facts, name: str) -> tuple[tuple[str, ...], ...]:
-    if facts.services.state == "value" and facts.services.value.manager == "openrc":
-        return (("rc-update", "add", name, "default"), ("rc-service", name, "start"))
+    if facts.services.value.manager == "openrc":
+        service = name.partition(".")[0]
+        return (("rc-update", "add", service, "default"), ("rc-service", service, "start"))
     if facts.clock.value.can_ntp:
         return (("timedatectl", "set-ntp", "true"),)
     return (("systemctl", "unmask", name), ("systemctl", "enable", "--now", name))

@@ -1,0 +1,30 @@
+"""Make a swap file, at first boot only: an image with a baked one carries it into every machine made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cowgate.changes import Change, EditFile, SwapFile
+from cowgate.facts.memory import SWAP_FILES
+from cowgate.fixes import fix
+from cowgate.requirements.resources import SWAP, SWAP_FILESYSTEMS, SWAP_SPARE
+
+if TYPE_CHECKING:
+    from cowgate.facts import Facts
+    from cowgate.model import Phase
+    from cowgate.policy import Policy
+
+# A file of our own name where another swap file is there already, in use and too small, or lying about.
+PATHS = (SWAP_FILES[0], SWAP_FILES[-1])
+
+
+@fix("resources.swap", title="make a swap file of 1 GiB")
+def make_swap(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+    """Nothing where a file can not be swap (btrfs, zfs), or where it would fill the disk: the row says what to do."""
+    memory, root = facts.memory.value, facts.disks.value.root
+    path = next((path for path in PATHS if path not in memory.swap_files), None)
+    if path is None or root.fstype not in SWAP_FILESYSTEMS or root.free < SWAP + SWAP_SPARE:
+        return
+    yield SwapFile(path, SWAP)
+    yield EditFile("/etc/fstab", "fstab.add", {"line": f"{path} none swap sw 0 0"})
