@@ -1,0 +1,392 @@
+"""What tests/run does: an environment outside the repository, the style checks, the layers of tests, coverage, and the count.
+
+Standard library only: it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+import xml.etree.ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import unescape
+from typing import Optional
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LEFT_OUT = os.path.join(ROOT, "tests", "left-out.txt")
+COVERED = ("facts", "requirements", "gate")  # held at MINIMUM percent of lines and of branches
+MINIMUM = 95.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A directory of tests, its limit in seconds, and what it asks of the host."""
+
+    name: str
+    seconds: int
+    machine: bool = False  # root on a Debian host
+    packages: tuple[str, ...] = ()
+
+
+LAYERS = (
+    Layer("unit", 600),
+    Layer("fuzz", 600),
+    Layer(
+        "scenarios",
+        1800,
+        True,
+        ("ifupdown", "bind9", "chrony", "iptables", "nftables", "docker.io", "busybox-static", "strace", "git", "openssl"),
+    ),
+    Layer("crash", 900, True, ("strace",)),
+    Layer("boot", 1500, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony")),
+    Layer("image", 1500, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client")),
+)
+
+
+@dataclass
+class Result:
+    """What a layer gave: counts, seconds, and what was left out (name -> reason)."""
+
+    name: str
+    passed: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = _parse(argv)
+    if arguments.long:
+        os.environ["COWGATE_LONG"] = "1"
+    python = environment()
+    with tempfile.TemporaryDirectory(prefix="cowgate-tests-") as scratch:
+        os.environ["COVERAGE_FILE"] = os.path.join(scratch, "coverage")
+        results = [] if arguments.layer else [style(python)]
+        for layer in _wanted(arguments):
+            results.append(run_layer(python, layer, scratch, arguments.pytest))
+        if not arguments.layer:
+            results.append(coverage(python, scratch))
+    return conclude(results, arguments)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tests/run",
+        description="Style, types, unit and fuzz tests: no root, five minutes. With --all also what boots a system.",
+        epilog="With CI set, what is left out fails the run unless tests/left-out.txt names it and the reason.",
+    )
+    parser.add_argument("--all", action="store_true", help="every layer (root on a Debian host; installs the tools it needs)")
+    parser.add_argument("--long", action="store_true", help="more rounds where a test has rounds (sets COWGATE_LONG=1)")
+    parser.add_argument(
+        "--layer", action="append", choices=[layer.name for layer in LAYERS], help="only this layer; repeatable"
+    )
+    parser.add_argument("pytest", nargs="*", help="after --: arguments for pytest")
+    return parser.parse_args(argv)
+
+
+def _wanted(arguments: argparse.Namespace) -> list[Layer]:
+    if arguments.layer:
+        return [layer for layer in LAYERS if layer.name in arguments.layer]
+    return [layer for layer in LAYERS if arguments.all or not layer.machine]
+
+
+# -- the environment ---------------------------------------------------------------------------------------------
+
+
+def environment() -> str:
+    """The Python of a virtual environment with all that the tests need, made on the first run and kept in the user's cache."""
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as project:
+        key = hashlib.sha256(project.read() + sys.version.encode() + sys.executable.encode()).hexdigest()[:12]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    venv = os.path.join(cache, "cowgate", f"venv-{key}")
+    python = os.path.join(venv, "bin", "python")
+    if os.path.exists(os.path.join(venv, "complete")):
+        return python
+    print(f"tests: making an environment in {venv}", flush=True)
+    shutil.rmtree(venv, ignore_errors=True)
+    _make_venv(venv, python)
+    with tempfile.TemporaryDirectory(prefix="cowgate-source-") as copy:
+        # From a copy: building leaves files beside the sources. The tests then run on the checkout itself.
+        source = os.path.join(copy, "cowgate")
+        shutil.copytree(
+            ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
+        )
+        _pip(python, "install", f"{source}[test]")
+    _pip(python, "uninstall", "-y", "cowgate")
+    with open(os.path.join(venv, "complete"), "w", encoding="ascii"):
+        return python
+
+
+def _make_venv(venv: str, python: str) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=120)
+    try:
+        import ensurepip  # noqa: F401  # Debian keeps it in a package of its own
+    except ImportError:
+        wheel = _fetch_pip(venv)
+        subprocess.run([python, f"{wheel}/pip", "install", "-q", "--no-index", wheel], check=True, timeout=300)
+    else:
+        subprocess.run([python, "-m", "ensurepip", "--default-pip"], check=True, timeout=300, stdout=subprocess.DEVNULL)
+
+
+def _pip(python: str, *words: str) -> None:
+    done = subprocess.run(
+        [python, "-m", "pip", "-q", "--disable-pip-version-check", *words], timeout=1200, stdin=subprocess.DEVNULL
+    )
+    if done.returncode != 0:
+        sys.exit(f"tests: pip {words[0]} failed; the tests need the package index (PIP_INDEX_URL or pip.conf name another)")
+
+
+def _fetch_pip(directory: str) -> str:
+    """The newest pip that runs here, from the package index, its digest compared: for a Python without ensurepip."""
+    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/") + "/pip/"
+    context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT"))
+    try:
+        with urllib.request.urlopen(index, timeout=60, context=context) as page:
+            found = _newest(page.read().decode())
+        if found is None:
+            sys.exit(f"tests: {index} offers no pip for this Python")
+        with urllib.request.urlopen(urllib.parse.urljoin(index, found), timeout=120, context=context) as wheel:
+            content = wheel.read()
+    except OSError as error:
+        sys.exit(f"tests: the package index {index} can not be reached: {error}")
+    address, _, digest = found.partition("#sha256=")
+    if digest and hashlib.sha256(content).hexdigest() != digest:
+        sys.exit(f"tests: {address} is not what the index says it is")
+    path = os.path.join(directory, address.rsplit("/", 1)[1])
+    with open(path, "wb") as out:
+        out.write(content)
+    return path
+
+
+def _newest(page: str) -> Optional[str]:
+    """The address of the newest pip wheel in an index page whose Requires-Python admits this Python."""
+    best: tuple[tuple[int, ...], Optional[str]] = ((), None)
+    for tag in re.findall(r"<a\s[^>]*>", page):
+        attributes = {name: unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', tag)}
+        version = re.search(
+            r"/pip-([0-9.]+)-py[23.]*py3-none-any\.whl|/pip-([0-9.]+)-py3-none-any\.whl", attributes.get("href", "")
+        )
+        floor = re.search(r">=\s*3\.(\d+)", attributes.get("data-requires-python", ""))
+        if version and (not floor or sys.version_info >= (3, int(floor.group(1)))):
+            number = tuple(int(part) for part in (version.group(1) or version.group(2)).split("."))
+            best = max(best, (number, attributes["href"]))
+    return best[1]
+
+
+# -- the checks --------------------------------------------------------------------------------------------------
+
+
+def style(python: str) -> Result:
+    """Formatter, linters and types; each tool counts as one test."""
+    bin_ = os.path.dirname(python)
+    tools = {
+        "ruff check": [f"{bin_}/ruff", "check", "--no-cache", "--quiet"],
+        "ruff format": [f"{bin_}/ruff", "format", "--no-cache", "--check", "--quiet"],
+        "mypy": [python, "-m", "mypy", "--cache-dir", os.path.join(os.path.dirname(bin_), "mypy-cache")],
+        "shellcheck": [f"{bin_}/shellcheck", "--external-sources", *_shell_scripts()],
+    }
+    result = Result("style")
+    started = time.monotonic()
+    for name, command in tools.items():
+        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        if done.returncode == 0:
+            result.passed += 1
+        else:
+            result.failed += 1
+            print(f"FAILED {name}\n{done.stdout}{done.stderr}", flush=True)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _shell_scripts() -> list[str]:
+    """Every file of the checkout whose first line names sh or bash."""
+    found = []
+    for directory, names, files in os.walk(ROOT):
+        names[:] = [name for name in names if name not in ("__pycache__", ".git", ".venv", "build", "dist")]
+        for path in (os.path.join(directory, name) for name in files):
+            if not os.path.islink(path) and os.access(path, os.X_OK):
+                with open(path, "rb") as script:
+                    if re.match(rb"#!\s*(/usr)?/bin/(env )?(ba|da)?sh\b", script.readline(80)):
+                        found.append(path)
+    return sorted(found)
+
+
+def run_layer(python: str, layer: Layer, scratch: str, more: Sequence[str]) -> Result:
+    """Run one layer with pytest and read its counts from the report."""
+    result = Result(layer.name)
+    directory = os.path.join("tests", layer.name)
+    started = time.monotonic()
+    reason = _obstacle(layer, directory)
+    if reason:
+        result.left_out[layer.name] = reason
+        return result
+    report = os.path.join(scratch, f"{layer.name}.xml")
+    command = [
+        python,
+        "-B",
+        "-m",
+        "pytest",
+        directory,
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={report}",
+        "-o",
+        "junit_family=xunit1",
+    ]
+    if not layer.machine:
+        command += ["--cov=cowgate", "--cov-append", "--cov-report="]
+    print(f"== {layer.name}", flush=True)
+    path = os.pathsep.join([os.path.join(ROOT, "hooks"), ROOT])
+    code = _limited([*command, *more], {**os.environ, "PYTHONPATH": path}, layer.seconds)
+    _count(report, code, result)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _obstacle(layer: Layer, directory: str) -> str:
+    """Why a layer can not run here, or nothing; installs the packages that it needs."""
+    if not os.path.isdir(os.path.join(ROOT, directory)):
+        return "there is no such directory yet"
+    if not layer.machine:
+        return ""
+    if os.geteuid() != 0:
+        return "needs root"
+    if not os.path.exists("/etc/debian_version") or shutil.which("apt-get") is None:
+        return "needs a Debian host"
+    sys.path.insert(0, ROOT)
+    from tests.lab import trees
+
+    try:
+        trees.install_host_packages(*trees.HOST_PACKAGES, *layer.packages)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"its packages can not be installed: {error}"
+    return ""
+
+
+def _limited(command: Sequence[str], environ: dict[str, str], seconds: int) -> int:
+    """Run to the end or to the limit, and leave no process behind; -1 for one that was stopped."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        print(f"tests: stopped after {seconds} s", flush=True)
+        os.killpg(process.pid, signal.SIGINT)  # pytest then tears down what the running test built
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return -1
+    except BaseException:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+        raise
+
+
+def _count(report: str, code: int, result: Result) -> None:
+    if os.path.exists(report):
+        for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
+            outcome = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
+            if outcome is None:
+                result.passed += 1
+            elif outcome.tag == "skipped":
+                name = f"{case.get('file', '')}::{case.get('name', '')}"
+                result.left_out[name] = (outcome.get("message") or "no reason given").strip()
+            else:
+                result.failed += 1
+    if code not in (0, 5) and not result.failed:  # 5: no tests there
+        result.failed += 1
+
+
+# -- coverage and the end ----------------------------------------------------------------------------------------
+
+
+def coverage(python: str, scratch: str) -> Result:
+    """Lines and branches that unit and fuzz tests reach, printed for each part; those in COVERED must reach MINIMUM."""
+    result = Result("coverage")
+    report = os.path.join(scratch, "coverage.json")
+    done = subprocess.run(
+        [python, "-m", "coverage", "json", "-q", "-o", report], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    if done.returncode != 0:
+        print(f"FAILED coverage\n{done.stdout}{done.stderr}", flush=True)
+        result.failed = 1
+        return result
+    with open(report, encoding="utf-8") as source:
+        files = json.load(source)["files"]
+    for part in (*COVERED, "all"):
+        lines, branches = _percentages(files, part)
+        print(f"coverage of {part}: {lines:.1f} % of lines, {branches:.1f} % of branches")
+        if part in COVERED:
+            enough = min(lines, branches) >= MINIMUM
+            result.passed += enough
+            result.failed += not enough
+    return result
+
+
+def _percentages(files: dict[str, dict[str, dict[str, float]]], part: str) -> tuple[float, float]:
+    prefix = f"hooks/cowgate/{part}" if part != "all" else "hooks/cowgate"
+    sums = [entry["summary"] for name, entry in files.items() if name.startswith((f"{prefix}/", f"{prefix}.py"))]
+
+    def percent(reached: str, there: str) -> float:
+        total = sum(entry[there] for entry in sums)
+        return 100.0 * sum(entry[reached] for entry in sums) / total if total else 0.0
+
+    return percent("covered_lines", "num_statements"), percent("covered_branches", "num_branches")
+
+
+def conclude(results: Sequence[Result], arguments: argparse.Namespace) -> int:
+    """Print counts, seconds and what was left out; the last line alone holds the sum. The exit code: 0 when nothing failed."""
+    strict = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    named = _named()
+    print("\nlayer       passed  failed  skipped  seconds")
+    for result in results:
+        print(f"{result.name:10} {result.passed:7} {result.failed:7} {len(result.left_out):8} {result.seconds:8.0f}")
+    unnamed = 0
+    for result in results:
+        for name, reason in result.left_out.items():
+            known = next(
+                (why for prefix, why in named.items() if name == prefix or name.startswith((f"{prefix}[", f"{prefix}::"))),
+                None,
+            )
+            unnamed += known is None
+            print(f"left out: {name}: {reason}" + (f" (known: {known})" if known else ""))
+    if not arguments.all and not arguments.layer:
+        others = ", ".join(layer.name for layer in LAYERS if layer.machine)
+        print(f"not asked for: {others} (they boot systems and need root on a Debian host: tests/run --all)")
+    failed = sum(result.failed for result in results)
+    if strict and unnamed:
+        print(f"FAILED: {unnamed} left out that tests/left-out.txt does not name")
+    passed, skipped = sum(result.passed for result in results), sum(len(result.left_out) for result in results)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or (strict and unnamed) else 0
+
+
+def _named() -> dict[str, str]:
+    """What may be left out, with the reason: lines of `layer-or-test: reason`."""
+    named = {}
+    if os.path.exists(LEFT_OUT):
+        with open(LEFT_OUT, encoding="utf-8") as source:
+            for line in source:
+                name, separator, reason = line.partition(": ")
+                if separator and reason.strip() and not line.startswith("#"):
+                    named[name.strip()] = reason.strip()
+    return named
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
