@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Optional
 
+from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts import Fact
 
 if TYPE_CHECKING:
@@ -53,9 +55,19 @@ DEFAULTS: dict[str, str] = {
 }
 
 
+CONF = "mailcow.conf"
+COMPOSE = "docker-compose.yml"
+OVERRIDE = "docker-compose.override.yml"
+COMPOSE_TIMEOUT = 20.0  # seconds for `docker compose config`, which only reads files
+ERROR_LENGTH = 400  # characters kept of what Compose says
+
+_COMPOSE_MTU = re.compile(r"""^[ ]+["']?com\.docker\.network\.driver\.mtu["']?[ ]*:[ ]*["']?([^"'\s#]+)""", re.M)
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
+
+
 @dataclass(frozen=True)
 class Finding:
-    """A line of mailcow.conf (counted from 1) that is not what it should be. `breaks`: Compose or the shell stumbles over it."""
+    """A line of mailcow.conf (from 1) that is not what it should be. `breaks`: Compose or the shell stumbles over it."""
 
     line: int
     key: str
@@ -68,8 +80,11 @@ class Override:
     """docker-compose.override.yml. `state` is absent, ok, broken (not YAML), refused (cowgate will not edit it) or unreadable.
 
     `mtu` is what mailcow-network gets from it, with variables filled in, as text (a person may have written anything).
-    `unused` are networks that it names and nothing uses (a misspelt mailcow-network: Compose ignores them silently);
-    `undefined` are networks that its services use and neither file defines (Compose stops).
+    `unused` are networks that it configures and nothing uses (a misspelt mailcow-network: Compose ignores them silently);
+    `undefined` are networks that its services use and neither file defines (Compose stops). `drops_bridge_name`: an
+    !override or !reset takes the name br-mailcow away. `ipam_subnets` are those it repeats for mailcow's network (None: it
+    does not). `locked` is told by the text alone where the file is broken. `compose_error` is what `docker compose config`
+    says against it: "" nothing, None it was not asked.
     """
 
     state: str = "absent"
@@ -92,6 +107,7 @@ class Mailcow:
     """`present`: something is at install_dir; `checkout`: its docker-compose.yml is there.
 
     `conf` holds the keys of DEFAULTS that mailcow.conf sets; None while `conf_state` is not ok (absent, broken, unreadable).
+    `env_link` is where the link .env leads (None: no link): mailcow's generator and Compose read mailcow.conf through it.
     `compose_mtu` is an MTU that somebody wrote into docker-compose.yml itself, which the next update resets.
     """
 
@@ -104,15 +120,21 @@ class Mailcow:
     findings: tuple[Finding, ...] = ()
     override: Override = field(default_factory=Override)
     compose_mtu: Optional[str] = None
+    env_link: Optional[str] = None
 
     @property
     def installed(self) -> bool:
-        """Whether a mailcow.conf is there (also one that can not be read). Containers and volumes are facts.docker's to tell."""
+        """Whether a mailcow.conf is there, readable or not. Containers and volumes are for facts.docker to tell."""
         return self.conf_state != "absent"
 
     def setting(self, key: str) -> str:
         """What mailcow will use for a key of DEFAULTS: mailcow.conf's value, else (also where it is empty) the default."""
         return (self.conf or {}).get(key, "") or DEFAULTS[key]
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether mailcow will use IPv6: its nginx takes anything but "false" for yes, and Compose's default is true."""
+        return self.setting("ENABLE_IPV6").lower() != "false"
 
     @property
     def network_name(self) -> str:
@@ -121,6 +143,154 @@ class Mailcow:
 
 
 def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
-    """What is at the policy's install directory. Always a value: a missing checkout is one."""
+    """What is at the policy's install directory. Always a value where it can be searched: a missing checkout is one."""
     directory = policy.install_dir
-    return Fact.of(Mailcow(directory, host.exists(directory), host.exists(f"{directory}/docker-compose.yml")))
+    try:
+        present = host.exists(directory)
+        compose, compose_state, _ = _read(host, f"{directory}/{COMPOSE}")
+    except OSError as error:
+        return Fact.unreadable(f"{directory}: {error.strerror}")
+    text, state, reason = _read(host, f"{directory}/{CONF}")
+    everything, conf, findings = parse_conf(text) if state == "ok" else ({}, None, ())
+    override = _override(host, directory, compose, everything, conf_readable=state in ("ok", "absent"))
+    link = host.readlink(f"{directory}/.env") if present else None
+    return Fact.of(
+        Mailcow(
+            install_dir=directory,
+            present=present,
+            checkout=compose_state != "absent",
+            conf_state=state,
+            conf_reason=reason,
+            conf=conf,
+            findings=findings,
+            override=override,
+            compose_mtu=parse_compose_mtu(compose),
+            env_link=link,
+        )
+    )
+
+
+def parse_conf(text: str) -> tuple[dict[str, str], dict[str, str], tuple[Finding, ...]]:
+    """All values (to be kept to oneself), those of DEFAULTS, and the findings."""
+    from cowgate.formats import env
+
+    entries, problems = env.parse(text)
+    everything = {entry.key: entry.value for entry in entries}
+    kept = {key: value for key, value in everything.items() if key in DEFAULTS}
+    return everything, kept, tuple(Finding(p.line, p.key, p.text, p.breaks) for p in problems)
+
+
+def parse_override(text: str, compose: str, values: dict[str, str]) -> Override:
+    """What an override means beside mailcow's own docker-compose.yml; `values` fill in its variables."""
+    from cowgate.formats import compose as editor
+
+    try:
+        seen = editor.inspect(text)
+    except editor.ComposeError as error:
+        state = "broken" if error.broken else "refused"
+        return Override(state, error.reason, error.line, locked=editor.LOCK_START in text)
+    base = {"default", *parse_networks(compose)}
+    known = {*base, *seen.networks}
+    override = Override(
+        state="ok",
+        mtu=None if seen.mtu is None else _filled(seen.mtu, values),
+        locked=seen.locked,
+        networks=seen.networks,
+        unused=tuple(n for n in seen.configured if n not in base and n not in seen.used and n != editor.NETWORK),
+        undefined=tuple(n for n in seen.used if n not in known),
+        empty_services=seen.empty_services,
+        drops_bridge_name=seen.drops_bridge_name,
+        bridge_name=seen.bridge_name,
+        ipam_subnets=seen.ipam,
+    )
+    try:
+        editor.set_mtu(text, 1280)
+    except editor.ComposeError as error:
+        return replace(override, state="refused", reason=error.reason, line=error.line)
+    return override
+
+
+def parse_networks(compose: str) -> tuple[str, ...]:
+    """The networks that docker-compose.yml defines. mailcow's file is regular: block style, one `networks:` in column 0."""
+    block = re.search(r"^networks:[^\n]*\n((?:[ ]+[^\n]*(?:\n|$)|[ ]*\n|#[^\n]*\n)*)", compose, re.M)
+    if block is None:
+        return ()
+    names = re.findall(r"""^([ ]+)["']?([A-Za-z0-9_.-]+)["']?[ ]*:""", block.group(1), re.M)
+    least = min((len(indent) for indent, _ in names), default=0)
+    return tuple(name for indent, name in names if len(indent) == least)
+
+
+def parse_compose_mtu(compose: str) -> str | None:
+    """The MTU in docker-compose.yml itself, None where there is none (as in the file that mailcow ships)."""
+    found = _COMPOSE_MTU.search(compose)
+    return found.group(1) if found else None
+
+
+def _read(host: Host, path: str) -> tuple[str, str, str]:
+    """Text, state (ok, absent, broken, unreadable) and reason. Raises PermissionError for a directory that is shut."""
+    if not host.exists(path):
+        return "", "absent", ""
+    try:
+        text = host.read(path)
+    except PermissionError:
+        return "", "unreadable", "only root may read it"
+    except OSError as error:
+        return "", "broken", f"it can not be read: {error.strerror}"
+    if "\0" in text:
+        return "", "broken", f"line {text.count(chr(10), 0, text.index(chr(0))) + 1} holds a NUL byte: it is not a text file"
+    return text, "ok", ""
+
+
+def _override(host: Host, directory: str, compose: str, values: dict[str, str], *, conf_readable: bool) -> Override:
+    text, state, reason = _read(host, f"{directory}/{OVERRIDE}")
+    if state != "ok":
+        return Override(state, reason)
+    override = parse_override(text, compose, values)
+    if override.state in ("broken", "unreadable") or not host.live or not conf_readable or not compose:
+        return override
+    if _is_ours(text):
+        return override
+    return replace(override, compose_error=_ask_compose(host, directory, values))
+
+
+def _is_ours(text: str) -> bool:
+    """Whether the file holds the MTU and the lock only: starting Compose (a tenth of a second) would tell nothing new."""
+    from cowgate.formats import compose as editor
+
+    try:
+        return editor.inspect(text).only_ours
+    except editor.ComposeError:
+        return False
+
+
+def _ask_compose(host: Host, directory: str, values: dict[str, str]) -> str | None:
+    """What `docker compose config` says against the files: "" nothing; None where there is no Compose to ask."""
+    for command in (("docker", "compose"), ("docker-compose",)):
+        try:
+            # COWGATE_READY: our own lock must not be the answer.
+            said = host.run(
+                (*command, "config", "--quiet"), timeout=COMPOSE_TIMEOUT, env={"COWGATE_READY": "1"}, cwd=directory, ok=None
+            )
+        except (CommandMissing, CommandFailed):
+            continue
+        if said.code == 0:
+            return ""
+        lines = [line for line in said.err.splitlines() if line.strip() and "level=warning" not in line]
+        if any(word in said.err for word in ("is not a docker command", "unknown command", "unknown shorthand flag")):
+            continue
+        return _redacted(lines[-1] if lines else f"exit code {said.code}", values)[:ERROR_LENGTH]
+    return None
+
+
+def _redacted(message: str, values: dict[str, str]) -> str:
+    """Compose quotes values in some of its messages: those of keys that are not in DEFAULTS stay out of the facts."""
+    for key, value in values.items():
+        if key not in DEFAULTS and len(value) > 3:
+            message = message.replace(value, f"(the value of {key})")
+    return message
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    """Text with ${KEY}, ${KEY:-default} and $KEY filled in, as long as the outcome is a number; else as it is written."""
+    filled = _VARIABLE.sub(lambda m: values.get(m.group(1) or m.group(3), "") or m.group(2) or "", text)
+    return filled if filled.isdigit() else text

@@ -19,6 +19,7 @@ Editor = Callable[..., Optional[str]]
 EDITORS: dict[str, str] = {
     "interfaces.repair_alias": "interfaces:repair_alias",
     "compose.set_mtu": "compose:set_mtu",
+    "compose.unset_mtu": "compose:unset_mtu",
     "compose.lock": "compose:lock",
     "compose.unlock": "compose:unlock",
     "json.merge": "jsonmerge:merge",

@@ -739,14 +739,14 @@ def _unlocked(document: Document, root: Node, key: Node, value: Node) -> Iterato
 class Inspection:
     """What an override does, as far as cowgate cares.
 
-    `networks` are those it defines or changes, `settled` those of them with driver_opts, ipam or enable_ipv6, `used` those
+    `networks` are those it defines or changes, `configured` those of them with driver_opts, ipam or enable_ipv6, `used` those
     that its services join. `ipam` are the subnets it repeats for mailcow's network (None: it does not).
     """
 
     mtu: str | None
     locked: bool
     networks: tuple[str, ...]
-    settled: tuple[str, ...]
+    configured: tuple[str, ...]
     used: tuple[str, ...]
     ipam: tuple[str, ...] | None
     bridge_name: str | None
@@ -776,7 +776,7 @@ def inspect(text: str) -> Inspection:
         mtu=_scalar(_lookup(options, (MTU_KEY,))),
         locked=(_scalar(_lookup(meant, (LOCK_KEY,))) or "").startswith(LOCK_START),
         networks=tuple(name for name, _ in _named(networks)),
-        settled=tuple(
+        configured=tuple(
             name for name, value in _named(networks) if {n for n, _ in _named(value)} & {"driver_opts", "ipam", "enable_ipv6"}
         ),
         used=tuple(sorted(set(_joined(services)))),
