@@ -39,7 +39,7 @@ def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy,
     for requirement in requirements:
         if phase is Phase.EARLY and Phase.EARLY not in requirement.phases:
             continue
-        level = Level.REQUIRED if requirement.id in policy.require else requirement.level
+        level = Level.REQUIRED if requirement.id in policy.raised else requirement.level
         verdict = _judge(requirement, facts, policy, phase)
         if verdict.status is Status.FAIL and level is Level.ADVISED:
             verdict = verdict.with_status(Status.WARN)
@@ -167,7 +167,9 @@ def check(
     """
     started = host.now() if now is None else now
     if facts is None:
-        facts = collect_facts(host, policy, requirements)
+        # What no row of this phase is decided by is not asked: early, not one packet leaves.
+        judged = [requirement for requirement in requirements if set(JUDGED_IN[phase]) & set(requirement.phases)]
+        facts = collect_facts(host, policy, judged)
     today = datetime.fromtimestamp(started, timezone.utc).date()
     rows = judge_all(requirements, facts, policy, phase, today)
     return Evaluation(facts, rows, phase, started, host.now() if now is None else now, host.live)

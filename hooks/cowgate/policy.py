@@ -142,6 +142,12 @@ class Policy:
     files: tuple[str, ...] = ()
     unchecked: str = ""
 
+    @property
+    def raised(self) -> tuple[str, ...]:
+        """Ids of advised rows that this policy makes required: those in `require`, and those that a setting implies."""
+        implied = {"egress.smtp": self.probes.sends_directly, "dns.address": self.dns.required}
+        return (*self.require, *(id for id, wanted in implied.items() if wanted))
+
 
 def load(host: Host, path: str = "") -> Policy:
     """The installed policy (policy.yaml, then policy.d/*.yaml by name), or the one file that is named.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from cowgate.facts import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
 from cowgate.probing import targets
+from cowgate.probing.zone import reverse_name
 
 if TYPE_CHECKING:
     from cowgate.host import Host
@@ -67,6 +68,7 @@ class Records:
 OFF = "not asked: --offline, or the policy says probes.enabled: false"
 STEP = 2.0  # seconds for one answer of one resolver
 RESOLVERS_TRIED = 2
+AT_ONCE = 40  # questions: a small resolver drops what comes too fast
 FORWARD_LIMIT = 24  # questions about names that other people's records hold: their number is in the hands of others
 HEADER_LIMIT = 16384  # octets of an address service's whole answer
 BODY_LIMIT = 1024  # octets of an address service's answer
@@ -130,6 +132,9 @@ def _questions(hostname: str, domains: tuple[str, ...], dkim: str) -> Iterator[t
             yield name, "CAA"
     for domain in domains:
         yield domain, "MX"
+        yield domain, "CAA"
+        yield domain, "A"
+        yield domain, "AAAA"
         yield domain, "TXT"
         yield f"_dmarc.{domain}", "TXT"
         if dkim:
@@ -145,11 +150,6 @@ def caa_names(name: str) -> tuple[str, ...]:
     return tuple(".".join(labels[n:]) for n in range(max(1, len(labels) - 1)))
 
 
-def reverse_name(address: str) -> str:
-    """The name under which an address's PTR is found."""
-    return ipaddress.ip_address(address).reverse_pointer
-
-
 def parse_resolv_conf(text: str) -> tuple[str, ...]:
     """The name servers that resolv.conf(5) names, at most three; the one on this machine where it names none."""
     found = re.findall(r"^\s*nameserver\s+(\S+)", text, re.MULTILINE)
@@ -161,13 +161,15 @@ def _lookup_all(
 ) -> tuple[Lookup, ...]:
     from cowgate.net import together
 
-    wanted = dict.fromkeys(questions)
-    tasks = {f"{name} {kind}": partial(_lookup, host, resolvers, name, kind, until) for name, kind in wanted}
-    results = together(tasks, max(0.0, until - host.monotonic()))
+    wanted = list(dict.fromkeys(questions))
     found = []
-    for name, kind in wanted:
-        result = results[f"{name} {kind}"]
-        found.append(result if isinstance(result, Lookup) else Lookup(name, kind, "timeout", detail="no answer in time"))
+    for first in range(0, len(wanted), AT_ONCE):
+        batch = wanted[first : first + AT_ONCE]
+        tasks = {f"{name} {kind}": partial(_lookup, host, resolvers, name, kind, until) for name, kind in batch}
+        results = together(tasks, max(0.0, until - host.monotonic()))
+        for name, kind in batch:
+            result = results[f"{name} {kind}"]
+            found.append(result if isinstance(result, Lookup) else Lookup(name, kind, "timeout", detail="no answer in time"))
     return tuple(found)
 
 

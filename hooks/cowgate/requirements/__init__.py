@@ -11,7 +11,20 @@ from collections.abc import Callable
 from cowgate.model import Judge, Level, Phase, Requirement
 
 # An explicit tuple and not a scan: importlib.metadata alone costs more than all requirements together.
-DOMAINS = ("platform", "resources", "storage", "system", "time", "network", "services", "docker", "mailcow")
+DOMAINS = (
+    "platform",
+    "resources",
+    "storage",
+    "system",
+    "time",
+    "network",
+    "services",
+    "docker",
+    "mailcow",
+    "egress",
+    "dns",
+    "timeoffset",
+)
 
 _registry: dict[str, Requirement] = {}
 

@@ -1,0 +1,86 @@
+"""The clock against others' clocks."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from cowgate.model import Level, Phase, Verdict, failed, passed, unknown
+from cowgate.probing.judging import not_asked
+from cowgate.probing.targets import NTP_BY_ADDRESS
+from cowgate.requirements import requirement
+
+if TYPE_CHECKING:
+    from cowgate.facts import Facts
+    from cowgate.facts.probes import ClockSample
+    from cowgate.policy import Policy
+
+# Seconds. One-time passwords (RFC 6238) bear a step of 30 s; five leave room for an HTTP Date's whole seconds and slow paths.
+TOLERANCE = 5.0
+# From here on signatures of DNS answers (short-lived ones last hours to days) are refused, and the names of the time
+# servers with them: the clock can then not mend itself (mailcow#519).
+BREAKS_DNSSEC = 3600.0
+
+
+@requirement(
+    "time.offset",
+    title="the clock is right",
+    level=Level.ADVISED,
+    phases=(Phase.BOOT, Phase.INSTALL),
+    needs=("probes",),
+)
+def offset(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """The median of what time servers say; where none answers, of the Date headers of web servers (RFC 9110 §6.6.1)."""
+    probes = facts.probes.value
+    if not probes.asked:
+        return not_asked(probes.reason, phase)
+    samples = _best(probes.clock)
+    if not samples:
+        return unknown(
+            "neither a time server nor a web server told the time",
+            remedy="let UDP 123 out, or see what egress.registries says",
+            commands=(("cowgate", "firewall-plan"),),
+        )
+    lag = statistics.median(sample.offset for sample in samples)
+    allowed = TOLERANCE + min(sample.error for sample in samples)
+    evidence = {sample.source: f"{sample.offset:+.3f} s (± {sample.error:.3f}, {sample.kind})" for sample in samples}
+    expected = f"within {TOLERANCE:.0f} s of what others say"
+    if abs(lag) <= allowed:
+        return passed(f"{lag:+.2f} s by {len(samples)} {_sources(samples)}", expected=expected, evidence=evidence)
+    return _wrong(lag, expected, evidence)
+
+
+def _best(samples: tuple[ClockSample, ...]) -> tuple[ClockSample, ...]:
+    exact = tuple(sample for sample in samples if sample.kind == "sntp")
+    return exact or samples
+
+
+def _sources(samples: tuple[ClockSample, ...]) -> str:
+    kind = "time server" if samples[0].kind == "sntp" else "web server"
+    return f"{kind}{'s' if len(samples) > 1 else ''}"
+
+
+def _wrong(lag: float, expected: str, evidence: dict[str, str]) -> Verdict:
+    direction = "behind" if lag > 0 else "ahead"
+    diagnosis = f"the clock is {_duration(abs(lag))} {direction}"
+    remedy = "let the time daemon step the clock: restart it"
+    if abs(lag) >= BREAKS_DNSSEC:
+        diagnosis += ": DNSSEC refuses answers, TLS refuses certificates, and time servers are then not found by their names"
+        remedy += f", with servers given by address ({', '.join(NTP_BY_ADDRESS)}) while names do not resolve"
+    else:
+        diagnosis += ": one-time passwords and signatures will be refused"
+    return failed(
+        diagnosis,
+        remedy=remedy,
+        commands=(("systemctl", "restart", "systemd-timesyncd"), ("chronyc", "makestep")),
+        expected=expected,
+        observed=f"{lag:+.1f} s",
+        evidence=evidence,
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
