@@ -231,6 +231,11 @@ class Host:
             raise
         _sync_directory(os.path.dirname(real))
 
+    def save(self, path: str, data: bytes) -> None:
+        """Write a file that a person asked for by name, as a shell's `>` would: links followed, in place. Raises OSError."""
+        with open(self.resolve(path), "wb") as file:
+            file.write(data)
+
     def remove(self, path: str) -> None:
         """Remove a file or a link (the link, not its target), durably. Nothing there is no error."""
         real = self.trusted(path, follow=False)
@@ -273,7 +278,7 @@ class Host:
     def missing_directories(self, path: str) -> tuple[str, ...]:
         """The directories above the real `path` that are not there yet, outermost first, as paths inside the root."""
         missing: list[str] = []
-        directory = os.path.dirname(self.inside(self.trusted(path)))
+        directory = os.path.dirname(self.inside(self.trusted(path, follow=False)))
         while directory != "/" and not self.exists(directory):
             missing.insert(0, directory)
             directory = os.path.dirname(directory)

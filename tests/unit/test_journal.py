@@ -1,0 +1,393 @@
+"""The journal: nothing without a trace, everything back, nothing of others overwritten, and all of it after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cowgate import formats
+from cowgate.changes import Change, EditFile, Link, RemoveFile, WriteFile
+from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UsageError
+from cowgate.host import Host
+from cowgate.journal import Entry, Journal
+from cowgate.model import Phase
+from cowgate.state import StateDir
+from tests.unit.treehash import tree_listing
+
+ALL: tuple[Change, ...] = (
+    WriteFile("/etc/new.d/deep/drop-in.conf", "ours\n"),
+    WriteFile("/etc/whole", "ours\n"),
+    WriteFile("/etc/link", "through the link\n"),
+    EditFile("/etc/edited", "test.add", {"line": "ours"}),
+    EditFile("/etc/edited", "test.add", {"line": "too", "value": "ours"}),
+    RemoveFile("/etc/gone"),
+    RemoveFile("/etc/gone-link"),
+    Link("/etc/localtime", "/usr/share/zoneinfo/UTC"),
+    Link("/etc/whole-to-link", "elsewhere"),
+    Link("/etc/new-links/a", "b"),
+)
+
+
+def quiet(text: str) -> None:
+    assert text
+
+
+def add(text: str | None, line: str, value: str = "") -> str:
+    """A keyed edit: one line `key value` for each key."""
+    wanted = f"{line} {value}".strip() + "\n"
+    lines = [] if text is None else text.splitlines(keepends=True)
+    keys = [entry.split()[0:1] for entry in lines]
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    if [line] in keys:
+        lines[keys.index([line])] = wanted
+    else:
+        lines.append(wanted)
+    return "".join(lines)
+
+
+@pytest.fixture(autouse=True)
+def editors(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = formats.edit
+
+    def edit(name: str, text: str | None, args: dict[str, Any]) -> str | None:
+        if name == "test.refuse":
+            raise formats.FormatError("line 3 holds what can not be read")
+        return add(text, **args) if name == "test.add" else real(name, text, args)
+
+    monkeypatch.setattr("cowgate.applyfile.edit", edit)
+    monkeypatch.setattr("cowgate.journal.edit", edit)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "whole").write_bytes(b"the admin's \xff\r\n")
+    (etc / "whole").chmod(0o640)
+    os.setxattr(etc / "whole", "user.label", b"mine")
+    (etc / "real").write_text("behind the link\n")
+    (etc / "link").symlink_to("real")
+    (etc / "edited").write_text("first\nlast without newline")
+    (etc / "gone").write_text("to be removed\n")
+    (etc / "gone").chmod(0o600)
+    (etc / "gone-link").symlink_to("/nowhere")
+    (etc / "localtime").symlink_to("/usr/share/zoneinfo/Europe/Berlin")
+    (etc / "whole-to-link").write_text("a file before\n")
+    if os.geteuid() == 0:
+        os.chown(etc / "gone", 12, 34)
+        os.chown(etc / "localtime", 12, 34, follow_symlinks=False)
+    return tmp_path
+
+
+def journal_of(root: Path, seal: bool = False) -> Journal:
+    host, state = Host(str(root)), StateDir()
+    state.ensure(host)
+    if seal:
+        host.write_atomic(state.seal_path, b"{}")
+    journal = Journal(host, state)
+    journal.begin(Phase.BOOT)
+    return journal
+
+
+def perform(journal: Journal, changes: Sequence[Change]) -> list[Entry]:
+    entries = [journal.perform("test.fix", change, quiet) for change in changes]
+    assert None not in entries
+    return [entry for entry in entries if entry]
+
+
+def undo_all(journal: Journal) -> None:
+    for entry in reversed(journal.active()):
+        journal.revert(entry, quiet)
+
+
+def store(root: Path, entry: Entry, **changed: Any) -> None:
+    """Make the journal look as a kill would have left it."""
+    path = root / f"var/lib/cowgate/journal/{entry.name}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+def test_undo_restores_every_byte_mode_owner_link_and_attribute(root: Path) -> None:
+    before = tree_listing(root / "etc")
+    journal = journal_of(root)
+    perform(journal, ALL)
+    assert (root / "etc/real").read_text() == "through the link\n"
+    assert tree_listing(root / "etc") != before
+    undo_all(journal_of(root))
+    assert tree_listing(root / "etc") == before
+    assert journal_of(root).active() == ()
+
+
+def test_second_time_there_is_nothing_to_do_and_no_run(root: Path) -> None:
+    perform(journal_of(root), ALL[:4])
+    journal = journal_of(root)
+    assert [journal.perform("test.fix", change, quiet) for change in ALL[:4]] == [None] * 4
+    assert [run.id for run in journal.runs()] == ["0001"]
+
+
+def test_entries_tell_what_was_done_without_content(root: Path) -> None:
+    journal = journal_of(root)
+    (entry,) = perform(journal, [WriteFile("/etc/whole", "ours\n")])
+    (run,) = journal_of(root).runs()
+    assert (run.id, run.phase, run.entries) == ("0001", "boot", (entry,))
+    change = entry.as_change()
+    assert (change["kind"], change["target"], change["fix"]) == ("WriteFile", "/etc/whole", "test.fix")
+    assert len(change["before"]) == len(change["after"]) == 64
+    assert "ours" not in json.dumps(change)
+
+
+def test_journal_and_backups_are_for_root_alone(root: Path) -> None:
+    perform(journal_of(root), ALL)
+    for path, (mode, *_rest) in tree_listing(root / "var/lib/cowgate").items():
+        assert isinstance(mode, int)
+        if path.startswith("journal"):
+            assert stat.S_IMODE(mode) == (0o700 if stat.S_ISDIR(mode) else 0o600), path
+
+
+def test_gate_is_shut_before_the_first_change_and_only_then(root: Path) -> None:
+    journal = journal_of(root, seal=True)
+    seal = root / "var/lib/cowgate/seal.json"
+    (root / "etc/whole").write_text("ours\n")
+    assert journal.perform("test.fix", WriteFile("/etc/whole", "ours\n"), quiet) is None
+    assert seal.exists()
+    with pytest.raises(FixError, match="line 3"):
+        journal.perform("test.fix", EditFile("/etc/whole", "test.refuse"), quiet)
+    assert seal.exists()
+    perform(journal, [RemoveFile("/etc/whole")])
+    assert not seal.exists()
+
+
+def test_gate_that_can_not_be_shut_stops_everything(root: Path) -> None:
+    journal = journal_of(root)
+    (root / "var/lib/cowgate/seal.json").mkdir()
+    before = tree_listing(root / "etc")
+    with pytest.raises(StateError):
+        journal.perform("test.fix", WriteFile("/etc/whole", "ours\n"), quiet)
+    assert tree_listing(root / "etc") == before
+
+
+@pytest.mark.parametrize("what", ["content", "mode", "gone", "link"])
+def test_file_that_somebody_changed_is_not_overwritten_by_undo(root: Path, what: str) -> None:
+    before = tree_listing(root / "etc")
+    perform(journal_of(root), [WriteFile("/etc/whole", "ours\n"), RemoveFile("/etc/gone")])
+    path = root / "etc/whole"
+    if what == "content":
+        path.write_text("theirs\n")
+    elif what == "mode":
+        path.chmod(0o600)
+    else:
+        path.unlink()
+        if what == "link":
+            path.symlink_to("real")
+    theirs = tree_listing(root / "etc")["whole"] if what != "gone" else None
+    journal = journal_of(root)
+    gone, whole = reversed(journal.active())
+    journal.revert(gone, quiet)
+    with pytest.raises(ConflictError, match="somebody else since cowgate changed it in run 0001"):
+        journal.revert(whole, quiet)
+    after = tree_listing(root / "etc")
+    assert after.get("whole") == theirs
+    assert after["gone"] == before["gone"]
+    assert [entry.target for entry in journal.active()] == ["/etc/whole"]
+
+
+def test_undo_of_what_somebody_put_back_already_is_no_conflict(root: Path) -> None:
+    perform(journal_of(root), [Link("/etc/new-link", "x")])
+    (root / "etc/new-link").unlink()
+    undo_all(journal_of(root))
+    assert journal_of(root).active() == ()
+
+
+def test_directory_that_is_used_by_others_stays(root: Path) -> None:
+    perform(journal_of(root), ALL[:1])
+    (root / "etc/new.d/theirs").write_text("x")
+    undo_all(journal_of(root))
+    assert tree_listing(root / "etc/new.d").keys() == {"theirs"}
+
+
+@pytest.mark.parametrize("kind", ["write", "remove", "link"])
+def test_whole_file_that_somebody_changed_is_not_written_again(root: Path, kind: str) -> None:
+    change, path = {
+        "write": (WriteFile("/etc/whole", "ours\n"), root / "etc/whole"),
+        "remove": (RemoveFile("/etc/gone"), root / "etc/gone"),
+        "link": (Link("/etc/localtime", "UTC"), root / "etc/localtime"),
+    }[kind]
+    perform(journal_of(root), [change])
+    path.unlink(missing_ok=True)
+    path.write_text("theirs\n")
+    with pytest.raises(ConflictError, match="left as it is"):
+        journal_of(root).perform("test.fix", change, quiet)
+    assert path.read_text() == "theirs\n"
+
+
+def test_our_own_file_takes_a_new_policy(root: Path) -> None:
+    perform(journal_of(root), [WriteFile("/etc/whole", "ours\n")])
+    perform(journal_of(root), [WriteFile("/etc/whole", "ours, newer\n")])
+    undo_all(journal_of(root))
+    assert (root / "etc/whole").read_bytes() == b"the admin's \xff\r\n"
+
+
+def edited(value: str = "", line: str = "mtu") -> EditFile:
+    return EditFile("/etc/edited", "test.add", {"line": line, "value": value})
+
+
+def test_keyed_edit_works_on_what_others_added(root: Path) -> None:
+    perform(journal_of(root), [edited("1400")])
+    path = root / "etc/edited"
+    path.write_text("theirs\n" + path.read_text())
+    assert journal_of(root).perform("test.fix", edited("1400"), quiet) is None
+    perform(journal_of(root), [edited("1300")])
+    assert path.read_text() == "theirs\nfirst\nlast without newline\nmtu 1300\n"
+
+
+def test_keyed_edit_conflicts_when_our_own_line_was_changed(root: Path) -> None:
+    path = root / "etc/edited"
+    path.write_text("first\n")
+    perform(journal_of(root), [edited("1400"), edited("x", "other")])
+    path.write_text("first\nmtu 1450\nother x\n")
+    for again in ("1400", "1300"):
+        with pytest.raises(ConflictError):
+            journal_of(root).perform("test.fix", edited(again), quiet)
+    perform(journal_of(root), [edited("y", "other")])
+    assert path.read_text() == "first\nmtu 1450\nother y\n"
+
+
+def test_keyed_edit_follows_a_changed_policy(root: Path) -> None:
+    path = root / "etc/edited"
+    path.write_text("first\n")
+    perform(journal_of(root), [edited("1400")])
+    perform(journal_of(root), [edited("1300")])
+    perform(journal_of(root), [edited("1400")])
+    assert path.read_text() == "first\nmtu 1400\n"
+    undo_all(journal_of(root))
+    assert path.read_text() == "first\n"
+
+
+def test_keyed_edit_of_a_file_that_was_made_anew_starts_again(root: Path) -> None:
+    perform(journal_of(root), [edited("1400")])
+    (root / "etc/edited").unlink()
+    perform(journal_of(root), [edited("1400")])
+    assert (root / "etc/edited").read_text() == "mtu 1400\n"
+
+
+# -- after a kill ------------------------------------------------------------------------------------------------------
+
+
+def test_open_change_is_rolled_back_at_the_next_start(root: Path) -> None:
+    before = tree_listing(root / "etc")
+    for change in ALL:
+        journal = journal_of(root)
+        (entry,) = perform(journal, [change])
+        store(root, entry, state="open", after=None)
+        (notice,) = journal_of(root, seal=True).recover(quiet)
+        assert "rolled back" in notice
+        assert not (root / "var/lib/cowgate/seal.json").exists()
+        assert tree_listing(root / "etc") == before, change
+        assert journal_of(root).recover(quiet) == ()
+
+
+def test_open_change_that_was_not_yet_made_needs_nothing(root: Path) -> None:
+    journal = journal_of(root)
+    entries = perform(journal, [WriteFile("/etc/a/b", "x"), WriteFile("/etc/whole", "ours\n")])
+    undo_all(journal)
+    (root / "etc/a").mkdir()
+    before = tree_listing(root / "etc")
+    for entry in entries:
+        store(root, entry, state="open", after=None)
+    journal_of(root).recover(quiet)
+    del before["a"]
+    assert tree_listing(root / "etc") == before
+
+
+def test_open_change_that_somebody_went_on_with_is_left(root: Path) -> None:
+    (entry,) = perform(journal_of(root), [WriteFile("/etc/whole", "ours\n")])
+    store(root, entry, state="open", after=None)
+    (root / "etc/whole").write_text("theirs\n")
+    (notice,) = journal_of(root).recover(quiet)
+    assert "left as it is" in notice
+    assert (root / "etc/whole").read_text() == "theirs\n"
+    assert journal_of(root).recover(quiet) == ()
+
+
+def test_finished_change_of_an_interrupted_run_stays(root: Path) -> None:
+    perform(journal_of(root), [WriteFile("/etc/whole", "ours\n")])
+    assert journal_of(root, seal=True).recover(quiet) == ()
+    assert (root / "etc/whole").read_text() == "ours\n"
+    assert (root / "var/lib/cowgate/seal.json").exists()
+
+
+def test_interrupted_undo_is_finished(root: Path) -> None:
+    before = tree_listing(root / "etc")
+    entries = perform(journal_of(root), ALL)
+    for entry in entries[-3:]:
+        store(root, entry, state="undoing")
+    notices = journal_of(root).recover(quiet)
+    assert [notice.split(":")[0] for notice in notices] == ["/etc/new-links/a", "/etc/whole-to-link", "/etc/localtime"]
+    undo_all(journal_of(root))
+    assert tree_listing(root / "etc") == before
+
+
+def test_temporary_files_are_swept_wherever_they_may_lie(root: Path) -> None:
+    perform(journal_of(root), ALL[:1])
+    lib = root / "var/lib/cowgate"
+    for directory in (lib, lib / "journal", lib / "journal/0001", root / "etc/new.d/deep"):
+        (directory / ".cowgate-4711-0.tmp").write_text("half")
+    journal_of(root).recover(quiet)
+    assert not [path for path in tree_listing(root) if path.endswith(".tmp")]
+
+
+def test_run_that_was_killed_before_its_first_entry_leaves_nothing(root: Path) -> None:
+    journal = journal_of(root)
+    (root / "var/lib/cowgate/journal/0001").mkdir(mode=0o700)
+    journal.recover(quiet)
+    assert os.listdir(root / "var/lib/cowgate/journal") == []
+    perform(journal, ALL[:1])
+    assert journal.run_id == "0001"
+
+
+def test_failed_change_is_rolled_back_at_once(root: Path) -> None:
+    before = tree_listing(root / "etc")
+    journal = journal_of(root)
+    (root / "etc/real").chmod(0o777)
+    (root / "etc/real").unlink()
+    (root / "etc/real").mkdir()
+    with pytest.raises((CowgateError, OSError)):
+        journal.perform("test.fix", WriteFile("/etc/link", "x"), quiet)
+    (root / "etc/real").rmdir()
+    (root / "etc/real").write_text("behind the link\n")
+    assert tree_listing(root / "etc") == before
+
+
+def test_clear_forgets_everything(root: Path) -> None:
+    journal = journal_of(root)
+    perform(journal, ALL)
+    journal.clear()
+    assert os.listdir(root / "var/lib/cowgate/journal") == []
+    assert journal.runs() == ()
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_told_apart(root: Path) -> None:
+    perform(journal_of(root), ALL[:1])
+    perform(journal_of(root), ALL[1:3])
+    journal = journal_of(root)
+    assert [run.id for run in journal.runs()] == ["0001", "0002"]
+    assert [entry.target for entry in journal.active("2")] == ["/etc/whole", "/etc/link"]
+    with pytest.raises(UsageError, match="no run 7"):
+        journal.active("7")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"change": 3}'])
+def test_journal_that_can_not_be_read_is_told(root: Path, content: str) -> None:
+    (entry,) = perform(journal_of(root), ALL[:1])
+    (root / f"var/lib/cowgate/journal/{entry.name}.json").write_text(content)
+    with pytest.raises(StateError, match=r"0001/0001\.json"):
+        journal_of(root).recover(quiet)
