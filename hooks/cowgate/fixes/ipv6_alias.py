@@ -13,7 +13,7 @@ from cowgate.requirements.network import alias_defect
 if TYPE_CHECKING:
     from cowgate.facts import Facts
     from cowgate.facts.ifupdown import Ifupdown
-    from cowgate.facts.interfaces import Interfaces
+    from cowgate.facts.interfaces import Address, Interfaces
     from cowgate.formats.interfaces import Stanza
     from cowgate.policy import Policy
 
@@ -87,6 +87,11 @@ def _without_advertisements(net: Interfaces, interface: str, stanza: Stanza) -> 
             undo=(*base, learned.gateway, *metric, "proto", "ra", *expires),
         )
     for a in net.global_addresses(6, interface):
-        if ("mngtmpaddr" in a.flags or "temporary" in a.flags) and "deprecated" not in a.flags:
-            valid = str(a.valid) if a.valid is not None else "forever"
-            yield LiveAddress(interface, f"{a.address}/{a.prefix}", preferred="0", valid=valid)
+        if _is_advertised(a) and a.valid is not None and "deprecated" not in a.flags:
+            yield LiveAddress(interface, f"{a.address}/{a.prefix}", preferred="0", valid=str(a.valid))
+
+
+def _is_advertised(a: Address) -> bool:
+    """Whether an address came from a router advertisement. One of 64 bits that runs out is taken for one too: after an undo
+    the kernel no longer marks it, and on an interface with a static stanza nothing else gives such an address."""
+    return bool({"mngtmpaddr", "temporary"} & set(a.flags)) or ("dynamic" in a.flags and a.prefix == 64)

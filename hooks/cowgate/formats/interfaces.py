@@ -375,8 +375,10 @@ def _obstacle(alias: str, documents: Sequence[Document]) -> str:
 
 
 def _calls_ifup(option: tuple[str, str], alias: str) -> bool:
-    words = option[1].split()
-    return option[0] in _COMMANDS and alias in words and any(_program(w) in ("ifup", "ifdown") for w in words)
+    """Whether a command of a stanza has to do with ifup or ifdown of the alias, however it is put."""
+    name, command = option
+    named = re.search(rf"(?<![\w:.-]){re.escape(alias)}(?![\w:.-])", command)
+    return name in _COMMANDS and named is not None and re.search(r"\bif(up|down)\b", command) is not None
 
 
 def _program(word: str) -> str:
