@@ -10,21 +10,18 @@ container, and the network ends in a second namespace, `machine.outside`, which 
 
 from __future__ import annotations
 
+import base64
 import errno
-import io
 import json
 import os
-import shutil
 import subprocess
-import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from glob import glob
 from types import TracebackType
-from typing import Optional, Union
+from typing import Optional
 
 from tests.lab import trees
+from tests.lab.files import Content, bytes_of, mode_of, scratch, seed, write_archive
 from tests.lab.netns import Namespace, connect
 from tests.lab.process import Result, run, start, stop, wait_until
 
@@ -76,8 +73,6 @@ shift 2
 exec "$@"
 """
 
-Content = Union[str, bytes, tuple[str, int]]
-
 
 class Container:
     """One booted system. Context manager: started on entry, gone without a trace on exit.
@@ -107,7 +102,7 @@ class Container:
         self.disguise = disguise
         self.binds = dict(binds or {})
         self.files: dict[str, Content] = {
-            **_seed(user_data, network_config, hostname),
+            **seed(user_data, network_config, hostname),
             **(_costume() if disguise else {}),
             **(files or {}),
         }
@@ -124,7 +119,7 @@ class Container:
     def __enter__(self) -> Container:
         trees.install_host_packages(*trees.HOST_PACKAGES)
         with ExitStack() as stack:
-            self._scratch = stack.enter_context(_scratch(self.tree))
+            self._scratch = stack.enter_context(scratch(self.tree))
             stack.enter_context(self.inside)
             stack.enter_context(self.outside)
             connect(self.inside, "eth0", self.outside, "wan0")
@@ -212,8 +207,8 @@ class Container:
     def write(self, path: str, content: Content) -> None:
         """Write a file inside, its directories made as needed."""
         self.run(
-            ["sh", "-c", 'mkdir -p "${1%/*}" && base64 -d > "$1" && chmod "$2" "$1"', "sh", path, oct(_mode(content))[2:]],
-            input=_base64(content),
+            ["sh", "-c", 'mkdir -p "${1%/*}" && base64 -d > "$1" && chmod "$2" "$1"', "sh", path, oct(mode_of(content))[2:]],
+            input=base64.b64encode(bytes_of(content)).decode(),
             check=True,
         )
 
@@ -282,7 +277,7 @@ class Container:
             self.files["/etc/cloud/cloud.cfg.d/99-lab.cfg"] = NO_DISK
         command = ["unshare", "--mount", "sh", "-c", LAUNCH, "lab", *self._layers(), "chroot", f"{self._scratch}/root"]
         archive = os.path.join(self._scratch, "files.tar")
-        _write_archive(archive, self.files, self.copy)
+        write_archive(archive, self.files, self.copy)
         with open(archive, "rb") as source:
             unpack = ["tar", "-x", "--no-same-owner", "--preserve-permissions", "--keep-directory-symlink", "-C", "/"]
             done = subprocess.run([*command, *unpack], stdin=source, capture_output=True, text=True, timeout=120)
@@ -312,90 +307,12 @@ class Container:
             _remove_cgroup(os.path.join(path, os.path.basename(self._scratch)))
 
 
-class _Scratch:
-    """A directory for one container, in memory where there is room; those of dead runs are swept first."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._path = ""
-
-    def __enter__(self) -> str:
-        base = _scratch_base()
-        for old in glob(os.path.join(base, "cowgate-lab-*")):
-            if not os.path.exists(f"/proc/{old.rsplit('-', 2)[1]}"):
-                shutil.rmtree(old, ignore_errors=True)
-        self._path = tempfile.mkdtemp(prefix=f"cowgate-lab-{self._label}-{os.getpid()}-", dir=base)
-        os.chmod(self._path, 0o755)
-        return self._path
-
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        def gone() -> bool:
-            shutil.rmtree(self._path, ignore_errors=True)
-            return not os.path.exists(self._path)
-
-        wait_until(gone, f"removing {self._path}", 20)
-
-
-def _scratch(label: str) -> _Scratch:
-    return _Scratch(label)
-
-
-def _scratch_base() -> str:
-    with suppress(OSError):
-        room = os.statvfs("/dev/shm")
-        if room.f_bavail * room.f_frsize > 4 << 30:
-            return "/dev/shm"
-    return trees.lab_dir()
-
-
-def _seed(user_data: Optional[str], network_config: Optional[str], hostname: str) -> dict[str, Content]:
-    if user_data is None:
-        return {}
-    seed = "/var/lib/cloud/seed/nocloud"
-    files: dict[str, Content] = {
-        f"{seed}/user-data": user_data,
-        f"{seed}/meta-data": f"instance-id: i-lab-1\nlocal-hostname: {hostname}\n",
-        "/etc/cloud/cloud.cfg.d/90_lab.cfg": "datasource_list: [NoCloud, None]\n",
-    }
-    if network_config is not None:
-        files[f"{seed}/network-config"] = network_config
-    return files
-
-
 def _costume() -> dict[str, Content]:
     return {
         DISGUISE: (DISGUISE_SCRIPT, 0o755),
         "/usr/bin/systemd-detect-virt": (DETECT_VIRT, 0o755),
         "/usr/lib/lab/environ": "TERM=linux\0",
     }
-
-
-def _mode(content: Content) -> int:
-    return content[1] if isinstance(content, tuple) else 0o644
-
-
-def _bytes(content: Content) -> bytes:
-    text = content[0] if isinstance(content, tuple) else content
-    return text.encode() if isinstance(text, str) else text
-
-
-def _base64(content: Content) -> str:
-    import base64
-
-    return base64.b64encode(_bytes(content)).decode()
-
-
-def _write_archive(path: str, files: Mapping[str, Content], copies: Mapping[str, str]) -> None:
-    with tarfile.open(path, "w") as archive:
-        for source, target in copies.items():
-            archive.add(source, target.lstrip("/"), filter=lambda member: None if "__pycache__" in member.name else member)
-        for target, content in files.items():
-            member = tarfile.TarInfo(target.lstrip("/"))
-            data = _bytes(content)
-            member.size, member.mode = len(data), _mode(content)
-            archive.addfile(member, io.BytesIO(data))
 
 
 def _children(pid: int) -> list[int]:

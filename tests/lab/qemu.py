@@ -1,0 +1,332 @@
+"""Whole machines by software emulation: what a container can not show (its own kernel, clock, swap, memory, disks).
+
+    with Machine("trixie-vm", memory=6656) as vm:
+        vm.wait()
+        vm.run(["systemd-detect-virt"])
+
+Each runs in a network namespace of its own (`vm.network`): 10.0.2.2 in the guest is that namespace's loopback, where a
+test starts the servers that the guest needs; nothing leaves the host. KVM is not used: a /dev/kvm that opens may still not run
+a stock kernel. A first boot takes 90 to 120 s; with `snapshot=True` it is booted once, and later machines of the same making
+go on from there in seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from glob import glob
+from types import TracebackType
+from typing import Optional
+
+from tests.lab import trees
+from tests.lab.files import Content, scratch, seed, write_archive
+from tests.lab.netns import Namespace
+from tests.lab.process import Result, run, stop, wait_until
+
+HOST_PACKAGES = (*trees.HOST_PACKAGES, "qemu-system-x86", "qemu-utils", "openssh-client", "e2fsprogs")
+BOOT_SECONDS = 600
+SSH_PORT = 2222
+# No DHCP server but QEMU's own, and its router sends advertisements.
+NETWORK_CONFIG = "version: 2\nethernets: {eth0: {match: {name: 'e*'}, set-name: eth0, dhcp4: true}}\n"
+USER_DATA = "#cloud-config\nfqdn: mail.example.org\nmanage_etc_hosts: true\nlocale: C.UTF-8\n"
+# Slow and pointless in a guest that lives for minutes; wait-online alone is two minutes.
+MASKED = (
+    "systemd-networkd-wait-online.service", "systemd-networkd.service", "systemd-networkd.socket", "e2scrub_reap.service",
+    "e2scrub_all.timer", "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "dpkg-db-backup.timer", "man-db.timer",
+    "systemd-resolved.service",
+)  # fmt: skip
+INITRD_MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "ext4", "ata_piix", "sr_mod", "isofs")
+KERNEL_LINE = "root=/dev/vda rw console=ttyS0 mitigations=off nokaslr audit=0 apparmor=0 quiet"
+# $1 tree, $2 work directory, $3 disk file, $4 units to mask: an overlay over the tree gets the archive on stdin, becomes a
+# file system in the disk file, and goes away.
+MAKE_DISK = """\
+set -e
+mkdir -p "$2/upper" "$2/work" "$2/root"
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+tar -x --no-same-owner --preserve-permissions -C "$2/root"
+for directory in proc sys dev; do mount --rbind "/$directory" "$2/root/$directory"; done
+for unit in $4; do ln -sf /dev/null "$2/root/etc/systemd/system/$unit"; done
+chroot "$2/root" update-initramfs -u
+umount -l "$2/root/dev" "$2/root/sys" "$2/root/proc"
+cp "$2/root"/boot/vmlinuz-* "${3%/*}/kernel"
+cp "$2/root"/boot/initrd.img-* "${3%/*}/initrd"
+truncate -s 24G "$3"
+mkfs.ext4 -q -F -L root -E lazy_itable_init=1,lazy_journal_init=1 -d "$2/root" "$3"
+"""
+
+
+class Machine:
+    """One emulated machine with 24 GB of (sparse) disk. Context manager: started on entry, gone on exit.
+
+    memory in MiB (6656 shows 6.29 GiB, what is sold as 6.5); files as for Container; snapshot=True: see above.
+    """
+
+    def __init__(
+        self,
+        tree: str = "trixie-vm",
+        *,
+        memory: int = 2048,
+        user_data: str = USER_DATA,
+        network_config: str = NETWORK_CONFIG,
+        files: Optional[Mapping[str, Content]] = None,
+        copy: Optional[Mapping[str, str]] = None,
+        snapshot: bool = False,
+    ) -> None:
+        self.tree = tree
+        self.memory = memory
+        self.files: dict[str, Content] = {**seed(user_data, network_config, "mail"), **(files or {})}
+        self.copy = dict(copy or {})
+        self.snapshot = snapshot
+        self.network = Namespace()
+        self._scratch = ""
+        self._qemu: Optional[subprocess.Popen[bytes]] = None
+        self._stack = ExitStack()
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Machine:
+        trees.install_host_packages(*HOST_PACKAGES)
+        with ExitStack() as stack:
+            self._scratch = stack.enter_context(scratch("vm"))
+            stack.enter_context(self.network)
+            stack.callback(self._end)
+            if self.snapshot:
+                self._resume()
+            else:
+                self._boot()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        if error is not None and error.args and self._qemu is not None:
+            error.args = (*error.args, f"console of the machine:\n{self.console()[-3000:]}")
+        self._stack.close()
+
+    def wait(self, timeout: float = BOOT_SECONDS) -> str:
+        """Wait until ssh answers, cloud-init has finished and the boot is over: what `systemctl is-system-running` says."""
+        end = time.monotonic() + timeout
+
+        def answers(argv: Sequence[str]) -> Result[str]:
+            if self._qemu is None or self._qemu.poll() is not None:
+                raise AssertionError(f"the emulator ended:\n{self.console()[-3000:]}")
+            with suppress(subprocess.TimeoutExpired):
+                return self.run(argv, timeout=60)
+            return subprocess.CompletedProcess([], 255, "", "")
+
+        left = end - time.monotonic()
+        wait_until(lambda: answers(["test", "-e", "/run/cloud-init/result.json"]).returncode == 0, "cloud-init", left, 2)
+        over = ("running", "degraded", "maintenance", "stopping")
+        wait_until(
+            lambda: answers(["systemctl", "is-system-running"]).stdout.strip() in over, "the boot", end - time.monotonic(), 2
+        )
+        return answers(["systemctl", "is-system-running"]).stdout.strip()
+
+    def reboot(self) -> None:
+        """Restart the guest in order; returns when it has gone down. Then wait()."""
+        before = self.run(["cat", "/proc/sys/kernel/random/boot_id"], check=True).stdout
+        self.run(["systemctl", "--no-block", "reboot"])
+
+        def other() -> bool:
+            with suppress(subprocess.TimeoutExpired):
+                now = self.run(["cat", "/proc/sys/kernel/random/boot_id"], timeout=30)
+                return now.returncode == 0 and now.stdout != before
+            return False
+
+        wait_until(other, "the next boot", BOOT_SECONDS, 3)
+
+    def reset(self) -> None:
+        """Press the reset button: whatever was not on the disk is lost."""
+        self.monitor("system_reset")
+
+    # -- questions and orders ------------------------------------------------------------------------------------
+
+    def run(
+        self, argv: Sequence[str], *, timeout: float = 180.0, check: bool = False, input: Optional[str] = None
+    ) -> Result[str]:
+        """Run a command as root in the guest, over ssh; 255 when ssh itself fails."""
+        return run([*self._ssh(), shlex.join(argv)], timeout=timeout, check=check, input=input)
+
+    def read(self, path: str) -> str:
+        return self.run(["cat", path], check=True).stdout
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file in the guest, its directories made as needed."""
+        quoted = shlex.quote(path)
+        script = f'mkdir -p "$(dirname {quoted})" && cat > {quoted} && chmod {mode:o} {quoted}'
+        self.run(["sh", "-c", script], input=text, check=True)
+
+    def put(self, source: str, target: str) -> None:
+        """Copy a file or directory of the host into the guest, as `target`."""
+        parent, name = os.path.split(source.rstrip("/"))
+        pack = [
+            "tar",
+            "-c",
+            "-C",
+            parent,
+            "--dereference",
+            "--exclude=__pycache__",
+            f"--transform=s,^{name},{target.lstrip('/')},",
+            name,
+        ]
+        with subprocess.Popen(pack, stdout=subprocess.PIPE) as tar:
+            unpack = [*self._ssh(), "tar -x --no-same-owner -C /"]
+            subprocess.run(unpack, stdin=tar.stdout, check=True, timeout=300, capture_output=True)
+
+    def console(self) -> str:
+        with suppress(FileNotFoundError), open(f"{self._scratch}/console.log", encoding="utf-8", errors="replace") as log:
+            return log.read()
+        return ""
+
+    def monitor(self, command: str, timeout: float = 120.0) -> str:
+        """Give QEMU's monitor a command; what it answers."""
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(timeout)
+            door.connect(f"{self._scratch}/monitor")
+            _until_prompt(door)
+            door.sendall(command.encode() + b"\n")
+            return _until_prompt(door).replace("\r", "").split("\n", 1)[-1].rpartition("(qemu)")[0]
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _ssh(self) -> list[str]:
+        options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=30",
+        ]
+        options += ["ControlMaster=auto", f"ControlPath={self._scratch}/ssh", "ControlPersist=600"]
+        words = [word for option in options for word in ("-o", option)]
+        return [*self.network.prefix(), "ssh", *words, "-i", _key(), "-p", str(SSH_PORT), "root@127.0.0.1"]
+
+    def _boot(self, *more: str) -> None:
+        image = self._disk()
+        disk = f"{self._scratch}/disk.qcow2"
+        if not os.path.exists(disk):
+            run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"{image}/disk.raw", disk], check=True)
+        command = ["qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2"]
+        command += ["-m", str(self.memory), "-nodefaults", "-display", "none", "-serial", f"file:{self._scratch}/console.log"]
+        command += ["-monitor", f"unix:{self._scratch}/monitor,server,nowait", "-kernel", f"{image}/kernel"]
+        command += ["-initrd", f"{image}/initrd", "-append", KERNEL_LINE, "-device", "virtio-rng-pci"]
+        command += ["-drive", f"file={disk},format=qcow2,if=virtio,cache=unsafe"]
+        command += ["-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22"]
+        command += ["-device", "virtio-net-pci,netdev=n0,mac=52:54:00:12:34:56,romfile="]
+        self._qemu = self.network.start([*command, *more], log=f"{self._scratch}/qemu.log")
+        wait_until(lambda: os.path.exists(f"{self._scratch}/monitor") or self._died(), "QEMU's monitor", 30)
+
+    def _died(self) -> bool:
+        if self._qemu is not None and self._qemu.poll() is None:
+            return False
+        with open(f"{self._scratch}/qemu.log", encoding="utf-8", errors="replace") as log:
+            raise AssertionError(f"QEMU did not start: {log.read()[-2000:]}")
+
+    def _resume(self) -> None:
+        """Go on from the state after the first boot; booted and saved here when nobody did yet."""
+        image = self._disk()
+        saved = os.path.join(image, f"ready-{self.memory}.qcow2")
+        with trees.locked(os.path.basename(image)):
+            if not os.path.exists(saved):
+                self._boot()
+                self.wait()
+                self.run(["sync"], check=True)
+                self.monitor("savevm ready")
+                self._end()
+                os.unlink(f"{self._scratch}/monitor")
+                shutil.copyfile(f"{self._scratch}/disk.qcow2", f"{saved}.part")
+                os.replace(f"{saved}.part", saved)
+        if not os.path.exists(f"{self._scratch}/disk.qcow2"):
+            shutil.copyfile(saved, f"{self._scratch}/disk.qcow2")
+        self._boot("-loadvm", "ready")
+
+    def _disk(self) -> str:
+        """Directory with the disk, kernel and initrd of this making, built when it is not there."""
+        tree = trees.tree(self.tree)
+        making = json.dumps(
+            [os.path.basename(tree), repr(sorted(self.files.items())), _state_of(self.copy), MASKED, MAKE_DISK]
+        )
+        path = os.path.join(trees.lab_dir(), f"disk.{hashlib.sha256(making.encode()).hexdigest()[:12]}")
+        with trees.locked(os.path.basename(path)):
+            if not os.path.isdir(path):
+                self._make_disk(tree, path)
+        return path
+
+    def _make_disk(self, tree: str, path: str) -> None:
+        building = f"{path}.building"
+        shutil.rmtree(building, ignore_errors=True)
+        os.makedirs(building)
+        with open(f"{_key()}.pub", encoding="ascii") as public:
+            own: dict[str, Content] = {"/root/.ssh/authorized_keys": (public.read(), 0o600)}
+        own["/etc/fstab"] = "/dev/vda / ext4 defaults,noatime 0 1\n"
+        own["/etc/initramfs-tools/conf.d/lab"] = "MODULES=list\nCOMPRESS=gzip\n"
+        own["/etc/initramfs-tools/modules"] = "\n".join(INITRD_MODULES) + "\n"
+        archive = f"{self._scratch}/files.tar"
+        write_archive(archive, {**own, **self.files}, self.copy)
+        command = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            MAKE_DISK,
+            "lab",
+            tree,
+            f"{self._scratch}/make",
+            f"{building}/disk.raw",
+            " ".join(MASKED),
+        ]
+        with open(archive, "rb") as source:
+            done = subprocess.run(command, stdin=source, capture_output=True, text=True, timeout=600)
+        shutil.rmtree(f"{self._scratch}/make", ignore_errors=True)
+        if done.returncode != 0:
+            raise AssertionError(f"making the disk failed: {done.stderr[-2000:]}")
+        os.rename(building, path)
+
+    def _end(self) -> None:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            if os.path.exists(f"{self._scratch}/ssh"):
+                run([*self._ssh()[:-1], "-O", "exit", "root@127.0.0.1"], timeout=20)
+        if self._qemu is not None:
+            stop(self._qemu)
+            self._qemu = None
+
+
+def _until_prompt(door: socket.socket) -> str:
+    data = b""
+    while not data.endswith(b"(qemu) "):
+        chunk = door.recv(65536)
+        if not chunk:
+            break
+        data += chunk
+    return data.decode(errors="replace")
+
+
+def _key() -> str:
+    """The lab's own ssh key, made once; it opens nothing but guests of the lab."""
+    path = os.path.join(trees.lab_dir(), "id_lab")
+    with trees.locked("id_lab"):
+        if not os.path.exists(f"{path}.pub"):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", path], check=True)
+    return path
+
+
+def _state_of(copies: Mapping[str, str]) -> str:
+    """A digest of directories that go into a disk: names and contents."""
+    digest = hashlib.sha256(repr(sorted(copies.items())).encode())
+    for source in sorted(copies):
+        for name in sorted(glob(f"{source}/**", recursive=True)):
+            if os.path.isfile(name) and "__pycache__" not in name:
+                with open(name, "rb") as content:
+                    digest.update(name.encode() + b"\0" + content.read())
+    return digest.hexdigest()

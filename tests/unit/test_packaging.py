@@ -1,0 +1,148 @@
+"""What leaves the repository: the wheel, the single file, the launchers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HOOKS = ROOT / "hooks"
+LAUNCHER = HOOKS / "cowgate.sh"
+
+
+def run(*argv: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=300, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pyz") / "cowgate.pyz"
+    assert run(HOOKS / "build-pyz", path).stdout.strip() == str(path)
+    return path
+
+
+def test_single_file_is_the_same_each_time(archive: Path, tmp_path: Path) -> None:
+    run(HOOKS / "build-pyz", tmp_path / "again.pyz")
+    assert (tmp_path / "again.pyz").read_bytes() == archive.read_bytes()
+
+
+def test_single_file_says_what_the_checkout_says(archive: Path) -> None:
+    from_file = run(sys.executable, "-I", archive, "list", "--format", "json", cwd="/")
+    from_checkout = run(LAUNCHER, "list", "--format", "json", cwd="/")
+    assert from_file.returncode == 0, from_file.stderr
+    assert from_file.stdout == from_checkout.stdout
+
+
+def test_single_file_holds_the_documentation(archive: Path) -> None:
+    told = run(sys.executable, "-I", archive, "explain", "platform.virtualization", cwd="/")
+    assert told.returncode == 0, told.stderr
+    assert "platform.virtualization" in told.stdout
+
+
+def test_single_file_names_the_version_it_needs(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as content:
+        main = content.read("__main__.py").decode()
+    stub = "import sys; sys.version_info = (3, 8, 20, 'final', 0)\n"
+    refused = run(sys.executable, "-I", "-c", stub + main)
+    assert refused.returncode == 1
+    assert "needs Python 3.9 or newer; this is 3.8" in refused.stderr
+
+
+def test_wheel_holds_schemas_docs_units_and_the_command(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(
+        ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
+    )
+    built = run(
+        sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-index", "--no-build-isolation", "-w", tmp_path, source
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("cowgate-*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        names = set(content.namelist())
+        entry = next(name for name in names if name.endswith("entry_points.txt"))
+        assert "cowgate = cowgate.__main__:main" in content.read(entry).decode()
+    package = HOOKS / "cowgate"
+    expected = {
+        f"cowgate/{path.relative_to(package)}"
+        for pattern in ("**/*.py", "schemas/*.json", "docs/*.md", "units/*", "launcher.sh")
+        for path in package.glob(pattern)
+    }
+    assert expected <= names, sorted(expected - names)
+
+
+def test_launcher_finds_this_kind_of_python() -> None:
+    found = run(LAUNCHER, "--interpreter")
+    assert found.returncode == 0
+    version = run(found.stdout.strip(), "-I", "-c", "import sys; print(sys.version_info >= (3, 9))")
+    assert version.stdout.strip() == "True"
+
+
+def test_launcher_works_from_anywhere_and_through_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "cowgate"
+    link.symlink_to(LAUNCHER)
+    expected = run(LAUNCHER, "--version", cwd="/").stdout
+    assert expected
+    assert run(link, "--version", cwd=tmp_path).stdout == expected
+    assert run("./cowgate.sh", "--version", cwd=HOOKS).stdout == expected
+    assert run("hooks/cowgate.sh", "--version", cwd=ROOT).stdout == expected
+    assert run("sh", "cowgate.sh", "--version", cwd=HOOKS).stdout == expected
+
+
+def test_launcher_gives_the_exit_code_of_the_command() -> None:
+    assert run(LAUNCHER, "no-such-command").returncode == 2
+
+
+def test_launcher_leaves_no_bytecode_behind(tmp_path: Path) -> None:
+    copy = tmp_path / "hooks"
+    shutil.copytree(HOOKS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    assert run(copy / "cowgate.sh", "list").returncode == 0
+    assert not list(copy.rglob("__pycache__"))
+
+
+def test_gate_is_started_without_site_packages(tmp_path: Path) -> None:
+    copy = tmp_path / "hooks"
+    (copy / "cowgate").mkdir(parents=True)
+    shutil.copy(LAUNCHER, copy)
+    (copy / "cowgate" / "__init__.py").write_text("")
+    (copy / "cowgate" / "__main__.py").write_text(
+        "import sys\ndef main():\n    print(sys.flags.isolated, sys.flags.no_site, sys.argv)\n    return 7\n"
+    )
+    asked = run(copy / "cowgate.sh", "gate", "--", "echo", "a b", cwd="/")
+    assert (asked.returncode, asked.stdout.strip()) == (7, "1 1 ['cowgate', 'gate', '--', 'echo', 'a b']")
+    assert run(copy / "cowgate.sh", "run", cwd="/").stdout.strip() == "1 0 ['cowgate', 'run']"
+
+
+def test_what_the_launcher_installs_is_what_the_package_needs() -> None:
+    """The launcher stands alone on a first boot, so it names the packages itself; they must not drift apart."""
+    launcher = LAUNCHER.read_text()
+    project = (ROOT / "pyproject.toml").read_text()
+    block = re.search(r"^dependencies = \[(.*?)\]", project, re.S | re.M)
+    assert block
+    needed = set(re.findall(r'"([A-Za-z]+)', block.group(1)))
+    pip = re.search(r"pip install -q ([A-Za-z ]+) \|\| return", launcher)
+    assert pip
+    assert set(pip.group(1).split()) == needed
+    assert "netifaces-plus" in launcher
+
+
+def test_launchers_are_executable_and_in_posix_sh() -> None:
+    for path in (LAUNCHER, HOOKS / "first-boot", HOOKS / "early-network", HOOKS / "pre-install"):
+        assert os.access(path, os.X_OK), path
+        assert path.read_text().startswith("#!/bin/sh\n"), path
+        assert run("sh", "-n", path).returncode == 0
+
+
+def test_dry_run_of_setup_only_tells(tmp_path: Path) -> None:
+    """Whatever is missing here, nothing is installed and nothing asked."""
+    before = sorted(path.name for path in Path("/opt").iterdir())
+    told = run(LAUNCHER, "--setup", "--dry-run", stdin=subprocess.DEVNULL, cwd=tmp_path)
+    assert told.returncode == 0
+    assert sorted(path.name for path in Path("/opt").iterdir()) == before
