@@ -90,8 +90,8 @@ class Platform:
     """
 
     live: bool
-    machine: Optional[str]
-    elf: Optional[Elf]
+    machine: Optional[str] = None
+    elf: Optional[Elf] = None
     chroot: Optional[bool] = None
     evidence: tuple[Evidence, ...] = ()
     unreadable: tuple[str, ...] = ()

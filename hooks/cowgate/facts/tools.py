@@ -23,18 +23,21 @@ MANAGERS = {"apt-get": "apt", "dnf": "dnf", "apk": "apk"}
 
 @dataclass(frozen=True)
 class Tools:
-    """`paths` says where each command is, None where it is not. `busybox` are those of grep, cp, sed that BusyBox provides."""
+    """`paths` says where each command is that was found. `busybox` are those of grep, cp, sed that BusyBox provides."""
 
-    paths: dict[str, Optional[str]] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     busybox: tuple[str, ...] = ()
     manager: Optional[str] = None
 
 
 def collect(host: Host, policy: Policy) -> Fact[Tools]:
     """Always a value; in an offline tree it is what the tree holds."""
+    found = {name: host.which(name) for name in NAMES}
     return Fact.of(
         Tools(
-            paths={name: host.which(name) for name in NAMES},
+            paths={name: path for name, path in found.items() if path},
+            missing=tuple(name for name, path in found.items() if not path),
             busybox=tuple(name for name in NOT_BUSYBOX if _is_busybox(host, name)),
             manager=next((name for command, name in MANAGERS.items() if host.which(command)), None),
         )

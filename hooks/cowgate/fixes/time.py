@@ -58,7 +58,10 @@ def timesyncd_servers(timesyncd: Timesyncd, facts: Facts, policy: Policy, phase:
     kept = tuple(source.name for source in timesyncd.others)
     meant = tuple(server for dead in timesyncd.dead for server in dead.servers if server not in kept)
     wanted = tuple(dict.fromkeys((*kept, *meant)))
-    added = missing((*wanted, *timesyncd.network), facts, policy, phase)
+    known = (*wanted, *timesyncd.network)
+    # the fallback is used only without any other, and is enough as long as it does
+    does = timesyncd.fallback and not _unsynchronized(facts, phase)
+    added = () if does and not known else missing(known, facts, policy, phase)
     return (*wanted, *added) if meant or added else ()
 
 
@@ -68,11 +71,15 @@ def missing(known: tuple[str, ...], facts: Facts, policy: Policy, phase: Phase) 
     A daemon that has run with them and not synchronized the clock gets more, beside them. One that does not run yet gets
     more only where the policy names its own: nobody knows yet what its own servers are worth.
     """
-    unsynchronized = phase is not Phase.BUILD and facts.clock.value.synchronized is not True
     chosen = policy.time.servers != Time().servers
-    if known and not (unsynchronized and (chosen or is_on(facts))):
+    if known and not (_unsynchronized(facts, phase) and (chosen or is_on(facts))):
         return ()
     return tuple(server for server in policy.time.servers if server not in known)
+
+
+def _unsynchronized(facts: Facts, phase: Phase) -> bool:
+    # a build's clock says nothing about the machines made from the image
+    return phase is not Phase.BUILD and facts.clock.value.synchronized is not True
 
 
 def _dropin(servers: tuple[str, ...]) -> WriteFile:

@@ -33,8 +33,7 @@ RESERVED_TLDS = ("example", "invalid", "localhost", "localdomain")
 
 def packages_for(tools: Tools) -> tuple[str, ...]:
     """The packages that bring what is missing and replace what is BusyBox's, sorted."""
-    missing = [name for name, path in tools.paths.items() if path is None]
-    return tuple(sorted({PACKAGES.get(name, name) for name in (*missing, *tools.busybox)}))
+    return tuple(sorted({PACKAGES.get(name, name) for name in (*tools.missing, *tools.busybox)}))
 
 
 @requirement(
@@ -48,11 +47,10 @@ def packages_for(tools: Tools) -> tuple[str, ...]:
 def tools(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """All of them there, and grep, cp and sed not those of BusyBox."""
     value = facts.tools.value
-    expected = " ".join(value.paths) + "; grep, cp and sed not from BusyBox"
-    missing = [name for name, path in value.paths.items() if path is None]
-    if not missing and not value.busybox:
+    expected = " ".join(sorted((*value.paths, *value.missing))) + "; grep, cp and sed not from BusyBox"
+    if not value.missing and not value.busybox:
         return passed(f"all {len(value.paths)} are there", expected=expected)
-    said = [f"{', '.join(missing)} can not be found"] if missing else []
+    said = [f"{', '.join(value.missing)} can not be found"] if value.missing else []
     said += (
         [f"{', '.join(value.busybox)} is BusyBox's, which lacks options that mailcow's scripts use"] if value.busybox else []
     )
@@ -63,7 +61,7 @@ def tools(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         commands=((*INSTALL[value.manager], *packages),) if value.manager else (),
         expected=expected,
         observed="; ".join(said),
-        evidence={name: path or "not found" for name, path in value.paths.items()},
+        evidence=value.paths,
     )
 
 
