@@ -725,8 +725,9 @@ def unlock(text: str | None) -> str | None:
 def _unlocked(document: Document, root: Node, key: Node, value: Node) -> Iterator[str]:
     if root.flow:
         # Exactly what lock() put there, before the general way, which would also take a space that was there before.
-        behind = document.text[value.end : value.end + 2]
-        yield document.text[: key.start] + document.text[value.end + (2 if behind == ", " else 0) :]
+        separator = ", " if len(root.pairs) > 1 else ""
+        if document.text.startswith(separator, value.end):
+            yield document.text[: key.start] + document.text[value.end + len(separator) :]
     cut = _cut(document, root, key, value)
     if cut is not None:
         yield cut
@@ -791,7 +792,7 @@ def inspect(text: str) -> Inspection:
 def _path_only(networks: Any) -> bool:
     """Whether nothing but the MTU is set under `networks`."""
     for name in MTU_PATH[1:]:
-        if networks is None:
+        if networks is None or networks == (_NULL, ""):
             return True
         if not isinstance(networks, Mapping) or networks.tag or [n for n, _ in _named(networks)] != [name]:
             return False

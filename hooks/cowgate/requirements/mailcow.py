@@ -506,14 +506,13 @@ def network_subnets(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     clashes = [(network, what) for network in networks for other, what in taken if _overlap(network, other)]
     if not clashes:
         return passed(f"{' and '.join(str(network) for network in networks)} overlap nothing on this machine")
-    keys = []
-    for network in dict.fromkeys(network for network, _ in clashes):
-        keys.append(f"IPV{network.version}_NETWORK={_free(network, taken)}")
+    free = {f"IPV{network.version}_NETWORK": _free(network, taken) for network, _ in clashes}
+    settings = " and ".join(f"{key}={value}" for key, value in free.items())
     return failed(
         "; ".join(f"{network} overlaps {what}" for network, what in clashes),
-        remedy=f"set {' and '.join(keys)} in {path} (generate_config.sh writes it) before mailcow is started",
+        remedy=f"set {settings} in {path} (generate_config.sh writes it) before mailcow is started",
         commands=tuple(
-            ("sed", "-i", f"s|^{key.partition('=')[0]}=.*|{key}|", path) for key in keys if mailcow.conf is not None
+            ("sed", "-i", f"s|^{key}=.*|{key}={value}|", path) for key, value in free.items() if key in (mailcow.conf or {})
         ),
     )
 
