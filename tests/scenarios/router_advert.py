@@ -15,7 +15,10 @@ INTERVAL = 0.5  # seconds; far below what RFC 4861 asks of real routers, so that
 
 
 def advertisement(prefix: str, length: int, router_lifetime: int) -> bytes:
-    """An advertisement with one on-link, autonomous prefix (valid one day, preferred four hours). The kernel fills in the checksum."""
+    """An advertisement with one on-link, autonomous prefix (valid one day, preferred four hours).
+
+    The kernel fills in the checksum.
+    """
     header = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, router_lifetime, 0, 0)
     option = struct.pack("!BBBBIII", 3, 4, length, 0xC0, 86400, 14400, 0) + socket.inet_pton(socket.AF_INET6, prefix)
     return header + option

@@ -158,16 +158,16 @@ def _read_one(host: Host, path: str, texts: dict[str, str], errors: dict[str, st
 
 
 def _patterns(value: str, path: str) -> list[str]:
-    """The paths of a source line: words as a shell splits them; a path without a leading slash counts from the file's own
-    directory. Words with a variable are left out: who would know its value at boot?"""
+    """The paths of a source line: words as a shell splits them. ifupdown puts the file's own directory before a value that
+    does not start with a slash, so before its first word only. Words with a variable are left out: who would know its
+    value at boot?"""
     import shlex
 
     try:
-        words = shlex.split(value)
+        words = shlex.split(value if value.startswith("/") else f"{path.rpartition('/')[0]}/{value}")
     except ValueError:
         return []
-    directory = path.rpartition("/")[0]
-    return [w if w.startswith("/") else f"{directory}/{w}" for w in words if "$" not in w]
+    return [word for word in words if word.startswith("/") and "$" not in word]
 
 
 def expand(host: Host, pattern: str) -> list[str]:

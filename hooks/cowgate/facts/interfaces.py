@@ -340,7 +340,7 @@ def parse_route4(text: str) -> tuple[Route, ...]:
         bits = int(flags, 16)
         if not bits & _RTF_UP:
             continue
-        via = _ipv4(gateway) if bits & _RTF_GATEWAY else ""
+        via = _ipv4(gateway) if int(gateway, 16) else ""  # a gateway of the other family is shown as none
         cidr = _cidr(f"{_ipv4(destination)}/{bin(int(mask, 16)).count('1')}", 4)
         kind = "unreachable" if bits & _RTF_REJECT else "unicast"
         found.append(Route(4, cidr, "" if name == "*" else name, via, int(metric), int(mtu) or None, type=kind))
@@ -348,7 +348,7 @@ def parse_route4(text: str) -> tuple[Route, ...]:
 
 
 def parse_route6(text: str) -> tuple[Route, ...]:
-    """/proc/net/ipv6_route. It holds the kernel's own routes too, which are left out."""
+    """/proc/net/ipv6_route. It holds the kernel's own routes too, and unreachable ones (not RTF_UP): both are left out."""
     found = []
     for line in text.splitlines():
         destination, length, _, _, gateway, metric, _, _, flags, name = line.split()
@@ -357,9 +357,8 @@ def parse_route6(text: str) -> tuple[Route, ...]:
             continue
         via = _ipv6(gateway) if bits & _RTF_GATEWAY else ""
         cidr = _cidr(f"{_ipv6(destination)}/{int(length, 16)}", 6)
-        kind = "unreachable" if bits & _RTF_REJECT else "unicast"
         protocol = "ra" if bits & _RTF_ADDRCONF and bits & _RTF_GATEWAY else ""
-        found.append(Route(6, cidr, name, via, int(metric, 16), None, protocol, type=kind))
+        found.append(Route(6, cidr, name, via, int(metric, 16), None, protocol))
     return tuple(found)
 
 

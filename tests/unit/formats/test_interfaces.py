@@ -71,6 +71,7 @@ def test_files_seen_in_the_wild(name: str) -> None:
 
 
 OWN = "iface eth0:0 inet6 static\n  address 2001:db8::1/64\n  gateway fe80::1\n"
+BASE = OWN.replace("eth0:0", "base")
 
 EDITS = {
     # name: (before, after)
@@ -96,6 +97,7 @@ EDITS = {
         "auto eth0 \\\n   eth0:0 \\\n   eth1\niface \\\n eth0:0 inet6 \\\nstatic\n address 2001:db8::1/64\n gateway fe80::1\n",
         "auto eth0 \\\n   eth1\niface \\\n eth0 inet6 \\\nstatic\n address 2001:db8::1/64\n gateway fe80::1\n",
     ),
+    "an indented line that goes on": ("  auto eth0 \\\n eth0:0\n" + OWN, "  auto eth0\n" + OWN.replace(":0 ", " ")),
     "a name split by a continuation": ("auto eth0\niface et\\\nh0:0" + OWN[12:], "auto eth0\niface eth0" + OWN[12:]),
     "no newline at the end": (OWN + "auto eth0:0", OWN.replace(":0 ", " ") + "auto eth0"),
     "a comment may end in a backslash": ("# \\\nauto eth0:0\n" + OWN, "# \\\nauto eth0\n" + OWN.replace(":0 ", " ")),
@@ -150,8 +152,8 @@ EDITS = {
         "auto eth0\niface eth0 inet6 static\n address 2001:db8::9/64\n preferred-lifetime 0\n" + OWN.replace(":0 ", " "),
     ),
     "gateway inherited": (
-        "iface base inet6 static\n gateway fe80::1\nauto eth0:0\niface eth0:0 inet6 static inherits base\n address 2001:db8::1/64\n",
-        "iface base inet6 static\n gateway fe80::1\nauto eth0\niface eth0 inet6 static inherits base\n address 2001:db8::1/64\n",
+        BASE + "auto eth0:0\niface eth0:0 inet6 static inherits base\n",
+        BASE + "auto eth0\niface eth0 inet6 static inherits base\n",
     ),
     "VLAN": ("auto eth0.7:0\n" + OWN.replace("eth0", "eth0.7"), "auto eth0.7\n" + OWN.replace("eth0:0", "eth0.7")),
     "source lines and mappings end a stanza": (
@@ -190,7 +192,7 @@ def test_left_alone(reason: str) -> None:
 
 OBSTACLES = {
     "line 5 inherits from it": OWN + "\niface eth1 inet6 static inherits eth0:0\n",
-    "its address family is inherited": "iface base inet6 static\n address 2001:db8::1/64\n gateway fe80::1\niface eth0:0 inherits base\n",
+    "its address family is inherited": BASE + "iface eth0:0 inherits base\n",
     "runs `ifup eth0:0`": OWN + "iface tun0 inet manual\n pre-up ifup eth0:0\n",
     "runs `ifup eth0:0; logger up`": "iface eth0 inet dhcp\n up ifup eth0:0; logger up\n" + OWN,
     "f maps eth* to other names": "mapping eth*\n script guess\n" + OWN,
