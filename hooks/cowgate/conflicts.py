@@ -1,13 +1,22 @@
-"""The mail and web servers that are known to take mailcow's ports: names, units and the ports of their usual configuration.
+"""Who wants which port: what mailcow publishes, and the mail and web servers that are known to take the same.
 
-Data only. Both sides need it: facts/services.py to ask for the units, the rows and the fix to know them again. What is not
-in this table is never stopped: it is named, and it blocks.
+Pure. Facts ask for the units of the table; rows and fixes know them again. What is not in the table is never stopped: it
+is named, and it blocks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cowgate.facts import Facts
+    from cowgate.facts.mailcow import Mailcow
+    from cowgate.facts.services import Unit
+    from cowgate.facts.sockets import Listener
+    from cowgate.policy import Policy
 
 SMTP = (25, 465, 587)
 STORE = (110, 143, 993, 995)
@@ -97,3 +106,151 @@ def server_of(unit: str, process: str = "") -> Server | None:
         if not unit and process in server.processes:
             return server
     return None
+
+
+# -- what mailcow publishes ------------------------------------------------------------------------------------------
+
+# The keys of mailcow.conf whose ports its docker-compose.yml publishes; all TCP. HTTP and HTTPS have a key for the address.
+SMTP_KEYS = ("SMTP_PORT", "SMTPS_PORT", "SUBMISSION_PORT")
+PORT_KEYS = (
+    *SMTP_KEYS,
+    "IMAP_PORT",
+    "IMAPS_PORT",
+    "POP_PORT",
+    "POPS_PORT",
+    "SIEVE_PORT",
+    "DOVEADM_PORT",
+    "SQL_PORT",
+    "REDIS_PORT",
+)
+BIND_KEYS = (("HTTP_PORT", "HTTP_BIND"), ("HTTPS_PORT", "HTTPS_BIND"))
+ANY = ("0.0.0.0", "::")
+_PORT = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A socket that mailcow publishes: the key of mailcow.conf that sets it, and its address ("" is every address)."""
+
+    key: str
+    address: str
+    port: int
+
+    @property
+    def ipv4(self) -> bool:
+        return ":" not in self.address
+
+    @property
+    def ipv6(self) -> bool:
+        return self.address == "" or ":" in self.address
+
+
+def wanted_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
+    """What mailcow will publish. A value that Compose refuses gives nothing: the row mailcow.conf names it."""
+    wanted: list[Wanted] = []
+    for key in PORT_KEYS:
+        wanted += _parse_port(key, mailcow.setting(key))
+    for key, bind in BIND_KEYS:
+        address = mailcow.setting(bind)
+        wanted += _parse_port(key, f"{address}:{mailcow.setting(key)}" if address else mailcow.setting(key))
+    return tuple(wanted)
+
+
+def _parse_port(key: str, value: str) -> Iterator[Wanted]:
+    found = _PORT.fullmatch(value)
+    if found is None:
+        return
+    first = int(found["first"])
+    last = int(found["last"] or first)
+    address = (found["address"] or "").strip("[]")
+    for port in range(first, min(last, 65535) + 1):
+        yield Wanted(key, address, port)
+
+
+def overlaps(listener: Listener, wanted: Wanted, ipv4_too: bool) -> bool:
+    """Whether mailcow can not have its socket beside this one. `ipv4_too`: a listener on :: holds the IPv4 port as well."""
+    if listener.protocol != "tcp" or listener.port != wanted.port:
+        return False
+    everywhere = listener.address in ANY or wanted.address in ("", *ANY)
+    if listener.family == 6 and ipv4_too and listener.address == "::" and wanted.ipv4:
+        return True
+    same_family = wanted.ipv4 if listener.family == 4 else wanted.ipv6
+    return same_family and (everywhere or listener.address == wanted.address)
+
+
+def taken_sockets(facts: Facts) -> Iterator[tuple[Listener, Wanted]]:
+    """The listeners that are in the way of what mailcow publishes, each with the first socket that it blocks."""
+    sockets = facts.sockets.value
+    wanted = wanted_sockets(facts.mailcow.value)
+    ipv4_held = {x.port for x in sockets.listeners if x.protocol == "tcp" and x.address == "0.0.0.0"}
+    for listener in sockets.listeners:
+        # Beside a socket on 0.0.0.0, one on :: can only be there for IPv6 alone (ipv6(7), IPV6_V6ONLY).
+        ipv4_too = sockets.dual_stack and listener.port not in ipv4_held
+        blocked = next((w for w in wanted if overlaps(listener, w, ipv4_too)), None)
+        if blocked is not None:
+            yield listener, blocked
+
+
+# -- who conflicts ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A known server that holds ports of mailcow's, or will: its unit, and the ports."""
+
+    server: Server
+    unit: Unit
+    ports: tuple[int, ...]
+
+
+def conflicting(facts: Facts, policy: Policy) -> tuple[Conflict, ...]:
+    """The units of known servers that are in mailcow's way and that the policy does not keep.
+
+    A running server counts by the ports that it really holds, where that can be seen (an nginx on port 8080 is in nobody's
+    way). One that is not running but will start counts by the ports of its usual configuration.
+    """
+    services = facts.services.value
+    taken = _taken_by_server(facts)
+    wanted = {w.port for w in wanted_sockets(facts.mailcow.value)}
+    found = []
+    for unit in services.units:
+        server = server_of(unit.name)
+        if server is None or is_kept(server, policy) or not (unit.running or unit.starts):
+            continue
+        ports = tuple(port for port in server.ports if port in wanted)
+        if taken is not None and unit.active == "active" and server.ports:
+            ports = taken.get(server, ())
+        if ports or not server.ports:
+            found.append(Conflict(server, unit, ports))
+    return tuple(found)
+
+
+def _taken_by_server(facts: Facts) -> dict[Server, tuple[int, ...]] | None:
+    """The ports of mailcow's that each known server holds now; None where that can not be seen in full."""
+    if facts.sockets.content is None or facts.sockets.content.reason:
+        return None
+    taken: dict[Server, tuple[int, ...]] = {}
+    for listener, _ in taken_sockets(facts):
+        server = server_of(listener.unit, listener.process)
+        if server is not None:
+            taken[server] = tuple(dict.fromkeys((*taken.get(server, ()), listener.port)))
+    return taken
+
+
+def is_kept(server: Server, policy: Policy) -> bool:
+    """Whether the policy keeps this server, by the name of any of its units (the ending may be left out)."""
+    kept = {name.rpartition(".")[0] if name.endswith((".service", ".socket")) else name for name in policy.keep_services}
+    return bool(kept & {*server.services, *server.sockets})
+
+
+def mailcow_has_ipv6(facts: Facts) -> bool:
+    """Whether mailcow's network will have IPv6: ENABLE_IPV6 where mailcow.conf is there, else what its generator will find.
+
+    Before the install that is a default route for IPv6 (_modules/scripts/ipv6_controller.sh: it then also pings, which can
+    only take IPv6 away; without a route it decides against IPv6).
+    """
+    mailcow = facts.mailcow.value
+    if mailcow.conf is not None:
+        return mailcow.setting("ENABLE_IPV6").lower() not in ("false", "no", "n", "off")
+    interfaces = facts.interfaces.value
+    return interfaces.ipv6 and bool(interfaces.default_routes(6))

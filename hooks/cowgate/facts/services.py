@@ -27,6 +27,7 @@ OTHER_UNITS = (
     "iptables.service",
     "ip6tables.service",
     "netfilter-persistent.service",
+    "cowgate-docker-user.service",
     "docker.service",
     "docker.socket",
     "containerd.service",
@@ -59,7 +60,8 @@ class Unit:
 
     `active` and `sub` are systemd's ActiveState and SubState ("" where nothing could be asked), `file_state` its
     UnitFileState (enabled, disabled, static, masked, generated, ...). `starts` says whether it comes up at boot;
-    `triggered_by` are the sockets, paths or timers that start it.
+    `triggered_by` are the sockets, paths or timers that start it. `links` are the .wants and .requires links to it, known
+    where the files were read.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Unit:
     masked: bool = False
     triggered_by: tuple[str, ...] = ()
     path: str = ""
+    links: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -170,19 +173,20 @@ def _units_from_files(host: Host, names: tuple[str, ...]) -> Iterator[Unit]:
         if path and _is_masked(host, path):
             yield Unit(name, "masked", file_state="masked", masked=True, path=path)
         elif path:
-            starts = name in wanted
-            yield Unit(name, file_state="enabled" if starts else "disabled", starts=starts, path=path)
+            links = tuple(wanted.get(name, ()))
+            yield Unit(name, file_state="enabled" if links else "disabled", starts=bool(links), path=path, links=links)
         else:
             yield Unit(name, file_state="generated", starts=name[: -len(".service")] in started)
 
 
-def _wanted_units(host: Host) -> set[str]:
-    """The units that another one pulls in by a link in its .wants or .requires directory."""
-    wanted: set[str] = set()
+def _wanted_units(host: Host) -> dict[str, list[str]]:
+    """The links in .wants and .requires directories by which another unit pulls one in, by the unit's name."""
+    wanted: dict[str, list[str]] = {}
     for directory in UNIT_DIRECTORIES:
         for name in host.listdir(directory):
             if name.endswith((".wants", ".requires")):
-                wanted.update(host.listdir(f"{directory}/{name}"))
+                for unit in host.listdir(f"{directory}/{name}"):
+                    wanted.setdefault(unit, []).append(f"{directory}/{name}/{unit}")
     return wanted
 
 
