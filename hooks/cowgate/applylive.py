@@ -184,15 +184,19 @@ class RestartUnitAction(Action[RestartUnit]):
     def apply(self, prior: Json, progress: Progress) -> None:
         if not prior["running"]:
             return
-        if self.change.unit == "docker.service" and mailcow_runs(self.host):
-            raise FixError(
-                "Docker was not restarted, because mailcow runs on it",
-                hint="restart it when it suits you: systemctl restart docker.service",
-            )
+        obstacle = self.obstacle()
+        if obstacle:
+            raise FixError(obstacle, hint=f"restart it when it suits you: systemctl restart {self.change.unit}")
         self.host.run(("systemctl", "restart", self.change.unit), timeout=UNIT_TIMEOUT)
 
+    def obstacle(self) -> str:
+        """Why the unit must not be restarted now; empty when it may."""
+        if self.change.unit == "docker.service" and mailcow_runs(self.host):
+            return "Docker was not restarted, because mailcow runs on it"
+        return ""
+
     def undo(self, prior: Json, backup: bytes | None, progress: Progress) -> None:
-        self.apply(self.observe(), progress)
+        self.apply(prior or self.observe(), progress)
 
 
 def mailcow_runs(host: Host) -> bool:

@@ -8,6 +8,7 @@ from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING
 
 from cowgate.apply import Pending, Progress, action_for
+from cowgate.applylive import RestartUnitAction
 from cowgate.changes import Change, RestartUnit
 from cowgate.errors import CowgateError, FixError
 from cowgate.facts import Fact, Facts, collect
@@ -216,10 +217,8 @@ def _plan(
             continue
         try:
             changes = tuple(fix.plan(evaluation.facts, policy, evaluation.phase))
-        except CowgateError as error:
-            failures.append(Failure(fix.id, "", error.message, error.hint))
         except Exception as error:  # a bug in one fix must not keep the others from being made
-            failures.append(Failure(fix.id, "", f"internal error: {type(error).__name__}: {error}"))
+            failures.append(failure_of(fix.id, "", error))
         else:
             if changes:
                 planned.append(PlannedFix(fix, changes))
@@ -254,10 +253,7 @@ def run(
     if dry_run:
         return RunResult(first, previewed, failures=failures + impossible, notices=notices)
     journal.begin(phase)
-    work = _Work(host, journal, progress, {failure.fix for failure in failures})
-    for entry in planned:
-        work.make(entry)
-    work.restart()
+    work = make_all(host, journal, planned, progress, failed={failure.fix for failure in failures})
     waited = not refusal and _wait_for_clock(host, policy, first, progress)
     last = check(host, policy, phase, requirements) if work.applied or waited else first
     repairs = {fix.id: fix.repairs for fix in all_fixes()}
@@ -272,7 +268,18 @@ def run(
     )
 
 
-class _Work:
+def make_all(
+    host: Host, journal: Journal, planned: Iterable[PlannedFix], progress: Progress, *, failed: Iterable[str] = ()
+) -> Work:
+    """Make the planned fixes true, in their order, then restart what asked for it. `failed` are fixes that failed before."""
+    work = Work(host, journal, progress, failed)
+    for entry in planned:
+        work.make(entry)
+    work.restart()
+    return work
+
+
+class Work:
     """The changes of one run: what was applied, what failed, and which units are still to be restarted."""
 
     def __init__(self, host: Host, journal: Journal, progress: Progress, failed: Iterable[str]) -> None:
@@ -301,11 +308,12 @@ class _Work:
                 target = action_for(self.host, change).target
                 if not isinstance(change, RestartUnit):
                     self._perform(fix.id, change)
-        except (CowgateError, OSError) as error:
+        except Exception as error:  # a bug in one kind of change must not keep the other fixes from being made
             self._fail(fix.id, target, error)
 
     def _perform(self, fix: str, change: Change) -> None:
-        self.progress(f"{fix}: {action_for(self.host, change).summary()}")
+        action = action_for(self.host, change)
+        self.progress(f"{fix}: {action.summary()}" + (f" ({action.irreversible})" if action.irreversible else ""))
         entry = self.journal.perform(fix, change, self.progress)
         if entry:
             self.applied.append(entry)
@@ -313,27 +321,47 @@ class _Work:
     def restart(self) -> None:
         """Restart once each unit that was promised a restart by a fix that changed something."""
         changed = {entry.fix for entry in self.applied}
+        broken: set[str] = set()
         for entry in self.promised:
-            if entry.fix in self.failed and entry.fix not in changed:
-                self.journal.mark(entry, "void")
-                continue
+            unneeded = entry.target in broken or (entry.fix in self.failed and entry.fix not in changed)
             try:
-                done = self.journal.keep_promise(entry, self.progress)
+                done = self.journal.keep_promise(entry, self.progress, unneeded=unneeded)
             except (CowgateError, OSError) as error:
+                broken.add(entry.target)
                 self._fail(entry.fix, entry.target, error)
+                self._put_back(entry)
             else:
                 self.applied += [done] if done else []
 
-    def _fail(self, fix: str, target: str, error: CowgateError | OSError) -> None:
+    def _put_back(self, restart: Entry) -> None:
+        """Take back what the fixes behind a failed restart changed: better the old configuration than a dead daemon."""
+        action = action_for(self.host, restart.change)
+        if isinstance(action, RestartUnitAction) and action.obstacle():
+            return
+        fixes = {entry.fix for entry in self.promised if entry.target == restart.target}
+        for entry in reversed([entry for entry in self.applied if entry.fix in fixes]):
+            try:
+                self.journal.revert(entry, self.progress)
+                self.applied.remove(entry)
+            except (CowgateError, OSError) as error:
+                self._fail(entry.fix, entry.target, error)
+        try:
+            self.journal.restart_again(restart, self.progress, was_running=True)
+        except (CowgateError, OSError) as error:
+            self._fail(restart.fix, restart.target, error)
+
+    def _fail(self, fix: str, target: str, error: Exception) -> None:
         self.failed.add(fix)
         self.failures.append(failure_of(fix, target, error))
 
 
-def failure_of(fix: str, target: str, error: CowgateError | OSError) -> Failure:
+def failure_of(fix: str, target: str, error: Exception) -> Failure:
     """An error as it is told: for one of the system with the path and what the errno usually means."""
     if isinstance(error, CowgateError):
         return Failure(fix, target, error.message, error.hint)
-    return Failure(fix, target, f"{error.filename or target}: {error.strerror or error}", hint_for(error))
+    if isinstance(error, OSError):
+        return Failure(fix, target, f"{error.filename or target}: {error.strerror or error}", hint_for(error))
+    return Failure(fix, target, f"internal error: {type(error).__name__}: {error}")
 
 
 def preview(host: Host, planned: PlannedFix, pending: Pending) -> tuple[PlannedFix, tuple[str, ...]]:
@@ -346,7 +374,8 @@ def preview(host: Host, planned: PlannedFix, pending: Pending) -> tuple[PlannedF
     for change in planned.changes:
         action = action_for(host, change)
         if not host.live and not action.offline:
-            put_off.append(f"{planned.fix.id}: {action.summary()}: put off until the first boot, this is not a running system")
+            if action.lasting:  # what does not last has no meaning for a system that does not run
+                put_off.append(f"{planned.fix.id}: {action.summary()}: put off until the first boot, this system does not run")
         elif not action.is_true(pending):
             changes.append(change)
             texts.append(action.describe(pending))

@@ -251,9 +251,9 @@ class Journal:
             action.apply(prior, progress)
             action.verify()
             return self._store(entry, state="done", after=action.observe())
-        except (CowgateError, OSError) as error:
+        except Exception as error:
             # Where not even that works the entry stays open, and the next start tries again.
-            with contextlib.suppress(CowgateError, OSError):
+            with contextlib.suppress(Exception):
                 self._roll_back(entry, str(error), progress)
             raise
 
@@ -317,8 +317,11 @@ class Journal:
         """Write down that a unit is to be restarted at the end, so that a kill before then does not lose it."""
         return self._open(fix, action_for(self.host, change), "promised", {})
 
-    def keep_promise(self, entry: Entry, progress: Progress) -> Entry | None:
+    def keep_promise(self, entry: Entry, progress: Progress, *, unneeded: bool = False) -> Entry | None:
         """Restart the unit if it runs; None where it does not, or another promise for it was kept in this run already."""
+        if unneeded:
+            self.mark(entry, "void")
+            return None
         action = action_for(self.host, entry.change)
         prior = action.observe()
         if not prior["running"] or any(
@@ -334,7 +337,7 @@ class Journal:
         except CowgateError as error:
             self.mark(entry, "failed", error.message)
             raise
-        return self._store(entry, state="done", prior=prior, after=prior)
+        return self._store(entry, state="done", after=prior)
 
     # -- undoing ---------------------------------------------------------------------------------------------------------
 
@@ -360,12 +363,12 @@ class Journal:
         self.mark(entry, "undone")
         return ""
 
-    def restart_again(self, entry: Entry, progress: Progress) -> None:
-        """Restart a unit whose configuration was put back, if it runs."""
+    def restart_again(self, entry: Entry, progress: Progress, *, was_running: bool = False) -> None:
+        """Restart a unit whose configuration was put back, if it runs or `was_running` until we restarted it."""
         action = action_for(self.host, entry.change)
         self.mark(entry, "undoing")
         try:
-            action.undo(entry.record.prior, None, progress)
+            action.undo({"running": True} if was_running else {}, None, progress)
         except CowgateError as error:
             self.mark(entry, "failed", error.message)
             raise
