@@ -394,7 +394,7 @@ def _preview_all(
     for entry in planned:
         try:
             todo, put_off = preview(host, entry, pending)
-        except (CowgateError, OSError) as error:
+        except Exception as error:
             failures.append(failure_of(entry.fix.id, "", error))
             continue
         notices += put_off

@@ -1,0 +1,285 @@
+"""The engine: look, plan, repair in order, look again; a dry run changes nothing, a failure stops only what depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cowgate import engine
+from cowgate.changes import Change, EditFile, RemoveFile, RestartUnit, Sysctl, UnitState, WriteFile
+from cowgate.errors import FixError, UsageError
+from cowgate.facts import Fact, Facts
+from cowgate.fixes import Fix
+from cowgate.host import Host
+from cowgate.journal import Journal
+from cowgate.model import Level, Phase, Requirement, Status, Verdict, failed, passed, warned
+from cowgate.policy import Policy
+from cowgate.state import StateDir
+from tests.unit.conftest import policy_of
+from tests.unit.treehash import tree_listing
+
+ALL_PHASES = (Phase.BUILD, Phase.BOOT, Phase.INSTALL)
+
+
+class Machine:
+    """An offline tree, and rows that are met when a file of their name holds `good`."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        (root / "etc").mkdir()
+        self.host = Host(str(root))
+        self.state = StateDir()
+        self.state.ensure(self.host)
+        self.fixes: list[Fix] = []
+        self.requirements: list[Requirement] = []
+        self.mailcow: Fact[Any] = Fact.of(SimpleNamespace(installed=False))
+        self.said: list[str] = []
+        monkeypatch.setattr(engine, "all_fixes", lambda: tuple(self.fixes))
+        monkeypatch.setattr(engine, "collect", self._collect)
+
+    def _collect(self, host: Host, _policy: Policy, names: list[str]) -> Facts:
+        assert "mailcow" in names
+        texts = {name: host.read_or_none(f"/etc/{name}") for name in names if name != "mailcow"}
+        return Facts({"mailcow": self.mailcow, **{name: Fact.of(SimpleNamespace(text=text)) for name, text in texts.items()}})
+
+    def row(self, name: str, *changes: Change, after: tuple[str, ...] = (), level: Level = Level.REQUIRED, **how: Any) -> None:
+        """A requirement and its fix; without changes the fix writes `good`."""
+
+        def judge(facts: Facts, _policy: Policy, _phase: Phase) -> Verdict:
+            text = getattr(facts, name).value.text
+            if text == "better\n":
+                return warned("only better", remedy="make it good")
+            return passed("good") if text == "good\n" else failed(f"{name} is bad", remedy=f"write good to {name}")
+
+        def plan(_facts: Facts, _policy: Policy, _phase: Phase) -> Iterator[Change]:
+            if how.get("error"):
+                raise how["error"]
+            yield from changes or (WriteFile(f"/etc/{name}", "good\n"),)
+
+        phases = how.get("phases", ALL_PHASES)
+        self.requirements.append(Requirement(name, name, level, phases, (name,), judge, name))
+        self.fixes.append(Fix(name, name, plan, (name,), phases, after, offline=True))
+
+    def journal(self) -> Journal:
+        return Journal(self.host, self.state)
+
+    def run(self, phase: Phase = Phase.BUILD, policy: dict[str, Any] | None = None, **how: Any) -> engine.RunResult:
+        return engine.run(
+            self.host, policy_of(policy), phase, self.requirements, self.journal(), progress=self.said.append, **how
+        )
+
+    def undo(self, run_id: str | None = None) -> engine.UndoResult:
+        return engine.undo(self.host, self.journal(), run_id, progress=self.said.append)
+
+    def text(self, name: str) -> str | None:
+        path = self.root / "etc" / name
+        return path.read_text() if path.exists() else None
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def statuses(result: engine.RunResult) -> dict[str, str]:
+    return {row.requirement.id: row.verdict.status.value for row in result.evaluation.rows}
+
+
+def test_repaired_row_is_fixed_and_carries_its_changes(machine: Machine) -> None:
+    machine.row("a")
+    machine.row("b")
+    (machine.root / "etc/b").write_text("good\n")
+    result = machine.run()
+    assert statuses(result) == {"a": "fixed", "b": "pass"}
+    assert result.evaluation.ready
+    (change,) = result.evaluation.rows[0].verdict.changes
+    assert change["target"] == "/etc/a"
+    assert change["before"] == ""
+    assert len(change["after"]) == 64
+    assert result.evaluation.rows[0].verdict.diagnosis == "a is bad"
+    assert result.run_id == "0001"
+    assert machine.said == ["a: write /etc/a"]
+
+
+def test_second_run_changes_nothing(machine: Machine) -> None:
+    machine.row("a")
+    machine.run()
+    before = tree_listing(machine.root)
+    result = machine.run()
+    assert (result.applied, result.planned, result.run_id) == ((), (), "")
+    assert statuses(result) == {"a": "pass"}
+    assert tree_listing(machine.root) == before
+
+
+def test_dry_run_shows_the_diff_and_touches_nothing(machine: Machine) -> None:
+    machine.row("a", WriteFile("/etc/a", "half\n"), WriteFile("/etc/a", "good\n"))
+    (machine.root / "etc/a").write_text("bad\n")
+    before = tree_listing(machine.root)
+    result = machine.run(dry_run=True)
+    assert tree_listing(machine.root) == before
+    (planned,) = result.planned
+    assert planned.texts == (
+        "--- /etc/a\n+++ /etc/a\n@@ -1 +1 @@\n-bad\n+half\n",
+        "--- /etc/a\n+++ /etc/a\n@@ -1 +1 @@\n-half\n+good\n",
+    )
+    assert result.applied == ()
+    real = machine.run()
+    assert [entry.change for entry in real.applied] == list(planned.changes)
+
+
+def test_fixed_is_only_said_when_the_second_look_agrees(machine: Machine) -> None:
+    machine.row("a", WriteFile("/etc/elsewhere", "good\n"))
+    machine.row("b", WriteFile("/etc/b", "better\n"))
+    result = machine.run()
+    assert statuses(result) == {"a": "fail", "b": "warn"}
+    assert [entry.target for entry in result.applied] == ["/etc/elsewhere", "/etc/b"]
+
+
+def test_failure_stops_what_must_follow_and_nothing_else(machine: Machine) -> None:
+    machine.row("a", RemoveFile("/etc"))
+    machine.row("b", after=("a",))
+    machine.row("c", after=("b",))
+    machine.row("d")
+    machine.row("e", error=FixError("can not be decided", hint="decide it"))
+    machine.row("f", after=("e",))
+    machine.row("g", error=ValueError("a bug"))
+    result = machine.run()
+    assert statuses(result) == {"a": "fail", "b": "fail", "c": "fail", "d": "fixed", "e": "fail", "f": "fail", "g": "fail"}
+    told = {failure.fix: failure.message for failure in result.failures}
+    assert "neither a file nor a link" in told["a"]
+    assert told["b"] == "not tried, because a failed"
+    assert told["c"] == "not tried, because b failed"
+    assert told["e"] == "can not be decided"
+    assert told["f"] == "not tried, because e failed"
+    assert told["g"] == "internal error: ValueError: a bug"
+
+
+def test_fix_that_can_not_be_finished_is_not_begun(machine: Machine) -> None:
+    machine.row("a", WriteFile("/etc/a", "good\n"), EditFile("/etc/json", "json.merge", {"nonsense": 1}))
+    result = machine.run()
+    assert machine.text("a") is None
+    assert [failure.fix for failure in result.failures] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "phase", "said"),
+    [
+        ({"fix": {"enabled": False}}, Phase.BUILD, "fix.enabled: false"),
+        ({"fix": {"skip": ["a"]}}, Phase.BUILD, ""),
+        ({}, Phase.AUDIT, "an audit changes nothing"),
+        ({}, Phase.BOOT, ""),
+    ],
+)
+def test_what_the_policy_or_the_phase_forbids_is_not_fixed(
+    machine: Machine, policy: dict[str, Any], phase: Phase, said: str
+) -> None:
+    machine.row("a", phases=(Phase.BUILD, Phase.INSTALL))
+    result = machine.run(phase, policy)
+    assert machine.text("a") is None
+    assert result.applied == ()
+    assert said in " ".join(result.notices)
+
+
+@pytest.mark.parametrize("fact", [Fact.of(SimpleNamespace(installed=True)), Fact.unreadable("no answer")])
+def test_installed_mailcow_is_left_alone_unless_asked_by_hand(machine: Machine, fact: Fact[Any]) -> None:
+    machine.row("a")
+    machine.mailcow = fact
+    result = machine.run(Phase.BOOT)
+    assert machine.text("a") is None
+    assert "mailcow is installed" in result.notices[0]
+    result = machine.run(Phase.BOOT, by_hand=True)
+    assert statuses(result) == {"a": "fixed"}
+
+
+def test_plan_is_pure_and_tells_what_a_fix_can_not_decide(machine: Machine) -> None:
+    machine.row("a")
+    evaluation = engine.check(machine.host, Policy(), Phase.BUILD, machine.requirements)
+    (planned,) = engine.plan(evaluation, Policy(), machine.requirements)
+    assert planned.changes == (WriteFile("/etc/a", "good\n"),)
+    machine.row("b", error=FixError("can not be decided"))
+    evaluation = engine.check(machine.host, Policy(), Phase.BUILD, machine.requirements)
+    with pytest.raises(FixError, match="b: can not be decided"):
+        engine.plan(evaluation, Policy(), machine.requirements)
+    assert engine.plan(evaluation, Policy(), ()) == ()
+
+
+def test_offline_tree_gets_files_only_and_is_told_so(machine: Machine) -> None:
+    machine.row(
+        "a",
+        WriteFile("/etc/a", "good\n"),
+        UnitState("exim4.service", running=False, masked=True),
+        Sysctl("vm.overcommit_memory", "1"),
+        RestartUnit("x.service", "it reads /etc/a"),
+    )
+    result = machine.run()
+    assert statuses(result) == {"a": "fixed"}
+    (notice,) = result.notices
+    assert "exim4.service: put off until the first boot" in notice
+    assert [entry.target for entry in result.applied] == ["/etc/a"]
+    assert machine.undo().failures == ()
+
+
+def test_check_judges_recorded_facts_at_a_given_time(machine: Machine) -> None:
+    machine.row("a")
+    facts = Facts({"a": Fact.of(SimpleNamespace(text="good\n"))})
+    evaluation = engine.check(machine.host, Policy(), Phase.BUILD, machine.requirements, facts=facts, now=86400.0)
+    assert (evaluation.started, evaluation.finished, evaluation.ready, evaluation.live) == (86400.0, 86400.0, True, False)
+
+
+def test_interrupted_run_is_cleared_up_first_but_not_by_a_dry_run(machine: Machine) -> None:
+    machine.row("a")
+    run = machine.root / "var/lib/cowgate/journal/0001"
+    run.mkdir()
+    machine.run(dry_run=True)
+    assert run.exists()
+    machine.run()
+    assert [r.id for r in machine.journal().runs()] == ["0001"]
+
+
+def test_undo_puts_everything_back_and_shuts_the_gate(machine: Machine) -> None:
+    machine.row("a")
+    machine.row("b")
+    (machine.root / "etc/b").write_text("bad\n")
+    before = tree_listing(machine.root / "etc")
+    machine.run()
+    machine.host.write_atomic(machine.state.seal_path, b"{}")
+    result = machine.undo()
+    assert [entry.target for entry in result.undone] == ["/etc/b", "/etc/a"]
+    assert (result.failures, result.notices) == ((), ())
+    assert tree_listing(machine.root / "etc") == before
+    assert not machine.host.exists(machine.state.seal_path)
+    assert machine.undo().undone == ()
+
+
+def test_undo_of_one_run(machine: Machine) -> None:
+    machine.row("a")
+    machine.run()
+    machine.row("b")
+    machine.run()
+    assert [entry.target for entry in machine.undo("2").undone] == ["/etc/b"]
+    assert machine.text("a") == "good\n"
+    machine.host.write_atomic(machine.state.seal_path, b"{}")
+    with pytest.raises(UsageError, match="no run 9"):
+        machine.undo("9")
+    assert machine.host.exists(machine.state.seal_path)
+
+
+def test_undo_tries_all_and_reports_the_conflict(machine: Machine) -> None:
+    machine.row("a")
+    machine.row("b")
+    machine.run()
+    (machine.root / "etc/b").write_text("theirs\n")
+    result = machine.undo()
+    assert [entry.target for entry in result.undone] == ["/etc/a"]
+    assert [(failure.fix, failure.target) for failure in result.failures] == [("b", "/etc/b")]
+    assert machine.text("b") == "theirs\n"
+
+
+def test_status_of_a_row_that_was_never_bad_stays(machine: Machine) -> None:
+    machine.row("a", level=Level.ADVISED)
+    result = machine.run(policy={"fix": {"skip": ["a"]}})
+    assert [row.verdict.status for row in result.evaluation.rows] == [Status.WARN]
