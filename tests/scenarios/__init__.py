@@ -1,0 +1,1 @@
+"""Tests that need root and namespaces, containers or a virtual machine."""

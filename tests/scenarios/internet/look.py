@@ -1,0 +1,46 @@
+"""Runs inside the machine's namespace: one look by cowgate, as JSON. `python -m tests.scenarios.internet.look` reads its orders.
+
+Orders (JSON on standard input): policy, phase, rows (ids; empty: all), runs, root. Answer: rows, facts, seconds, packets.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from cowgate import codec
+from cowgate.engine import check
+from cowgate.host import Host
+from cowgate.model import Phase
+from cowgate.policy import Policy
+from cowgate.requirements import _registry, all_requirements, dns, egress, timeoffset  # noqa: F401 - they register their rows
+
+
+def packets() -> int:
+    """Packets that left by eth0 so far."""
+    with open("/proc/net/dev") as text:
+        line = next(line for line in text if line.strip().startswith("eth0:"))
+    return int(line.partition(":")[2].split()[9])
+
+
+def look(orders: dict[str, Any]) -> dict[str, Any]:
+    policy = codec.decode(Policy, orders["policy"])
+    known = tuple(_registry.values()) if orders["rows"] else all_requirements()
+    wanted = tuple(r for r in known if not orders["rows"] or r.id in orders["rows"])
+    before, started = packets(), time.monotonic()
+    evaluation = check(Host(), policy, Phase(orders["phase"]), wanted)
+    seconds = time.monotonic() - started
+    return {
+        "rows": {row.requirement.id: [row.verdict.status.value, row.verdict.diagnosis] for row in evaluation.rows},
+        "facts": evaluation.facts.to_json(),
+        "seconds": seconds,
+        "packets": packets() - before,
+    }
+
+
+if __name__ == "__main__":
+    orders = json.load(sys.stdin)
+    for _ in range(orders.get("runs", 1)):
+        print(json.dumps(look(orders)), flush=True)
