@@ -186,21 +186,23 @@ def validate(found: PolicyFile) -> None:
 
 def _problem(error: ValidationError, name: str) -> str:
     wanted: Any = error.validator_value
+    keyword = str(error.validator)
     part: Any = error.schema
-    if error.validator == "type":
-        return f"{name} must be {_NAMES[wanted]}, not {_shown(error.instance)}"
-    if error.validator == "enum":
-        return f"{name} must be one of {', '.join(wanted)}, not {_shown(error.instance)}{suggestion(error.instance, wanted)}"
-    if error.validator == "required":
-        missing = [key for key in wanted if key not in error.instance]
+    value: Any = error.instance
+    if keyword == "type":
+        return f"{name} must be {_NAMES[wanted]}, not {_shown(value)}"
+    if keyword == "enum":
+        return f"{name} must be one of {', '.join(wanted)}, not {_shown(value)}{suggestion(value, wanted)}"
+    if keyword == "required":
+        missing = [key for key in wanted if key not in value]
         return f"{name} lacks the key {missing[0]!r}"
-    if error.validator == "uniqueItems":
+    if keyword == "uniqueItems":
         return f"{name} names the same thing twice"
-    bounds = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "maxLength": "at most this long:"}
-    if error.validator in bounds:
-        return f"{name} must be {bounds[str(error.validator)]} {wanted}, not {_shown(error.instance)}"
+    bounds = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "maxLength": "no longer than"}
+    if keyword in bounds:
+        return f"{name} must be {bounds[keyword]} {wanted}, not {_shown(value)}"
     described = part.get("description", error.message)
-    return f"{name} can not be {_shown(error.instance)}: {described[0].lower()}{described[1:]}"
+    return f"{name} can not be {_shown(value)}: {described[0].lower()}{described[1:]}"
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,28 @@
+"""`cowgate`, `python3 -m cowgate`, and this file run as a script: all the same command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if not __package__:
+    # Run as `python3 -I -S .../cowgate/__main__.py`: the way that starts fastest, and asks no environment variable.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def main() -> int:
+    """Run the command line in sys.argv; returns the exit code. The gate goes first and alone: it is asked often."""
+    if sys.argv[1:2] == ["gate"]:
+        from cowgate import gate
+
+        try:
+            return gate.main(sys.argv[2:])
+        except BaseException:  # interrupted, or its output is gone: not known to be open is shut
+            os._exit(gate.EXIT_SHUT)  # and no flush at exit that could change the code
+    from cowgate.cli import main as command_line
+
+    return command_line(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,482 @@
+"""The command line: one table of commands, and one place where errors become a sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cowgate import VERSION
+from cowgate.errors import EXIT_BLOCKED, EXIT_INTERNAL, EXIT_READY, EXIT_WARNINGS, CowgateError, UsageError
+from cowgate.host import Host
+from cowgate.state import DEFAULT as STATE_DIR
+from cowgate.state import hint_for
+
+if TYPE_CHECKING:
+    from cowgate.engine import Evaluation
+    from cowgate.facts import Facts
+    from cowgate.model import Requirement
+    from cowgate.policy import Policy
+    from cowgate.report import Document
+
+Parser = argparse.ArgumentParser
+
+FACTS_LIMIT = 16 << 20  # bytes of a facts or report file given on the command line
+
+EXIT_CODES = """\
+exit codes:
+  0   ready (warnings allowed), or done
+  1   internal error
+  2   wrong usage, or an error in the policy
+  3   blocked: the machine is not ready, or the gate is shut
+  4   ready with warnings, only with --strict
+  75  another run holds the lock, or a reboot is needed
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: what it is called, what its help teaches, its options, and what it does (returns the exit code)."""
+
+    name: str
+    summary: str
+    text: str
+    options: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+# -- options that several commands share -----------------------------------------------------------------------------
+
+
+def target_options(parser: Parser, *, replay: bool) -> None:
+    parser.add_argument(
+        "--root", metavar="DIR", default="/", help="judge the files below DIR; nothing is asked of the running system"
+    )
+    if replay:
+        parser.add_argument("--facts", metavar="FILE", help="judge what `cowgate facts` wrote, instead of this machine")
+    parser.add_argument("--policy", metavar="FILE", default="", help="use this policy instead of /etc/cowgate/policy.yaml")
+    parser.add_argument("--offline", action="store_true", help="send no packet; rows that need one are not decided")
+
+
+def selection_options(parser: Parser) -> None:
+    parser.add_argument("--only", metavar="IDS", default="", help="judge only these requirements (comma separated)")
+    parser.add_argument("--skip", metavar="IDS", default="", help="leave these requirements out (comma separated)")
+
+
+def output_options(parser: Parser, formats: Sequence[str] = ("text", "json")) -> None:
+    parser.add_argument("--format", choices=formats, default=formats[0], help=f"default: {formats[0]}")
+    parser.add_argument("--output", metavar="FILE", default="", help="write there instead of standard output")
+
+
+def state_option(parser: Parser) -> None:
+    parser.add_argument(
+        "--state-dir", metavar="DIR", default=STATE_DIR, help=f"where report, seal and journal are; default: {STATE_DIR}"
+    )
+
+
+def phase_option(parser: Parser, default: str, choices: Sequence[str]) -> None:
+    parser.add_argument("--phase", choices=choices, default=default, help=f"which moment to judge for; default: {default}")
+
+
+# -- what the commands work on ---------------------------------------------------------------------------------------
+
+
+def progress(text: str) -> None:
+    """Tell a person who waits, on standard error. A closed one stops nothing."""
+    try:
+        print(f"cowgate: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def host_of(args: argparse.Namespace) -> Host:
+    if not os.path.isdir(args.root):
+        raise UsageError(f"--root: there is no directory {args.root}")
+    return Host(args.root)
+
+
+def policy_of(args: argparse.Namespace, host: Host) -> Policy:
+    from dataclasses import replace
+
+    from cowgate.policy import load
+
+    # A policy named on the command line is a file of the person who types, not of the tree that is judged.
+    policy = load(Host(), os.path.abspath(args.policy)) if args.policy else load(host)
+    return replace(policy, probes=replace(policy.probes, enabled=False)) if args.offline else policy
+
+
+def requirements_of(args: argparse.Namespace) -> tuple[Requirement, ...]:
+    from cowgate.requirements import all_requirements
+
+    rows = all_requirements()
+    only, skip = (_ids(text, {row.id for row in rows}) for text in (args.only, args.skip))
+    return tuple(row for row in rows if (not only or row.id in only) and row.id not in skip)
+
+
+def _ids(text: str, known: set[str]) -> set[str]:
+    named = {id.strip() for id in text.split(",") if id.strip()}
+    for id in sorted(named - known):
+        from cowgate.policyfile import suggestion
+
+        raise UsageError(f"there is no requirement {id!r}{suggestion(id, known)}", hint="`cowgate list` shows them all")
+    return named
+
+
+def _replayed(args: argparse.Namespace) -> Facts | None:
+    if not getattr(args, "facts", None):
+        return None
+    import json
+
+    from cowgate.facts import Facts
+
+    try:
+        return Facts.from_json(json.loads(Host().read_bytes(os.path.abspath(args.facts), FACTS_LIMIT)))
+    except OSError as error:
+        raise UsageError(f"--facts: {args.facts}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--facts: {args.facts} is not JSON: {error}", hint="make one with `cowgate facts`") from None
+
+
+def is_partial(args: argparse.Namespace) -> bool:
+    """Whether this is less than a complete look at the live machine under its installed policy."""
+    return bool(args.only or args.skip or args.policy or args.offline or getattr(args, "facts", None) or args.root != "/")
+
+
+def document_of(
+    args: argparse.Namespace, host: Host, policy: Policy, evaluation: Evaluation, *, remarks: Sequence[str] = ()
+) -> Document:
+    from cowgate import report
+
+    replayed = bool(getattr(args, "facts", None))
+    unprivileged = _unprivileged(host, evaluation) if not replayed else ()
+    return report.build(
+        evaluation,
+        policy,
+        report.NO_MACHINE if replayed else report.identity(host),
+        boottime=host.boottime() if host.live and not replayed else 0.0,
+        complete=not is_partial(args) and args.command == "run",
+        remarks=(*remarks, *unprivileged),
+    )
+
+
+def _unprivileged(host: Host, evaluation: Evaluation) -> tuple[str, ...]:
+    from cowgate.model import Status
+
+    if host.euid() == 0:
+        return ()
+    rows = [row.requirement.id for row in evaluation.rows if row.verdict.status is Status.UNKNOWN]
+    return (f"not run as root, and these may need it: {', '.join(rows)}",) if rows else ()
+
+
+def show(args: argparse.Namespace, document: Document) -> None:
+    from cowgate.render import render
+
+    if args.output:
+        emit(args, render(document, args.format))
+        return
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 100
+    emit(args, render(document, args.format, colour=colour, width=width))
+
+
+def emit(args: argparse.Namespace, text: str) -> None:
+    """To --output or standard output. A reader that went away (`| head`) is no error, and does not change the exit code."""
+    output = getattr(args, "output", "")
+    if output:
+        try:
+            Host().save(os.path.abspath(output), text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise UsageError(f"--output: {output}: {error.strerror}") from None
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def exit_code(args: argparse.Namespace, document: Document) -> int:
+    if not document["ready"]:
+        return EXIT_BLOCKED
+    warned = document["summary"]["warn"] or document["summary"]["unknown"]
+    return EXIT_WARNINGS if warned and getattr(args, "strict", False) else EXIT_READY
+
+
+# -- check -----------------------------------------------------------------------------------------------------------
+
+
+def _check_options(parser: Parser) -> None:
+    phase_option(parser, "audit", ("build", "early", "boot", "install", "audit"))
+    target_options(parser, replay=True)
+    selection_options(parser)
+    output_options(parser)
+    parser.add_argument("--strict", action="store_true", help="exit 4 when ready with warnings")
+
+
+def check(args: argparse.Namespace) -> int:
+    """Judge and print. Changes nothing and publishes nothing."""
+    from cowgate import engine
+    from cowgate.model import Phase
+
+    facts = _replayed(args)
+    host = host_of(args)
+    policy = policy_of(args, host)
+    requirements = requirements_of(args)
+    evaluation = engine.check(host, policy, Phase(args.phase), requirements, facts=facts)
+    document = document_of(args, host, policy, evaluation)
+    show(args, document)
+    return exit_code(args, document)
+
+
+# -- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _facts_options(parser: Parser) -> None:
+    target_options(parser, replay=False)
+    output_options(parser, ("json",))
+    parser.set_defaults(only="", skip="")
+
+
+def facts(args: argparse.Namespace) -> int:
+    """Collect and print; `cowgate check --facts FILE` judges them elsewhere."""
+    from cowgate import engine
+    from cowgate.report import encode
+
+    host = host_of(args)
+    collected = engine.collect_facts(host, policy_of(args, host), requirements_of(args))
+    emit(args, encode(collected.to_json()).decode())
+    return EXIT_READY
+
+
+# -- report, validate, list, explain ---------------------------------------------------------------------------------
+
+
+def _report_options(parser: Parser) -> None:
+    state_option(parser)
+    output_options(parser)
+
+
+def show_report(args: argparse.Namespace) -> int:
+    """Render the published report again, and say where the gate stands."""
+    from cowgate import gate, report
+
+    document = report.load(Host(), f"{os.path.abspath(args.state_dir)}/{gate.REPORT}")
+    if not report.is_whole(document):
+        progress("this report was changed after it was made")
+    show(args, document)
+    decision = gate.decide(args.state_dir)
+    progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
+    return EXIT_READY if decision.open else EXIT_BLOCKED
+
+
+def _validate_options(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a readiness report (JSON) or a policy (YAML)")
+
+
+def validate(args: argparse.Namespace) -> int:
+    """Compare a file with its schema; says what is wrong and where."""
+    import json
+
+    from cowgate import policy, report
+
+    path = os.path.abspath(args.file)
+    try:
+        content = Host().read_bytes(path, FACTS_LIMIT)
+    except OSError as error:
+        raise UsageError(f"{args.file}: {error.strerror}") from None
+    try:
+        document = json.loads(content) if content.lstrip()[:1] == b"{" else None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or "schema_version" not in document:
+        policy.load(Host(), path)
+        print(f"{args.file}: a valid policy")
+        return EXIT_READY
+    try:
+        report.validate(document)
+    except ImportError:
+        raise CowgateError("jsonschema is not installed", hint="install python3-jsonschema") from None
+    except report.ReportError as error:
+        raise UsageError(f"{args.file}: {error.message}") from None
+    if not report.is_whole(document):
+        raise UsageError(f"{args.file}: the report was changed after it was made (its digest does not fit)")
+    print(f"{args.file}: a valid report, {'ready' if document['ready'] else 'not ready'}")
+    return EXIT_READY
+
+
+def _list_options(parser: Parser) -> None:
+    output_options(parser, ("text", "json", "markdown"))
+
+
+def list_requirements(args: argparse.Namespace) -> int:
+    """Every requirement of this version."""
+    from cowgate.render import catalogue
+    from cowgate.requirements import all_requirements
+
+    emit(args, catalogue.FORMATS[args.format](all_requirements()))
+    return EXIT_READY
+
+
+def _explain_options(parser: Parser) -> None:
+    parser.add_argument("id", metavar="ID", help="a requirement (ports.available), or all of a domain (ports)")
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Print the documentation of one requirement or of a whole domain."""
+    from cowgate.render import catalogue
+    from cowgate.requirements import all_requirements
+
+    known = {row.id for row in all_requirements()}
+    domains = {id.partition(".")[0] for id in known}
+    if args.id not in known | domains:
+        _ids(args.id, known)
+    text = catalogue.section(args.id)
+    if text is None:
+        raise CowgateError(f"there is no documentation for {args.id}")
+    emit(args, text)
+    return EXIT_READY
+
+
+# -- the table -------------------------------------------------------------------------------------------------------
+
+
+def commands() -> tuple[Command, ...]:
+    """All subcommands but `gate`, which is dispatched before any of this is loaded."""
+    from cowgate import running
+
+    return (
+        Command(
+            "run",
+            "check, fix what can be fixed, check again, publish the report, open or shut the gate",
+            "Needs root. On a terminal it shows what it would do and asks. --dry-run shows it and changes nothing.\n"
+            "With --only, --skip, --root, --policy or --offline the published report and the seal stay as they are,\n"
+            "except that any change to the machine shuts the gate.",
+            running.run_options,
+            running.run,
+        ),
+        Command(
+            "check",
+            "look and judge; changes nothing, publishes nothing",
+            "Works without root as far as it goes. Judge another machine with --facts, an image with --root.",
+            _check_options,
+            check,
+        ),
+        Command(
+            "facts",
+            "print what is true of this machine, as JSON without secrets",
+            "`cowgate facts --output facts.json` there, `cowgate check --facts facts.json` here: the same verdicts.",
+            _facts_options,
+            facts,
+        ),
+        Command(
+            "report",
+            "show the published report again, and where the gate stands",
+            "Exits 0 when the gate is open and 3 when it is shut.",
+            _report_options,
+            show_report,
+        ),
+        Command(
+            "validate",
+            "compare a report or a policy with its schema",
+            "Names file, line and column of what is wrong. Exits 2 when the file is not valid.",
+            _validate_options,
+            validate,
+        ),
+        Command(
+            "list", "show every requirement", "id, level, phases and whether there is a fix.", _list_options, list_requirements
+        ),
+        Command(
+            "explain",
+            "say what a requirement means, how it is decided, what the fix does and how to waive it",
+            "Example: cowgate explain ports.available",
+            _explain_options,
+            explain,
+        ),
+        Command(
+            "undo",
+            "put back what runs changed on this machine",
+            "Without RUN everything, newest first. Shuts the gate. A file that somebody else changed since is left alone.",
+            running.undo_options,
+            running.undo,
+        ),
+    )
+
+
+def _parser() -> Parser:
+    parser = _Parser(
+        prog="cowgate",
+        description="Makes a machine ready for mailcow: dockerized, proves it, and keeps the install shut until it is proven.",
+        epilog="start with:  cowgate check            what is missing?\n"
+        "             cowgate run --dry-run    what would be done about it?\n"
+        "             cowgate run              do it\n\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cowgate {VERSION}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for command in commands():
+        sub = subparsers.add_parser(
+            command.name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\n{command.text}",
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.options(sub)
+        sub.set_defaults(main=command.run)
+    subparsers.add_parser("gate", help="open or shut: run a command only behind a passing report (cowgate gate --help)")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors as everywhere else here: one sentence and a hint, not the whole usage."""
+
+    def error(self, message: str) -> Any:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from cowgate.policyfile import suggestion
+
+            what = "command" if action.dest == "command" else f"value for {'/'.join(action.option_strings)}:"
+            raise UsageError(f"unknown {what} {value!r}{suggestion(value, action.choices)}", hint=f"{self.prog} --help")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code and never raises for what a user or a machine can do wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name on this machine may hold anything; what the terminal can not show must not end the run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        args = _parser().parse_args(list(arguments))
+        code: int = args.main(args)
+        return code
+    except CowgateError as error:
+        _tell(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _tell("interrupted", "what was under way is cleared up by the next run; the gate is shut if anything was changed")
+        return EXIT_INTERNAL
+    except OSError as error:
+        _tell(f"{error.filename or 'the system'}: {error.strerror or error}", hint_for(error))
+        return EXIT_INTERNAL
+    except Exception as error:
+        if os.environ.get("COWGATE_DEBUG"):
+            raise
+        _tell(f"internal error ({type(error).__name__}: {error}); this is a bug in cowgate", "COWGATE_DEBUG=1 shows where")
+        return EXIT_INTERNAL
+
+
+def _tell(message: str, hint: str = "") -> None:
+    from cowgate.report import printable
+
+    progress(printable(message))
+    if hint:
+        try:
+            print(f"  hint: {printable(hint)}", file=sys.stderr, flush=True)
+        except OSError:
+            return

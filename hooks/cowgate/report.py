@@ -1,0 +1,222 @@
+"""The readiness report: made from an evaluation, validated, and only then published."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from cowgate import VERSION, gate
+from cowgate.errors import EXIT_BLOCKED, CowgateError, StateError
+from cowgate.model import Row, Status
+from cowgate.policy import counts_until, notes
+from cowgate.state import hint_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cowgate.engine import Evaluation
+    from cowgate.host import Host
+    from cowgate.policy import Policy
+    from cowgate.state import StateDir
+
+Document = dict[str, Any]
+
+# What a report says of the machine when it is not of one: replayed facts.
+NO_MACHINE = {"id": "", "boot": "", "instance": ""}
+
+UNVALIDATED = "jsonschema is not installed: this report was not compared with its schema, and does not open the gate"
+
+
+class ReportError(CowgateError):
+    """The report does not fit its schema. It is not published, and the one before it is removed."""
+
+
+class NoReport(StateError):
+    """There is no report to show: nothing is proven, so the answer is the same as that of a shut gate."""
+
+    exit_code = EXIT_BLOCKED
+
+
+@dataclass(frozen=True)
+class Published:
+    """What lies on disk now. Without jsonschema `validated` is False, and the report must not be sealed."""
+
+    document: Document
+    content: bytes
+    validated: bool
+
+
+# -- making ----------------------------------------------------------------------------------------------------------
+
+
+def build(
+    evaluation: Evaluation,
+    policy: Policy,
+    machine: dict[str, str],
+    *,
+    boottime: float = 0.0,
+    complete: bool = False,
+    remarks: Sequence[str] = (),
+) -> Document:
+    """The report of an evaluation, as plain JSON values. Pure.
+
+    `machine` is identity() or NO_MACHINE. `boottime` is CLOCK_BOOTTIME in seconds at the end of the evaluation. `complete`:
+    every requirement was judged on the live machine under its installed policy. `remarks` go into its notes.
+    """
+    rows = [row_of(row) for row in evaluation.rows]
+    today = datetime.fromtimestamp(evaluation.started, timezone.utc).date()
+    unchecked = [policy.unchecked] if policy.unchecked else []
+    phase = evaluation.phase.value
+    document: Document = {
+        "schema_version": gate.SCHEMA_VERSION,
+        "tool": {"name": "cowgate", "version": VERSION},
+        "ready": bool(rows) and not gate.blockers(phase, rows),
+        "complete": complete and not policy.unchecked,
+        "phase": phase,
+        "started": iso(evaluation.started),
+        "finished": iso(evaluation.finished),
+        "machine": machine,
+        "policy": {"digest": policy.digest or gate.policy_digest(()), "files": list(policy.files)},
+        "validity": validity(evaluation, policy, boottime),
+        "summary": {status.value: sum(row["status"] == status.value for row in rows) for status in Status},
+        "rows": rows,
+        "notes": [printable(note) for note in (*notes(policy, today), *unchecked, *remarks)],
+    }
+    return {**document, "digest": gate.content_digest(document)}
+
+
+def identity(host: Host) -> dict[str, str]:
+    """The machine as a report names it; in an offline tree the boot and, where there is none, the id stay empty."""
+    machine_id = _line(host, gate.MACHINE_ID)
+    return {
+        "id": gate.machine_digest(machine_id) if machine_id else "",
+        "boot": _line(host, gate.BOOT_ID) if host.live else "",
+        "instance": _line(host, gate.INSTANCE_ID),
+    }
+
+
+def _line(host: Host, path: str) -> str:
+    try:
+        return (host.read_or_none(path) or "").strip()
+    except OSError:  # not to be told, which the gate takes as another machine
+        return ""
+
+
+def validity(evaluation: Evaluation, policy: Policy, boottime: float) -> Document:
+    """When it was judged and how long that counts: the policy's age, or less where a waiver that was needed ends before.
+
+    The end of a waiver is kept twice: in CLOCK_BOOTTIME, which nobody can set back, and by the wall clock, which may have
+    been wrong when the report was made.
+    """
+    waived = [row.requirement.id for row in evaluation.rows if row.verdict.status is Status.WAIVED]
+    last_day = counts_until(policy, waived)
+    until = boottime + policy.gate.max_age * 3600.0
+    waivers_until = None
+    if last_day is not None:
+        end = datetime(last_day.year, last_day.month, last_day.day, tzinfo=timezone.utc) + timedelta(days=1)
+        waivers_until = end.timestamp()
+        until = min(until, boottime + max(0.0, waivers_until - evaluation.finished))
+    return {"wall": evaluation.finished, "boottime": boottime, "until": until, "waivers_until": waivers_until}
+
+
+def row_of(row: Row) -> Document:
+    """One row as the report holds it."""
+    verdict, remedy = row.verdict, row.verdict.remedy
+    return {
+        "id": row.requirement.id,
+        "title": row.requirement.title,
+        "level": row.level.value,
+        "phases": [phase.value for phase in row.requirement.phases],
+        "status": verdict.status.value,
+        "expected": printable(verdict.expected),
+        "observed": printable(verdict.observed),
+        "diagnosis": printable(verdict.diagnosis),
+        "remedy": {
+            "text": printable(remedy.text),
+            "commands": [[printable(argument) for argument in command] for command in remedy.commands],
+        }
+        if remedy and (remedy.text or remedy.commands)
+        else None,
+        "docs": row.requirement.docs,
+        "evidence": {printable(source): printable(verdict.evidence[source]) for source in sorted(verdict.evidence)},
+        "changes": [{key: printable(change[key]) for key in sorted(change)} for change in verdict.changes],
+    }
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would act on (a process may be named in escape sequences) and valid as UTF-8."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def iso(seconds: float) -> str:
+    """Seconds since 1970 as 2026-11-22T13:25:10Z."""
+    return datetime.fromtimestamp(int(seconds), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def encode(document: Document) -> bytes:
+    """The bytes of a report or any other document. ASCII, so that no locale stands between a tool and its content."""
+    return (json.dumps(document, indent=2) + "\n").encode("ascii")
+
+
+# -- validating and publishing ---------------------------------------------------------------------------------------
+
+
+def validate(document: object) -> None:
+    """Compare with schemas/readiness.schema.json. Raises ReportError, and ImportError without jsonschema."""
+    from jsonschema import Draft7Validator
+
+    from cowgate.policyfile import schema
+
+    for error in Draft7Validator(schema("readiness")).iter_errors(document):
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path).lstrip(".")
+        raise ReportError(f"the report does not fit its schema: {place or 'the whole'}: {str(error.message)[:200]}")
+
+
+def is_whole(document: Document) -> bool:
+    """Whether the content is as it was when the report was made."""
+    return bool(document.get("digest") == gate.content_digest(document))
+
+
+def publish(host: Host, state: StateDir, document: Document) -> Published:
+    """Validate and write, durably and in one step. The caller holds the lock and has shut the gate.
+
+    A report that is refused, by its schema or by the disk, is not written, and the one before it is removed.
+    Raises ReportError, StateError.
+    """
+    validated = True
+    try:
+        try:
+            validate(document)
+        except ImportError:
+            validated = False
+            document = {**document, "notes": [*document["notes"], UNVALIDATED]}
+            document["digest"] = gate.content_digest(document)
+        content = encode(document)
+        host.write_atomic(state.report_path, content, mode=0o644, owner=(0, 0))
+    except ReportError:
+        host.remove(state.report_path)
+        raise
+    except OSError as error:
+        host.remove(state.report_path)
+        told = f"the report can not be written to {state.report_path}: {error.strerror or error}"
+        raise StateError(told, hint=hint_for(error)) from None
+    return Published(document, content, validated)
+
+
+def load(host: Host, path: str) -> Document:
+    """A report from disk. Raises StateError where there is none, or something else."""
+    try:
+        document = json.loads(host.read_bytes(path, gate.FILE_LIMIT))
+    except FileNotFoundError:
+        raise NoReport(f"there is no report: {path} does not exist", hint="run `cowgate run`") from None
+    except OSError as error:
+        raise StateError(f"the report {path} can not be read: {error.strerror}", hint=hint_for(error)) from None
+    except (ValueError, RecursionError):
+        raise StateError(f"{path} is not a report of cowgate", hint="run `cowgate run`") from None
+    if not isinstance(document, dict) or document.get("schema_version") != gate.SCHEMA_VERSION:
+        raise StateError(f"{path} is not a report that this cowgate knows", hint="run `cowgate run`")
+    return document
