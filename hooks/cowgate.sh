@@ -57,7 +57,7 @@ patiently() {
         *) waited=$lock_seconds ;;
         esac
         [ "$waited" -lt "$lock_seconds" ] || {
-            say "$* failed: $(printf '%s\n' "$output" | tail -n 3)"
+            say "$* failed: $(printf '%s\n' "$output" | grep . | tail -n 1)"
             return 1
         }
         [ "$waited" -gt 0 ] || say "another program is installing packages; waiting up to $lock_seconds s"
@@ -89,13 +89,21 @@ install_packages() {
     # The lists hold one word for each package: they are meant to be split.
     # shellcheck disable=SC2086
     case $manager in
-    apt-get)
-        export DEBIAN_FRONTEND=noninteractive
-        patiently apt-get -q update && patiently apt-get -q -y --no-install-recommends --no-upgrade install $1 ;;
+    apt-get) patiently apt-get -q -y --no-install-recommends --no-upgrade install $1 ;;
     dnf) patiently dnf -q -y --setopt=install_weak_deps=False install $1 ;;
     apk) patiently apk -q add --wait "$lock_seconds" $1 ;;
     none) say "no package manager that cowgate knows (apt-get, dnf, apk)"; return 1 ;;
     esac
+}
+
+# In one go, else one by one: a package that the distribution lacks must not keep the others away.
+get_packages() {
+    reachable=yes
+    export DEBIAN_FRONTEND=noninteractive
+    [ "$manager" != apt-get ] || patiently apt-get -q -o APT::Update::Error-Mode=any update || reachable=no
+    install_packages "$must" && return 0
+    [ "$reachable" = yes ] || { say "the packages can not be fetched: is there a network?"; return 1; }
+    for package in $must; do install_packages "$package" || :; done
 }
 
 # For what the distribution has no packages: an environment of its own. The system's site-packages are never touched.
@@ -127,7 +135,7 @@ setup() {
         say "to install with $manager: ${must:-nothing}${may:+ $may}; what is missing then goes into $venv"
         [ "$dry_run" = no ] || return 0
         may_install || return 1
-        install_packages "$must" || say "is there a network? going on with what is there"
+        get_packages || return 1
         [ -z "$may" ] || install_packages "$may" || :
         find_python || return 1
         if [ -n "$(lacking)" ]; then
@@ -163,8 +171,4 @@ case ${1-} in
 gate) flags=-IBS ;;
 *) flags=-IB ;;
 esac
-exec "$python" "$flags" -c 'import sys
-sys.path.insert(0, sys.argv.pop(1))
-sys.argv[0] = "cowgate"
-from cowgate.__main__ import main
-sys.exit(main())' "$here" "$@"
+exec "$python" "$flags" "$here/cowgate/__main__.py" "$@"

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Optional
 
 from tests.lab import trees
-from tests.lab.files import Content, bytes_of, mode_of, scratch, seed, write_archive
+from tests.lab.files import LAUNCH, Content, bytes_of, mode_of, scratch, seed, write_archive
 from tests.lab.netns import Namespace, connect
 from tests.lab.process import Result, run, start, stop, wait_until
 
@@ -64,13 +64,6 @@ for word; do case $word in
   -q|--quiet) quiet=1;;
 esac; done
 [ -n "$quiet" ] || echo kvm
-"""
-LAUNCH = """\
-set -e
-mount -t tmpfs tmpfs /run/systemd/nspawn
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
-shift 2
-exec "$@"
 """
 
 

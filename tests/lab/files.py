@@ -15,6 +15,16 @@ from typing import Optional, Union
 from tests.lab import trees
 from tests.lab.process import wait_until
 
+# $1 lower directory, $2 scratch directory with upper, work and root, then a command. For `unshare --mount sh -c`: the
+# mounts, and nspawn's own directory (it refuses to stop in one that is on a disk), go away with the command.
+LAUNCH = """\
+set -e
+mount -t tmpfs tmpfs /run/systemd/nspawn
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+shift 2
+exec "$@"
+"""
+
 Content = Union[str, bytes, tuple[str, int]]  # a file: text, bytes, or text and mode
 
 

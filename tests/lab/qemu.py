@@ -98,10 +98,11 @@ class Machine:
             self._scratch = stack.enter_context(scratch("vm"))
             stack.enter_context(self.network)
             stack.callback(self._end)
+            image = self._disk()
             if self.snapshot:
-                self._resume()
+                self._resume(image)
             else:
-                self._boot()
+                self._boot(image)
             self._stack = stack.pop_all()
         return self
 
@@ -210,8 +211,7 @@ class Machine:
         words = [word for option in options for word in ("-o", option)]
         return [*self.network.prefix(), "ssh", *words, "-i", _key(), "-p", str(SSH_PORT), "root@127.0.0.1"]
 
-    def _boot(self, *more: str) -> None:
-        image = self._disk()
+    def _boot(self, image: str, *more: str) -> None:
         disk = f"{self._scratch}/disk.qcow2"
         if not os.path.exists(disk):
             run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"{image}/disk.raw", disk], check=True)
@@ -231,13 +231,12 @@ class Machine:
         with open(f"{self._scratch}/qemu.log", encoding="utf-8", errors="replace") as log:
             raise AssertionError(f"QEMU did not start: {log.read()[-2000:]}")
 
-    def _resume(self) -> None:
+    def _resume(self, image: str) -> None:
         """Go on from the state after the first boot; booted and saved here when nobody did yet."""
-        image = self._disk()
         saved = os.path.join(image, f"ready-{self.memory}.qcow2")
         with trees.locked(os.path.basename(image)):
             if not os.path.exists(saved):
-                self._boot()
+                self._boot(image)
                 self.wait()
                 self.run(["sync"], check=True)
                 self.monitor("savevm ready")
@@ -247,7 +246,7 @@ class Machine:
                 os.replace(f"{saved}.part", saved)
         if not os.path.exists(f"{self._scratch}/disk.qcow2"):
             shutil.copyfile(saved, f"{self._scratch}/disk.qcow2")
-        self._boot("-loadvm", "ready")
+        self._boot(image, "-loadvm", "ready")
 
     def _disk(self) -> str:
         """Directory with the disk, kernel and initrd of this making, built when it is not there."""

@@ -111,13 +111,12 @@ def test_gate_is_started_without_site_packages(tmp_path: Path) -> None:
     copy = tmp_path / "hooks"
     (copy / "cowgate").mkdir(parents=True)
     shutil.copy(LAUNCHER, copy)
-    (copy / "cowgate" / "__init__.py").write_text("")
     (copy / "cowgate" / "__main__.py").write_text(
-        "import sys\ndef main():\n    print(sys.flags.isolated, sys.flags.no_site, sys.argv)\n    return 7\n"
+        "import sys\nprint(sys.flags.isolated, sys.flags.no_site, sys.argv[1:])\nsys.exit(7)\n"
     )
     asked = run(copy / "cowgate.sh", "gate", "--", "echo", "a b", cwd="/")
-    assert (asked.returncode, asked.stdout.strip()) == (7, "1 1 ['cowgate', 'gate', '--', 'echo', 'a b']")
-    assert run(copy / "cowgate.sh", "run", cwd="/").stdout.strip() == "1 0 ['cowgate', 'run']"
+    assert (asked.returncode, asked.stdout.strip()) == (7, "1 1 ['gate', '--', 'echo', 'a b']")
+    assert run(copy / "cowgate.sh", "run", cwd="/").stdout.strip() == "1 0 ['run']"
 
 
 def test_what_the_launcher_installs_is_what_the_package_needs() -> None:
