@@ -18,6 +18,7 @@ TIMEOUT = 5.0
 # adjtimex(2): a clock whose error may be 16 s is unsynchronized; systemd's NTPSynchronized is the same comparison.
 UNSYNCHRONIZED = 16_000_000  # microseconds
 QUIET = 2.0  # seconds without a word before waiting is explained
+REPEAT = 10.0  # seconds between two such explanations
 POLL = 1.0  # seconds between two looks at the clock
 
 
@@ -75,14 +76,14 @@ def is_synchronized(host: Host) -> bool:
 def wait_for_sync(host: Host, limit: float, progress: Callable[[str], None]) -> bool:
     """Wait until the clock is synchronized, at most `limit` seconds; whether it is. Says so when it takes longer than 2 s."""
     start = host.monotonic()
-    said = start + QUIET - 10
+    told = start + QUIET - REPEAT
     while not is_synchronized(host):
         waited = host.monotonic() - start
         if waited >= limit:
             return False
-        if host.monotonic() - said >= 10:
+        if host.monotonic() - told >= REPEAT:
             progress(f"waiting for the clock to be synchronized ({waited:.0f} of {limit:.0f} s)")
-            said = host.monotonic()
+            told = host.monotonic()
         host.sleep(min(POLL, limit - waited))
     return True
 

@@ -135,6 +135,6 @@ def _ftype(host: Host, mount: Mount) -> Optional[int]:
 def parse_xfs_info(text: str) -> Optional[int]:
     """ftype out of xfs_info(8); None where it does not say (xfsprogs before 3.2)."""
     for word in text.replace(",", " ").split():
-        if word.startswith("ftype="):
-            return int(word[len("ftype=") :])
+        if word in ("ftype=0", "ftype=1"):
+            return int(word[-1])
     return None

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cowgate.errors import OfflineError
+from cowgate.facts.disks import DATA_ROOT, Disks, Mount, collect, mount_of, parse_data_root, parse_mountinfo, parse_xfs_info
+from cowgate.host import Host
+from cowgate.policy import Policy
+from tests.unit.facts.machine import Machine, directory, put, recorded
+
+MOUNTS = "27 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n"
+
+
+def value(host: Host, policy: Policy | None = None) -> Disks:
+    return collect(host, policy or Policy()).value
+
+
+def test_offline_tree(tmp_path: Path) -> None:
+    with pytest.raises(OfflineError):
+        collect(Host(str(tmp_path)), Policy())
+
+
+def test_this_machine() -> None:
+    root = value(Host("/")).root
+    space = os.statvfs("/")
+    assert (root.mount, root.total) == ("/", space.f_blocks * space.f_frsize)
+
+
+def test_nearest_parent_that_exists_is_measured(tmp_path: Path) -> None:
+    directory(tmp_path, "/var/lib")
+    host = Machine(tmp_path, {"/proc/self/mountinfo": MOUNTS})
+    found = value(host)
+    assert (found.data_root.path, found.data_root.measured) == ("/var/lib/docker", "/var/lib")
+    assert (found.install.path, found.install.measured) == ("/opt/mailcow-dockerized", "/")
+    assert host.asked == ["/var/lib", "/", "/"]
+    space = os.statvfs(tmp_path)
+    assert found.root.total == space.f_blocks * space.f_frsize
+    assert abs(found.root.free - space.f_bavail * space.f_frsize) < 1 << 30
+
+
+def test_links_are_followed_to_the_filesystem_that_holds_the_data(tmp_path: Path) -> None:
+    mounts = MOUNTS + "40 27 254:16 / /data rw - xfs /dev/vdb1 rw\n"
+    answers = {"xfs_info /data": recorded("disks", "xfs_info")}
+    host = Machine(
+        tmp_path, {"/proc/self/mountinfo": mounts, "/data/docker/x": "", "/var/lib/docker": "-> /data/docker"}, answers
+    )
+    data = value(host).data_root
+    assert (data.measured, data.mount, data.fstype, data.source, data.ftype) == (
+        "/data/docker",
+        "/data",
+        "xfs",
+        "/dev/vdb1",
+        1,
+    )
+
+
+def test_xfs_without_xfs_info(tmp_path: Path) -> None:
+    host = Machine(tmp_path, {"/proc/self/mountinfo": MOUNTS.replace("ext4", "xfs")}, {"xfs_info /": None})
+    assert value(host).root.ftype is None
+
+
+def test_data_root_and_install_directory_are_followed(tmp_path: Path) -> None:
+    put(tmp_path, "/etc/docker/daemon.json", '{"data-root": "/srv/docker"}')
+    found = value(Machine(tmp_path, {"/proc/self/mountinfo": MOUNTS}), Policy(install_dir="/srv/mailcow"))
+    assert (found.data_root.path, found.install.path) == ("/srv/docker", "/srv/mailcow")
+
+
+def test_daemon_json_that_can_not_be_read_leaves_the_default(tmp_path: Path) -> None:
+    directory(tmp_path, "/etc/docker/daemon.json")
+    assert value(Machine(tmp_path, {"/proc/self/mountinfo": MOUNTS})).data_root.path == DATA_ROOT
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("", DATA_ROOT),
+        ("{}", DATA_ROOT),
+        ("{broken", DATA_ROOT),
+        ("[]", DATA_ROOT),
+        ('{"data-root": 1}', DATA_ROOT),
+        ('{"data-root": "relative"}', DATA_ROOT),
+        ('{"data-root": "/mnt/docker"}', "/mnt/docker"),
+        ('{"graph": "/old/docker"}', "/old/docker"),
+    ],
+)
+def test_data_root(text: str, path: str) -> None:
+    assert parse_data_root(text) == path
+
+
+def test_mountinfo() -> None:
+    text = "31 27 0:28 / /a\\040b rw shared:1 master:2 - nfs4 srv:/x\\040y rw\nbroken\n1 - -\n" + MOUNTS
+    assert parse_mountinfo(text) == (Mount("/a b", "nfs4", "srv:/x y"), Mount("/", "ext4", "/dev/vda1"))
+
+
+def test_the_longest_mount_point_holds_a_path_and_of_two_the_last() -> None:
+    mounts = tuple(Mount(point, kind, "") for point, kind in (("/", "a"), ("/var", "b"), ("/var", "c"), ("/var/lib", "d")))
+    assert mount_of(mounts, "/variable").fstype == "a"
+    assert mount_of(mounts, "/var").fstype == "c"
+    assert mount_of(mounts, "/var/lib/docker").fstype == "d"
+    with pytest.raises(ValueError, match="no mount"):
+        mount_of((), "/")
+
+
+@pytest.mark.parametrize(
+    ("text", "ftype"),
+    [
+        (recorded("disks", "xfs_info"), 1),
+        (recorded("disks", "xfs_info").replace("ftype=1", "ftype=0"), 0),
+        ("naming =version 2 bsize=4096\n", None),
+    ],
+)
+def test_xfs_info(text: str, ftype: int | None) -> None:
+    assert parse_xfs_info(text) == ftype

@@ -1,0 +1,102 @@
+"""Kernel, processors, memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cowgate.errors import OfflineError
+from cowgate.facts import cpu, kernel, memory
+from cowgate.facts.memory import Memory, Swap
+from cowgate.host import Host
+from cowgate.policy import Policy
+from tests.unit.facts.machine import Machine, recorded
+
+SWAPS = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+
+
+@pytest.mark.parametrize("source", [kernel, cpu, memory])
+def test_an_offline_tree_has_no_hardware(tmp_path: Path, source: object) -> None:
+    with pytest.raises(OfflineError):
+        source.collect(Host(str(tmp_path)), Policy())  # type: ignore[attr-defined]
+
+
+def test_kernel_of_this_machine() -> None:
+    found = kernel.collect(Host("/"), Policy()).value
+    assert found.release == os.uname().release
+    assert found.page_size == os.sysconf("SC_PAGE_SIZE")
+    assert found.overcommit in (0, 1, 2)
+
+
+def test_kernel_without_settings(tmp_path: Path) -> None:
+    found = kernel.collect(Machine(tmp_path, {"/proc/sys/fs/inotify/max_user_instances": "8192\n"}), Policy()).value
+    assert (found.inotify_instances, found.overcommit) == (8192, None)
+
+
+@pytest.mark.parametrize(("text", "number"), [("128\n", 128), ("-1", -1), ("", None), (None, None), ("many", None)])
+def test_number(text: str | None, number: int | None) -> None:
+    assert kernel.parse_number(text) == number
+
+
+def test_cpu_of_a_virtual_machine() -> None:
+    found = cpu.parse_cpuinfo(recorded("cpu", "xeon"))
+    assert (found.count, found.mhz, found.told_by) == (2, 2299.998, "/proc/cpuinfo")
+    assert found.model == "Intel(R) Xeon(R) Processor"
+    assert {"lm", "ssse3", "hypervisor"} <= set(found.flags)
+
+
+def test_cpu_flags_are_those_that_all_have_and_the_fastest_counts() -> None:
+    found = cpu.parse_cpuinfo(recorded("cpu", "kvm64"))
+    assert (found.count, found.mhz) == (2, 2600.0)
+    assert "cx16" in found.flags and "hypervisor" not in found.flags
+
+
+def test_cpu_of_arm_tells_no_frequency() -> None:
+    found = cpu.parse_cpuinfo(recorded("cpu", "ampere"))
+    assert (found.count, found.mhz, found.told_by, found.model) == (2, None, "", "")
+    assert "asimd" in found.flags and "lm" not in found.flags
+
+
+@pytest.mark.parametrize(
+    ("files", "mhz", "told_by"),
+    [
+        ({}, 2600.0, "/proc/cpuinfo"),
+        ({cpu.MAX_FREQUENCY: "3500000\n"}, 3500.0, cpu.MAX_FREQUENCY),
+        ({cpu.MAX_FREQUENCY: "<unknown>\n"}, 2600.0, "/proc/cpuinfo"),
+    ],
+)
+def test_highest_frequency(tmp_path: Path, files: dict[str, str], mhz: float, told_by: str) -> None:
+    host = Machine(tmp_path, {"/proc/cpuinfo": recorded("cpu", "kvm64"), **files})
+    found = cpu.collect(host, Policy()).value
+    assert (found.mhz, found.told_by, found.count) == (mhz, told_by, 2)
+
+
+def test_memory_of_this_machine() -> None:
+    total = memory.collect(Host("/"), Policy()).value.total_kib * 1024
+    assert total == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_memory_and_swap(tmp_path: Path) -> None:
+    swaps = SWAPS + (
+        "/dev/zram0                              partition\t4019196\t\t0\t\t100\n"
+        "/my\\040swap                            file\t\t1048572\t\t0\t\t-2\n"
+        "/dev/vda2                               partition\t524284\t\t0\t\t-3\n"
+        "broken\n"
+    )
+    files = {"/proc/meminfo": "MemFree: 1 kB\nMemTotal:       8129716 kB\n", "/proc/swaps": swaps, "/swap.img": ""}
+    assert memory.collect(Machine(tmp_path, files), Policy()).value == Memory(
+        8129716,
+        (Swap("/dev/zram0", "zram", 4019196), Swap("/my swap", "file", 1048572), Swap("/dev/vda2", "partition", 524284)),
+        ("/swap.img",),
+    )
+
+
+def test_kernel_without_swap_support(tmp_path: Path) -> None:
+    assert memory.collect(Machine(tmp_path, {"/proc/meminfo": "MemTotal: 1 kB\n"}), Policy()).value == Memory(1)
+
+
+def test_no_memory_told() -> None:
+    with pytest.raises(ValueError, match="MemTotal"):
+        memory.parse_meminfo("MemFree: 1 kB\n")
