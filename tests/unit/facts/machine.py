@@ -64,7 +64,7 @@ class Machine(Host):
     def sleep(self, seconds: float) -> None:
         self.passed += seconds
 
-    def run(self, argv: Sequence[str], *, timeout: float = 10.0, ok: Optional[Sequence[int]] = (0,), **_: object) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout: float = 10.0, **_: object) -> Completed:
         answer = self.answers[" ".join(argv)]
         if answer is None:
             raise CommandFailed(f"{' '.join(argv)} gave no answer within {timeout:.0f} s")

@@ -74,7 +74,9 @@ def test_tracking_that_is_none(text: str) -> None:
 
 
 def test_tracking_of_an_unsynchronized_chrony() -> None:
-    line = "00000000,,0,0.000000000,0.000000000,0.000000000,0.000000000,0.000,0.000,0.000,1.000000000,1.000000000,0.0,Not synchronised"
+    line = (
+        "00000000,,0,0.000000000,0.000000000,0.000000000,0.000000000,0.000,0.000,0.000,1.000000,1.000000,0.0,Not synchronised"
+    )
     assert parse_tracking(line) == Tracking("00000000", 0, 0.0, "Not synchronised")
 
 

@@ -181,10 +181,10 @@ def test_chrony_of_debian(tmp_path: Path) -> None:
     files = {
         **CHRONY,
         "/etc/chrony/chrony.conf": recorded("timesources", "chrony.debian"),
-        "/etc/chrony/sources.d/site.sources": "# a comment\nserver ntp.site.test iburst\n",
+        "/etc/chrony/sources.d/site.sources": "# a comment\nserver ntp.site.test iburst\nconfdir /not/here\n",
         "/etc/chrony/sources.d/README": "server not.read\n",
         "/etc/chrony/sources.d/cowgate.sources": "pool ours.test iburst\n",
-        "/etc/chrony/conf.d/phc.conf": "refclock PHC /dev/ptp0\nSERVER upper.case.test\n! server no\n; server no\n% server no\n",
+        "/etc/chrony/conf.d/phc.conf": "refclock PHC /dev/ptp0\nSERVER upper.case.test\n! server no\n; server no\n",
     }
     found = tree(tmp_path, files).chrony
     assert found is not None

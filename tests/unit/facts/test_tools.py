@@ -44,6 +44,11 @@ def test_busybox_by_hard_link(tmp_path: Path) -> None:
     assert value(tmp_path).busybox == ("cp",)
 
 
+def test_gnu_tools_alone(tmp_path: Path) -> None:
+    put(tmp_path, "/usr/bin/grep", "", 0o755)
+    assert value(tmp_path).busybox == ()
+
+
 def test_gnu_tools_beside_busybox(tmp_path: Path) -> None:
     put(tmp_path, "/usr/bin/busybox", "", 0o755)
     for name in ("grep", "cp", "sed"):
