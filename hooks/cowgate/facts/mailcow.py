@@ -58,7 +58,7 @@ DEFAULTS: dict[str, str] = {
 CONF = "mailcow.conf"
 COMPOSE = "docker-compose.yml"
 OVERRIDE = "docker-compose.override.yml"
-COMPOSE_TIMEOUT = 20.0  # seconds for `docker compose config`, which only reads files
+COMPOSE_TIMEOUT = 10.0  # seconds for `docker compose config`, which only reads files
 ERROR_LENGTH = 400  # characters kept of what Compose says
 
 _COMPOSE_MTU = re.compile(r"""^[ ]+["']?com\.docker\.network\.driver\.mtu["']?[ ]*:[ ]*["']?([^"'\s#]+)""", re.M)

@@ -27,7 +27,6 @@ _LOCK_LINE = re.compile(r'^[ ]*"?x-cowgate"?[ ]*:[ ]*"\$\{COWGATE_READY:\?[^"\n\
 
 # Nodes after all aliases are followed: more than a person writes, fewer than a "billion laughs" file unfolds to.
 MAX_NODES = 50_000
-MAX_TABS = 2_000
 MAX_DEPTH = 100
 INDENT = 2
 
@@ -127,33 +126,26 @@ def read(text: str) -> Document:
 
 
 def _events(text: str) -> list[Any]:
-    """PyYAML's events. It takes no tab between tokens, as in `key: value<TAB># why`, which YAML (and Compose) allow: such
-    a tab is read as a space, in a copy of the same length, so that all marks stay true."""
+    """PyYAML's events. Raises ComposeError where the text is no YAML."""
     import yaml
 
-    copy = text
-    for _ in range(MAX_TABS):
-        try:
-            return list(yaml.parse(copy, Loader=yaml.SafeLoader))
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            at = mark.index if mark is not None else len(copy)
-            if copy[at : at + 1] == "\t" and _tab_is_space(copy, at):
-                copy = copy[:at] + " " + copy[at + 1 :]
-                continue
-            problem = " ".join(part for part in (error.context, error.problem) if part)
-            raise ComposeError(f"not YAML: {problem}", mark.line + 1 if mark is not None else None, broken=True) from None
-        except yaml.YAMLError as error:
-            raise ComposeError(_unreadable(text, error), broken=True) from None
-    raise ComposeError(f"more than {MAX_TABS} tabs between its values; cowgate does not edit such a file")
+    class Loader(yaml.SafeLoader):
+        """Takes tabs between tokens where libyaml and Compose take them; PyYAML takes none (`key: value<TAB># why`)."""
 
+        def scan_to_next_token(self) -> None:
+            super().scan_to_next_token()
+            while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
+                self.forward()
+                super().scan_to_next_token()
 
-def _tab_is_space(text: str, at: int) -> bool:
-    """Whether a tab only separates: it stands behind something on its line, or the line holds nothing but a comment."""
-    before = text[_line_start(text, at) : at]
-    rest = re.match(r"[ \t]*", text[at:])
-    after = text[at + (rest.end() if rest else 0) :][:1]
-    return bool(before.strip()) or after in ("", "#", *_BREAKS)
+    try:
+        return list(yaml.parse(text, Loader=Loader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(part for part in (error.context, error.problem) if part)
+        raise ComposeError(f"not YAML: {problem}", mark.line + 1 if mark is not None else None, broken=True) from None
+    except yaml.YAMLError as error:
+        raise ComposeError(_unreadable(text, error), broken=True) from None
 
 
 def _unreadable(text: str, error: Exception) -> str:
@@ -758,7 +750,8 @@ class Inspection:
 
 def inspect(text: str) -> Inspection:
     """What the override says. Raises ComposeError (`broken` or not) where it can not be read."""
-    meant = _Meaning.whole(read(text))
+    document = read(text)
+    meant = _Meaning.whole(document)
     networks = _lookup(meant, ("networks",))
     services = _lookup(meant, ("services",))
     ours = _lookup(networks, (NETWORK,))
@@ -772,7 +765,10 @@ def inspect(text: str) -> Inspection:
             raise ComposeError(f"{name} is not a mapping (key: value)", broken=True)
     bridge = _scalar(_lookup(options, (BRIDGE_KEY,)))
     replaced = any(_tag(part) in ("!override", "!reset") for part in (networks, ours, options))
-    alone = {name for name, _ in _named(meant)} <= {"networks", LOCK_KEY} and _path_only(networks)
+    # Compose takes an empty file, and refuses a document (---) with nothing in it.
+    alone = document.root is None or (
+        document.root.kind == "map" and {n for n, _ in _named(meant)} <= {"networks", LOCK_KEY} and _path_only(networks)
+    )
     return Inspection(
         mtu=_scalar(_lookup(options, (MTU_KEY,))),
         locked=(_scalar(_lookup(meant, (LOCK_KEY,))) or "").startswith(LOCK_START),
