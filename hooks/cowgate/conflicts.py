@@ -182,9 +182,9 @@ def taken_sockets(facts: Facts) -> Iterator[tuple[Listener, Wanted]]:
     """The listeners that are in the way of what mailcow publishes, each with the first socket that it blocks."""
     sockets = facts.sockets.value
     wanted = wanted_sockets(facts.mailcow.value)
-    ipv4_held = {x.port for x in sockets.listeners if x.protocol == "tcp" and x.address == "0.0.0.0"}
+    ipv4_held = {x.port for x in sockets.listeners if x.protocol == "tcp" and x.family == 4}
     for listener in sockets.listeners:
-        # Beside a socket on 0.0.0.0, one on :: can only be there for IPv6 alone (ipv6(7), IPV6_V6ONLY).
+        # Beside an IPv4 socket of the same port, one on :: can only be there for IPv6 alone (ipv6(7), IPV6_V6ONLY).
         ipv4_too = sockets.dual_stack and listener.port not in ipv4_held
         blocked = next((w for w in wanted if overlaps(listener, w, ipv4_too)), None)
         if blocked is not None:

@@ -33,7 +33,7 @@ DOCKER_USER_UNIT = "cowgate-docker-user.service"
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("sockets", "mailcow"),
-    wants=("docker", "services"),
+    wants=("docker", "services", "tools"),
     fix="services.conflicting",
 )
 def ports_available(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -173,7 +173,7 @@ def _down(unit: str, manager: str) -> list[tuple[str, ...]]:
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("services", "mailcow"),
-    wants=("sockets",),
+    wants=("sockets", "tools"),
     fix="services.conflicting",
 )
 def services_conflicting(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -221,6 +221,7 @@ def _state(conflict: Conflict) -> str:
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("firewall", "services"),
+    wants=("docker", "mailcow"),
     fix="network.firewall",
 )
 def network_firewall(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
