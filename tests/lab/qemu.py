@@ -34,8 +34,17 @@ from tests.lab.process import Result, run, stop, wait_until
 HOST_PACKAGES = (*trees.HOST_PACKAGES, "qemu-system-x86", "qemu-utils", "openssh-client", "e2fsprogs")
 BOOT_SECONDS = 600
 SSH_PORT = 2222
-# No DHCP server but QEMU's own, and its router sends advertisements.
-NETWORK_CONFIG = "version: 2\nethernets: {eth0: {match: {name: 'e*'}, set-name: eth0, dhcp4: true}}\n"
+MAC = "52:54:00:12:34:56"
+# QEMU's own network; its router also sends advertisements, so there is an IPv6 address by itself.
+NETWORK_CONFIG = f"""\
+version: 1
+config:
+  - type: physical
+    name: eth0
+    mac_address: "{MAC}"
+    subnets:
+      - {{type: static, address: 10.0.2.15/24, gateway: 10.0.2.2}}
+"""
 USER_DATA = "#cloud-config\nfqdn: mail.example.org\nmanage_etc_hosts: true\nlocale: C.UTF-8\n"
 # Slow and pointless in a guest that lives for minutes; wait-online alone is two minutes.
 MASKED = (
@@ -221,7 +230,7 @@ class Machine:
         command += ["-initrd", f"{image}/initrd", "-append", KERNEL_LINE, "-device", "virtio-rng-pci"]
         command += ["-drive", f"file={disk},format=qcow2,if=virtio,cache=unsafe"]
         command += ["-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22"]
-        command += ["-device", "virtio-net-pci,netdev=n0,mac=52:54:00:12:34:56,romfile="]
+        command += ["-device", f"virtio-net-pci,netdev=n0,mac={MAC},romfile="]
         self._qemu = self.network.start([*command, *more], log=f"{self._scratch}/qemu.log")
         wait_until(lambda: os.path.exists(f"{self._scratch}/monitor") or self._died(), "QEMU's monitor", 30)
 
@@ -241,7 +250,8 @@ class Machine:
                 self.run(["sync"], check=True)
                 self.monitor("savevm ready")
                 self._end()
-                os.unlink(f"{self._scratch}/monitor")
+                with suppress(FileNotFoundError):  # the old door, which a new one would be mistaken for
+                    os.unlink(f"{self._scratch}/monitor")
                 shutil.copyfile(f"{self._scratch}/disk.qcow2", f"{saved}.part")
                 os.replace(f"{saved}.part", saved)
         if not os.path.exists(f"{self._scratch}/disk.qcow2"):
