@@ -78,7 +78,8 @@ def synchronization(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if clock.tracking:
         evidence["chronyc tracking"] = f"{clock.tracking.source}, stratum {clock.tracking.stratum}, {clock.tracking.leap}"
     name = unit.name if unit else daemon
-    if is_on(facts) is False:
+    on = is_on(facts)
+    if on is False:
         masked = " and is masked" if unit is not None and unit.masked else ""
         return failed(
             f"the time daemon {name} is installed but does not run{masked}: nothing keeps the clock right",
@@ -90,15 +91,17 @@ def synchronization(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if not clock.synchronized:
         servers = ", ".join(servers_in_use(facts)) or "no server"
+        runs = f"{name} runs, but the clock is not synchronized"
+        whether = f"the clock is not synchronized, and whether {name} runs could not be found out"
         return failed(
-            f"{name} runs, but the clock is not synchronized (its servers: {servers})",
+            f"{runs if on else whether} (its servers: {servers})",
             remedy="let UDP port 123 out to these servers, or name reachable ones as time.servers in the policy",
             commands=_explain(daemon),
             expected=expected,
             observed="not synchronized",
             evidence=evidence,
         )
-    return passed(f"synchronized by {name}", expected=expected, evidence=evidence)
+    return passed(f"synchronized by {name}" if on else f"synchronized, {name} is there", expected=expected, evidence=evidence)
 
 
 def _switch_on(facts: Facts, name: str) -> tuple[tuple[str, ...], ...]:
