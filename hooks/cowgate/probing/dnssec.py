@@ -36,7 +36,7 @@ class Broken(Exception):
     """A zone's signatures do not hold. `clock`: they would at another time."""
 
     def __init__(self, zone: str, why: str, *, clock: bool = False) -> None:
-        super().__init__(f"{zone}: {why}")
+        super().__init__(f"zone {zone}: {why}")
         self.zone, self.clock = zone, clock
 
 

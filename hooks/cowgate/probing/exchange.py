@@ -304,7 +304,7 @@ def _icmp(probe: Probe, address: str) -> Answer:
             if echo.answered:
                 return probe.answer("ok")
             if echo.refused:
-                return probe.answer("unreachable", echo.refused)
+                return probe.answer("refused", "rejected on the way")
     except PermissionError:
         return probe.answer("not-permitted", "ICMP sockets need root, or net.ipv4.ping_group_range")
     return probe.answer("timeout", "3 echo requests without an answer")

@@ -102,16 +102,30 @@ def worst(answers: Iterable[Answer]) -> Answer:
     return sorted(answers, key=lambda answer: (answer.outcome in ABSENT, answer.family != "ipv4"))[0]
 
 
-def say(answer: Answer) -> str:
-    """One clause: which host, over which family, what happened."""
-    port = f":{answer.port}" if answer.port else ""
-    over = f" over {FAMILY[answer.family]}" if answer.family in FAMILY else ""
-    at = f" ({answer.address})" if answer.address and answer.address != answer.host else ""
-    return f"{answer.host}{port}{over}{at}: {_MEANS.get(answer.outcome, answer.detail or answer.outcome)}{_more(answer)}"
+def say(*answers: Answer) -> str:
+    """One clause for answers that mean the same: which hosts, over which family, what happened."""
+    first = answers[0]
+    over = f" over {FAMILY[first.family]}" if first.family in FAMILY and first.outcome not in ("no-dns", "no-name") else ""
+    names = ", ".join(dict.fromkeys(_where(answer) for answer in answers))
+    at = f" ({first.address})" if len(answers) == 1 and first.address and first.address != first.host else ""
+    return f"{names}{over}{at}: {_MEANS.get(first.outcome, first.detail or first.outcome)}{_more(first)}"
+
+
+def say_all(answers: Iterable[Answer]) -> str:
+    """All of them, those that mean the same in one clause."""
+    groups: dict[tuple[str, str, str], list[Answer]] = {}
+    for answer in answers:
+        groups.setdefault((answer.outcome, answer.family, _more(answer)), []).append(answer)
+    return "; ".join(say(*group) for group in groups.values())
+
+
+def _where(answer: Answer) -> str:
+    host = f"[{answer.host}]" if ":" in answer.host and answer.port else answer.host
+    return f"{host}:{answer.port}" if answer.port else host
 
 
 _MEANS = {
-    "refused": "connection refused",
+    "refused": "refused",
     "timeout": "no answer",
     "unreachable": "unreachable",
     "prohibited": "stopped by this machine's own firewall",

@@ -30,10 +30,11 @@ def search(send: Sender, family: str, link_mtu: int) -> tuple[int | None, bool]:
     if any(echo.answered for echo in echoes):
         return high, False
     told = _told(echoes)
-    echoes = send([size for size in sorted({low, *told}) if size < high for _ in range(3)])
+    # The full size once more: the first packets on a new link may be lost while neighbours are being found.
+    echoes = send([size for size in sorted({low, high, *told}) for _ in range(3)])
     answered = {echo.size for echo in echoes if echo.answered}
-    if not answered:
-        return None, False
+    if not answered or high in answered:
+        return max(answered, default=None), False
     sizes: Sequence[int] = [size for size in COMMON if low < size < high]
     while True:
         told |= _told(echoes)

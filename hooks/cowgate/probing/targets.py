@@ -141,10 +141,10 @@ TARGETS: tuple[Target, ...] = (
         "http",
         ("github.com",),
         80,
-        "documented by mailcow; its redirect shows whether somebody else answers HTTP",
+        "links to github.com; its redirect also shows whether somebody else answers HTTP",
         expect=(301, 308),
     ),
-    Target("service.hub", "egress.services", "https", ("hub.docker.com",), 443, "mailcow's own update check asks it"),
+    Target("service.hub", "egress.services", "https", ("hub.docker.com",), 443, "mailcow's update check"),
     Target(
         "service.rules",
         "egress.services",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown, warned
 from cowgate.probing import providers
-from cowgate.probing.judging import Result, broken_family, not_asked, remedy_for, results, say
+from cowgate.probing.judging import Result, broken_family, not_asked, remedy_for, results, say, say_all
 from cowgate.probing.targets import dropped
 from cowgate.requirements import requirement
 
@@ -30,7 +30,7 @@ def _all_dropped(policy: Policy, row: str) -> Verdict:
 def _evidence(found: tuple[Result, ...]) -> dict[str, str]:
     evidence = {}
     for result in found:
-        told = [say(answer) for answer in result.broken]
+        told = [say_all(result.broken)] if result.broken else []
         if result.working:
             told.insert(0, f"{', '.join(result.working)} {'sent to' if result.target.kind == 'udp' else 'ok'}")
         evidence[result.target.id] = "; ".join(told) or "no default route"
@@ -38,9 +38,9 @@ def _evidence(found: tuple[Result, ...]) -> dict[str, str]:
 
 
 def _describe(broken: list[Result]) -> tuple[str, list[Answer]]:
-    """(what fails, the answers that say so). Hosts that fail in the same way share a clause."""
+    """(what fails, the answers that say so)."""
     answers = [answer for result in broken for answer in result.broken]
-    clauses = [f"{say(answer)}" for answer in answers]
+    clauses = [say_all(answers)] if answers else []
     silent = [result.target.hosts[0] for result in broken if not result.broken]
     if silent:
         clauses.append(f"{', '.join(silent)}: no default route to ask by")
@@ -297,9 +297,9 @@ def services(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         note = _dropped_note(policy, "egress.services")
         return passed(f"{len(found) - len(sent)} services answer{only_sent}{note}", evidence=_evidence(found))
     text, commands = remedy_for([answer for result in broken for answer in result.broken])
-    affected = "; ".join(f"{result.target.why}: {_describe([result])[0]}" for result in broken)
+    affected = ", ".join(result.target.why for result in broken)
     return failed(
-        f"{len(broken)} of {len(found)} can not be reached: {affected}",
+        f"{len(broken)} of {len(found)} can not be reached ({_describe(broken)[0]}), which mailcow needs for: {affected}",
         remedy=text,
         commands=commands,
         expected="every documented service answers",

@@ -1,4 +1,4 @@
-"""DNS of the test internet: a signed root, a signed org, a zone with broken signatures, a resolver; all one named with views."""
+"""DNS of the test internet: a signed root, a signed org, a zone with broken signatures, a resolver; one named with views."""
 
 from __future__ import annotations
 
@@ -155,9 +155,11 @@ def _view(name: str, addresses: tuple[str, ...], zones: dict[str, str], recursio
 def _named_conf(directory: str) -> str:
     signed = {".": "root.zone.signed", "org": "org.zone.signed"}
     return (
-        f'options {{ directory "{directory}"; pid-file "{directory}/named.pid"; listen-on {{ any; }}; listen-on-v6 {{ any; }};\n'
+        f'options {{ directory "{directory}"; pid-file "{directory}/named.pid";\n'
+        "  listen-on { any; }; listen-on-v6 { any; };\n"
         f'  session-keyfile "{directory}/session.key"; managed-keys-directory "{directory}";\n'
-        "  dnssec-validation no; minimal-responses no; allow-query { any; }; querylog no; notify no; empty-zones-enable no; };\n"
+        "  dnssec-validation no; minimal-responses no; allow-query { any; };\n"
+        "  querylog no; notify no; empty-zones-enable no; };\n"
         "controls { };\n"
         + _view("root", where.roots(), {".": "root.zone.signed"})
         + _view("org", (where.ORG4, where.ORG6), {"org": "org.zone.signed"})

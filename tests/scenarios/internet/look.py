@@ -1,6 +1,6 @@
-"""Runs inside the machine's namespace: one look by cowgate, as JSON. `python -m tests.scenarios.internet.look` reads its orders.
+"""Runs inside the machine's namespace: one look by cowgate, as JSON.
 
-Orders (JSON on standard input): policy, phase, rows (ids; empty: all), runs, root. Answer: rows, facts, seconds, packets.
+Orders (JSON on standard input): policy, phase, rows (ids; empty: all), runs. Answer: rows, facts, seconds, packets.
 """
 
 from __future__ import annotations

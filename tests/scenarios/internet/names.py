@@ -1,4 +1,4 @@
-"""Who lives where in the test internet: every host of the table of probes gets an address of both families, where it has one."""
+"""Who lives where in the test internet: every host of the table of probes has an address of both families, or of one."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ async def main(directory: str) -> None:
     await _listen(EXPIRED, partial(_http, port=HTTPS), _tls(directory, "expired"))
     await _listen(LISTED, partial(_http, port=HTTPS, twin="503 Service Unavailable"), good)
     await _listen(LIMITED, partial(_http, port=HTTPS, twin="429 Too Many Requests"), good)
-    await _listen(PLAIN, partial(_http, port=HTTPS, twin="200 OK"))
+    await _listen(PLAIN, partial(_say, line=b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     await _listen(CAPTIVE, partial(_http, port=HTTP, twin="302 Found"))
     await _listen(LOGIN, partial(_http, port=HTTP, twin="511 Network Authentication Required"))
     await _listen(LATE_HTTP, partial(_http, port=HTTP, shift=SHIFT))

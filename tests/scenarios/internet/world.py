@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,18 @@ def certificates(directory: str) -> None:
     """A private authority, and server certificates: good, of another authority, not valid yet, expired."""
     names = ",".join(f"DNS:{name}" for name in where.names())
     for authority in ("ca", "other"):
-        _openssl(directory, "req", "-x509", "-days", "3650", "-subj", f"/CN={authority}", *_new_key(authority), "-out", f"{authority}.pem")
+        _openssl(
+            directory,
+            "req",
+            "-x509",
+            "-days",
+            "3650",
+            "-subj",
+            f"/CN={authority}",
+            *_new_key(authority),
+            "-out",
+            f"{authority}.pem",
+        )
     with open(os.path.join(directory, "san.cnf"), "w") as out:
         out.write(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n")
     for name in ("good", "untrusted", "future", "expired"):
@@ -55,8 +67,6 @@ def _issue(directory: str, name: str, authority: str) -> None:
 
 
 def _date(days: int) -> str:
-    import time
-
     return time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
 
 
@@ -72,6 +82,10 @@ policy = p
 [p]
 commonName = supplied
 """
+
+
+# No waiting for duplicate addresses on cables that have two ends.
+NO_DAD = ("net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_ra=0")
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,9 @@ class Internet:
         self.anchor = dns.write(self.directory)
         certificates(self.directory)
         self.far = self.stack.enter_context(Namespace())
-        batch = "".join(f"addr add {a}/{128 if ':' in a else 32} dev lo{' nodad' if ':' in a else ''}\n" for a in where.addresses())
+        batch = "".join(
+            f"addr add {a}/{128 if ':' in a else 32} dev lo{' nodad' if ':' in a else ''}\n" for a in where.addresses()
+        )
         self.far.run(["ip", "-batch", "-"], input=batch, check=True)
         # two hundred runs in the long form: the kernel's own limits on ICMP must not look like loss
         self.far.run(["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"], check=True)
@@ -118,7 +134,14 @@ class Internet:
 
     def _serve(self) -> subprocess.Popen[bytes]:
         log = os.path.join(self.directory, "servers.log")
-        argv = ["env", f"PYTHONPATH={ROOT}/hooks:{ROOT}", sys.executable, "-m", "tests.scenarios.internet.servers", self.directory]
+        argv = [
+            "env",
+            f"PYTHONPATH={ROOT}/hooks:{ROOT}",
+            sys.executable,
+            "-m",
+            "tests.scenarios.internet.servers",
+            self.directory,
+        ]
         process = self.far.start(argv, log=log)
 
         def serving() -> bool:
@@ -134,6 +157,8 @@ class Internet:
     def machine(self, world: World) -> Iterator[Machine]:
         """A machine with an eth0, a router, and the cable to the servers; gone with the block."""
         with Namespace() as host, Namespace() as router:
+            for namespace in (host, router, self.far):
+                namespace.run(["sysctl", "-qw", *NO_DAD], check=True)
             connect(host, "eth0", router, "lan")
             connect(router, "wan", self.far, "isp", mtu=world.mtu)
             try:
@@ -146,8 +171,6 @@ class Internet:
                 router.ip("link", "del", "wan")
 
     def _addresses(self, world: World, host: Namespace, router: Namespace) -> None:
-        for namespace in (host, router, self.far):
-            namespace.run(["sysctl", "-qw", "net.ipv6.conf.default.accept_ra=0", "net.ipv6.conf.all.accept_dad=0"], check=True)
         router.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"], check=True)
         router.run(["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"], check=True)
         own4, gateway4 = ("10.0.0.5", "10.0.0.1") if world.private else (where.HOST4, where.ROUTER4)
@@ -182,8 +205,8 @@ class Internet:
         )
         router.run(["nft", "-f", "-"], input=rules, check=True)
         if world.own_filter:
-            own = f"table inet own {{ chain output {{ type filter hook output priority 0; {'; '.join((*world.own_filter, ''))} }} }}\n"
-            host.run(["nft", "-f", "-"], input=own, check=True)
+            chain = f"type filter hook output priority 0; {'; '.join(world.own_filter)}\n"
+            host.run(["nft", "-f", "-"], input=f"table inet own {{ chain output {{ {chain} }}\n}}\n", check=True)
 
 
 @dataclass(frozen=True)
@@ -193,17 +216,15 @@ class Machine:
     host: Namespace
     router: Namespace
 
-    def wait(self) -> None:
-        """Until the kernel has sent what it sends by itself on a new link."""
-        wait_until(self._quiet, "a quiet link", 20, 0)
+    def wait(self, quiet: float = 0.4) -> None:
+        """Until the kernel has sent what it sends by itself on a new link, and then nothing for `quiet` seconds."""
 
-    def _quiet(self) -> bool:
-        counts = [self.packets()]
-        import time
+        def settled() -> bool:
+            before = self.packets()
+            time.sleep(quiet)
+            return self.packets() == before
 
-        time.sleep(0.4)
-        counts.append(self.packets())
-        return counts[0] == counts[1]
+        wait_until(settled, "a quiet link", 60, 0)
 
     def packets(self) -> int:
         """Packets that left by eth0 so far."""
@@ -215,13 +236,21 @@ class Machine:
         probes["hosts"] = {"dns.anchors": [self.internet.anchor], **probes["hosts"]}
         return {"hostname": dns.HOSTNAME, **self.world.policy, "probes": probes}
 
-    def look(self, *, rows: Sequence[str] = (), phase: str = "boot", runs: int = 1, probes: dict[str, Any] | None = None) -> Any:
+    def look(
+        self,
+        *,
+        rows: Sequence[str] = (),
+        phase: str = "boot",
+        runs: int = 1,
+        probes: dict[str, Any] | None = None,
+        drop_privileges: bool = False,
+    ) -> Any:
         """What cowgate says here; a list where it looked more than once."""
         policy = self.policy()
         policy["probes"] = {**policy["probes"], **(probes or {})}
         orders = {"policy": policy, "phase": phase, "rows": list(rows), "runs": runs}
         done = subprocess.run(
-            [*self.host.prefix(), "unshare", "--mount", "sh", "-c", self._script()],
+            [*self.host.prefix(), "unshare", "--mount", "sh", "-c", self._script(drop_privileges)],
             input=json.dumps(orders),
             capture_output=True,
             text=True,
@@ -232,7 +261,7 @@ class Machine:
         answers = [json.loads(line) for line in done.stdout.splitlines()]
         return answers if runs > 1 else answers[0]
 
-    def _script(self) -> str:
+    def _script(self, drop_privileges: bool) -> str:
         """The machine's own resolv.conf and no hosts file, in a mount namespace of its own."""
         resolver = where.RESOLVER4 if "ipv4" in self.world.families else where.RESOLVER6
         resolv_conf = f"{self.internet.directory}/resolv.conf"
@@ -241,20 +270,18 @@ class Machine:
         hosts = f"{self.internet.directory}/hosts"
         with open(hosts, "w") as out:
             out.write("127.0.0.1 localhost\n")
+        drop = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all " if drop_privileges else ""
         return (
+            # /sys anew, or it would go on showing the network interfaces of another namespace
+            "mount -t sysfs sysfs /sys && "
             f"mount --bind {resolv_conf} /etc/resolv.conf && mount --bind {hosts} /etc/hosts && "
-            f"PYTHONPATH={ROOT}/hooks:{ROOT} exec {sys.executable} -m tests.scenarios.internet.look"
+            f"PYTHONPATH={ROOT}/hooks:{ROOT} exec {drop}{sys.executable} -m tests.scenarios.internet.look"
         )
 
 
 def to(port: int, twin: int, protocol: str = "tcp") -> str:
-    """A rule of address translation: packets for `port` go to the evil twin."""
-    return f"{protocol} dport {port} redirect to :{twin}" if protocol == "never" else _both(protocol, port, twin)
-
-
-def _both(protocol: str, port: int, twin: int) -> str:
-    # dnat with only a port keeps the address, for both families
-    return f"meta nfproto ipv4 {protocol} dport {port} dnat ip to :{twin}; meta nfproto ipv6 {protocol} dport {port} dnat ip6 to :{twin}"
+    """Rules of address translation: packets for `port` go to the evil twin, at the same address."""
+    return f"{protocol} dport {port} dnat to :{twin}"
 
 
 def dns_to(four: str, six: str, *, roots_only: bool = True) -> tuple[str, ...]:
@@ -274,8 +301,8 @@ def dns_to(four: str, six: str, *, roots_only: bool = True) -> tuple[str, ...]:
 def only(name: str, port: int, twin: int) -> tuple[str, ...]:
     """Rules that lead one host's port to an evil twin."""
     four, six = where.names()[name]
-    rules = [f"ip daddr {four} tcp dport {port} dnat ip to :{twin}"]
-    return (*rules, f"ip6 daddr {six} tcp dport {port} dnat ip6 to :{twin}") if six else tuple(rules)
+    rules = [f"ip daddr {four} tcp dport {port} dnat to :{twin}"]
+    return (*rules, f"ip6 daddr {six} tcp dport {port} dnat to :{twin}") if six else tuple(rules)
 
 
 __all__ = ["Internet", "Machine", "World", "dns_to", "only", "ports", "to"]
