@@ -309,14 +309,14 @@ def _with(mapping: Mapping, path: tuple[str, ...], value: Any) -> Mapping:
     return Mapping(mapping.tag, entries)
 
 
-def _without(mapping: Mapping, path: tuple[str, ...], left: Any) -> Mapping:
-    """The meaning without the entry at `path`. A mapping that this empties (not the top level) becomes `left`."""
+def _without(mapping: Mapping, path: tuple[str, ...], *, braces: bool) -> Mapping:
+    """The meaning without the entry at `path`. A mapping that this empties (not the top level) becomes null, or {}."""
     entries = dict(mapping.entries)
     if len(path) == 1:
         del entries[_key(path[0])]
         return Mapping(mapping.tag, entries)
-    below = _without(entries[_key(path[0])], path[1:], left)
-    entries[_key(path[0])] = below if below.entries else left
+    below = _without(entries[_key(path[0])], path[1:], braces=braces)
+    entries[_key(path[0])] = below if below.entries or braces else (below.tag or _NULL, "")
     return Mapping(mapping.tag, entries)
 
 
@@ -378,8 +378,7 @@ def unset_mtu(text: str | None) -> str | None:
             after = _Meaning.whole(read(rest))
         except ComposeError:
             continue
-        emptied: tuple[Any, ...] = ((_NULL, ""), Mapping(None, {}))
-        if any(after == _without(meant, MTU_PATH[:depth], left) for left in emptied):
+        if any(after == _without(meant, MTU_PATH[:depth], braces=braces) for braces in (False, True)):
             return rest if rest.strip("\ufeff \t\r\n") else None
     raise ComposeError("taking out the MTU can not be done without changing something else in the file; edit it by hand")
 
