@@ -191,9 +191,12 @@ class RestartUnitAction(Action[RestartUnit]):
 
     def obstacle(self) -> str:
         """Why the unit must not be restarted now; empty when it may."""
-        if self.change.unit == "docker.service" and mailcow_runs(self.host):
-            return "Docker was not restarted, because mailcow runs on it"
-        return ""
+        if self.change.unit != "docker.service":
+            return ""
+        try:
+            return "Docker was not restarted, because mailcow runs on it" if mailcow_runs(self.host) else ""
+        except (OSError, CommandFailed) as error:
+            return f"Docker was not restarted, because it does not tell whether mailcow runs on it: {error}"
 
     def undo(self, prior: Json, backup: bytes | None, progress: Progress) -> None:
         self.apply(prior or self.observe(), progress)

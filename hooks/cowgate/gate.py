@@ -232,9 +232,16 @@ def _line(path: str) -> str:
         os.close(fd)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice, and readers differ in which one they take")
+    return found
+
+
 def _object(path: str, content: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(content)
+        document = json.loads(content, object_pairs_hook=_unique)
     except ValueError as error:
         raise Shut("unreadable", f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict):

@@ -271,8 +271,9 @@ class Host:
     def mkdir(self, path: str, mode: int = 0o755) -> None:
         """Make one directory with exactly this mode, durably. Raises FileExistsError."""
         real = self.trusted(path)
-        os.mkdir(real, 0o700)
-        os.chmod(real, mode)
+        os.mkdir(real, mode)
+        if stat.S_IMODE(os.lstat(real).st_mode) != mode:  # the umask took something away
+            os.chmod(real, mode)
         _sync_directory(os.path.dirname(real))
 
     def missing_directories(self, path: str) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
 """A router for a test: sends router advertisements (RFC 4861, 4.2) from one interface until it is stopped.
 
-python3 router_advert.py INTERFACE PREFIX/64 [router-lifetime]
+python3 router_advert.py INTERFACE PREFIX/64 SOURCE
+
+SOURCE is the link-local address to send from. Linux ignores the whole of an advertisement whose default route it can not add,
+and beside a static one through the same gateway it can not: so that of the static route will not do.
 """
 
 from __future__ import annotations
@@ -11,24 +14,26 @@ import sys
 import time
 
 ALL_NODES = "ff02::1"
+ROUTER_LIFETIME = 1800  # seconds
 INTERVAL = 0.5  # seconds; far below what RFC 4861 asks of real routers, so that a test need not wait
 
 
-def advertisement(prefix: str, length: int, router_lifetime: int) -> bytes:
+def advertisement(prefix: str, length: int) -> bytes:
     """An advertisement with one on-link, autonomous prefix (valid one day, preferred four hours).
 
     The kernel fills in the checksum.
     """
-    header = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, router_lifetime, 0, 0)
+    header = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, ROUTER_LIFETIME, 0, 0)
     option = struct.pack("!BBBBIII", 3, 4, length, 0xC0, 86400, 14400, 0) + socket.inet_pton(socket.AF_INET6, prefix)
     return header + option
 
 
-def main(interface: str, prefix: str, router_lifetime: int = 1800) -> None:
+def main(interface: str, prefix: str, source: str) -> None:
     address, _, length = prefix.partition("/")
-    packet = advertisement(address, int(length), router_lifetime)
+    packet = advertisement(address, int(length))
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
         index = socket.if_nametoindex(interface)
+        raw.bind((source, 0, 0, index))
         raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
         while True:
@@ -37,4 +42,4 @@ def main(interface: str, prefix: str, router_lifetime: int = 1800) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *(int(word) for word in sys.argv[3:4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3])

@@ -101,8 +101,8 @@ class Ipv6Settings:
 
 @dataclass(frozen=True)
 class Interfaces:
-    """The network as the kernel has it now. `settings` are those of all interfaces but loopback and veth.
-    `ipv6` tells whether the kernel has IPv6 at all and it is not switched off (net.ipv6.conf.all.disable_ipv6).
+    """The network as the kernel has it now. `settings` are those of all interfaces but loopback, and but veth without a
+    default route. `ipv6` tells whether the kernel has IPv6 at all and it is not switched off (net.ipv6.conf.all.disable_ipv6).
     `source` is what was asked: "ip" (iproute2) or "proc" (kernel files; lifetimes are then partly unknown)."""
 
     interfaces: tuple[Interface, ...] = ()
@@ -156,7 +156,8 @@ def collect(host: Host, policy: Policy) -> Fact[Interfaces]:
     except (CommandMissing, CommandFailed, ValueError):  # BusyBox has an `ip` that knows no JSON
         found = (*_from_kernel_files(host), "proc")
     interfaces, addrs, routed, source = found
-    named = [i.name for i in interfaces if i.kind not in ("loopback", "veth")]
+    outward = {route.interface for route in routed if route.destination == "default"}
+    named = [i.name for i in interfaces if i.kind not in ("loopback", "veth") or i.name in outward]
     settings = tuple(_settings(host, name) for name in named)
     off = host.read_or_none("/proc/sys/net/ipv6/conf/all/disable_ipv6")
     ipv6 = off is not None and off.strip() == "0"

@@ -425,7 +425,8 @@ def repair_alias(text: str | None, aliases: Sequence[str], keep: Sequence[str] =
         elif keyword == "iface":
             inside = line.words[1].text if len(line.words) > 1 else ""
             if inside in aliases and len(line.words) > 2 and line.words[2].text == "inet6":
-                edits.append((line.words[1].start, line.words[1].end, parent_of(inside)))
+                inside = parent_of(inside)
+                edits.append((line.words[1].start, line.words[1].end, inside))
         elif keyword == "option" and inside:
             edits += _edit_option(line, inside, [a for a in aliases if a not in keep])
         if keyword not in ("iface", "option"):
@@ -458,8 +459,10 @@ def _edit_auto(
         parent = parent_of(word.text)
         missing = (group, parent) not in listed
         listed.add((group, parent))
-        if missing:
-            edits.append((word.start, word.end, f"{parent} {word.text}" if word.text in keep else parent))
+        if missing and word.text in keep:
+            edits.append((word.start, word.start, f"{parent} "))
+        elif missing:
+            edits.append((word.start, word.end, parent))
         elif word.text not in keep:
             edits.append((before.end, word.end, ""))
             left -= 1

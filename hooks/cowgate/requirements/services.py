@@ -88,16 +88,21 @@ def _container(listener: Listener, facts: Facts) -> str:
 
 def _taken(held: list[list[tuple[Listener, Wanted]]], facts: Facts, policy: Policy, expected: str) -> Verdict:
     sentences, remedies, commands, evidence = [], [], [], {}
+    stopped: list[str] = []
     for group in held:
         listener = group[0][0]
         ports = sorted({x.port for x, _ in group})
         plural = "ports {} are" if len(ports) > 1 else "port {} is"
         sentences.append(f"{plural.format(_and(ports))} held by {_holder(listener, facts)}")
-        text, todo = _release(listener, [w for _, w in group], facts, policy)
-        remedies.append(text)
+        title, text, todo = _release(listener, [w for _, w in group], facts, policy)
+        stopped += [title] if title else []
+        remedies += [text] if text else []
         commands += todo
         for x, _ in group:
             evidence[f"{_bracketed(x.address)}:{x.port}"] = _holder(x, facts)
+    if stopped:
+        them = "them" if len(stopped) > 1 else "it"
+        remedies.insert(0, f"`cowgate run` stops {_and(stopped)} and keeps {them} from starting again")
     return failed(
         "; ".join(sentences),
         remedy="; ".join(dict.fromkeys(remedies)),
@@ -121,36 +126,34 @@ def _holder(listener: Listener, facts: Facts) -> str:
     return f"{listener.process} ({', '.join(detail for detail in details if detail)})"
 
 
-def _release(listener: Listener, blocked: list[Wanted], facts: Facts, policy: Policy) -> tuple[str, list[tuple[str, ...]]]:
-    """How to get the ports free: what to do, and the commands."""
-    keys = _and(sorted({w.key for w in blocked}))
+def _release(
+    listener: Listener, blocked: list[Wanted], facts: Facts, policy: Policy
+) -> tuple[str, str, list[tuple[str, ...]]]:
+    """How to get the ports free: the server that the fix will stop or else a sentence, and the commands."""
+    keys = f"{_and(sorted({w.key for w in blocked}))} in mailcow.conf"
     container = _container(listener, facts)
     server = server_of(listener.unit, listener.process)
+    is_unit = listener.unit.endswith((".service", ".socket"))
     if container:
-        return f"stop the container {container}, or give mailcow other ports ({keys} in mailcow.conf)", [
-            ("docker", "stop", container)
-        ]
+        text = f"stop the container {container}, or give mailcow other ports ({keys})"
+        return "", text, [("docker", "stop", container)]
     if listener.pid is None:
-        return "run `cowgate check` as root: it names the process", [("ss", "-Hltnp")]
+        return "", "run `cowgate check` as root: it names the process", [("ss", "-Hltnp")]
     if server is not None and is_kept(server, policy):
-        return (
-            f"the policy keeps {server.title}: take these ports out of its configuration, or give mailcow others "
-            f"({keys} in mailcow.conf)",
-            [],
-        )
-    if server is not None and listener.unit.endswith((".service", ".socket")):
+        text = f"the policy keeps {server.title}: take these ports out of its configuration, or give mailcow others ({keys})"
+        return "", text, []
+    if server is not None and is_unit:
         manager = facts.services.content.manager if facts.services.content else "systemd"
-        return f"`cowgate run` stops {server.title} and keeps it from starting again; by hand:", _down(listener.unit, manager)
-    if listener.unit.endswith((".service", ".socket")):
-        return (
+        return server.title, "", _down(listener.unit, manager)
+    if is_unit:
+        text = (
             f"cowgate does not know {listener.process or listener.unit} and will not stop it: stop it yourself, "
-            f"or give mailcow other ports ({keys} in mailcow.conf)",
-            [("systemctl", "stop", listener.unit), ("systemctl", "disable", listener.unit)],
+            f"or give mailcow other ports ({keys})"
         )
-    return (
-        f"{listener.process} was not started as a service: find out who needs it, then end it",
-        [("ps", "-o", "pid,ppid,user,lstart,args", "-p", str(listener.pid)), ("kill", str(listener.pid))],
-    )
+        return "", text, [("systemctl", "stop", listener.unit), ("systemctl", "disable", listener.unit)]
+    text = f"{listener.process} was not started as a service: find out who needs it, then end it"
+    look = ("ps", "-o", "pid,ppid,user,lstart,args", "-p", str(listener.pid))
+    return "", text, [look, ("kill", str(listener.pid))]
 
 
 def _down(unit: str, manager: str) -> list[tuple[str, ...]]:
@@ -202,7 +205,7 @@ def _describe(conflict: Conflict) -> str:
         return f"{conflict.unit.name} ({conflict.server.title}) {_state(conflict)}; mailcow brings its own"
     ports = f"port{'s' if len(conflict.ports) > 1 else ''} {_and(conflict.ports)}"
     verb = "takes" if conflict.unit.running else "will take"
-    return f"{conflict.unit.name} ({conflict.server.title}) {_state(conflict)} and {verb} {ports}"
+    return f"{conflict.unit.name} ({conflict.server.title}) {_state(conflict)}: it {verb} {ports}"
 
 
 def _state(conflict: Conflict) -> str:
