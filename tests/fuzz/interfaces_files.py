@@ -99,6 +99,8 @@ def generate(rng: random.Random) -> tuple[list[Row], list[str]]:
     """A random file, and the aliases that it names."""
     out = Writer(rng, rng.choice(["\n", "\n", "\n", "\r\n"]))
     aliases = sorted({f"{rng.choice(PARENTS)}:{rng.choice(['0', '1', 'mail'])}" for _ in range(rng.randrange(1, 4))})
+    # Without an inet6 stanza of its parent an alias may carry the host's own address.
+    stanzas = aliases if rng.random() < 0.3 else None
     names = [*aliases, *aliases, *(alias.partition(":")[0] for alias in aliases), *PARENTS, "lo"]
     for _ in range(rng.randrange(1, 12)):
         choice = rng.random()
@@ -109,7 +111,7 @@ def generate(rng: random.Random) -> tuple[list[Row], list[str]]:
             indent = rng.choice(["", "", "  "])
             out.add("auto", [word, *rng.choices(names, k=rng.randrange(1, 5))], indent=indent)
         elif choice < 0.9:
-            _stanza(out, rng, rng.choice(names), aliases)
+            _stanza(out, rng, rng.choice(stanzas or names), aliases)
         elif choice < 0.94:
             out.add("other", ["mapping", rng.choice(["wl*", "usb0"])])
             out.add("other", ["script", "/bin/true"], indent="  ")

@@ -83,6 +83,5 @@ def test_random_files() -> None:
             counts += demand(number)
         except AssertionError as error:
             raise AssertionError(f"file {number} of COWGATE_SEED={SEED}: {error}") from error
-    assert {"changed", "renamed", "kept", "crlf", "stuck"} <= set(counts)
+    assert min(counts[name] for name in ("changed", "renamed", "kept", "crlf", "stuck")) >= FILES / 300
     assert counts["changed"] > FILES / 3
-    assert counts["renamed"] > FILES / 30
