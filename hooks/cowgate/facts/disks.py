@@ -7,7 +7,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
-from cowgate.errors import CowgateError
+from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts import Fact
 
 if TYPE_CHECKING:
@@ -54,9 +54,11 @@ class Mount:
 
 
 def collect(host: Host, policy: Policy) -> Fact[Disks]:
-    """Raises OfflineError for an offline tree: its disk is not known yet."""
+    """Raises OfflineError for an offline tree, and in a chroot of an image build: the disk is not known yet."""
     host.demand_live("the disks")
-    mounts = parse_mountinfo(host.read("/proc/self/mountinfo"))
+    mounts = parse_mountinfo(host.read_or_none("/proc/self/mountinfo") or "")
+    if not any(mount.point == "/" for mount in mounts):
+        raise OfflineError("the disks: / is no mount of its own, as in the chroot of an image build")
     data_root = parse_data_root(_daemon_json(host))
     return Fact.of(Disks(*(_measure(host, mounts, path) for path in (data_root, policy.install_dir, "/"))))
 
@@ -96,15 +98,10 @@ def _unescape(field: str) -> str:
 
 
 def mount_of(mounts: tuple[Mount, ...], path: str) -> Mount:
-    """The mount that a path without links lies in. A machine without any mount can not be: ValueError."""
-    best: Optional[Mount] = None
-    for mount in mounts:
-        inside = mount.point == "/" or path == mount.point or path.startswith(f"{mount.point}/")
-        if inside and (best is None or len(mount.point) >= len(best.point)):
-            best = mount
-    if best is None:
-        raise ValueError(f"no mount holds {path}")
-    return best
+    """The mount that a path without links lies in; / must be among them."""
+    holding = [m for m in mounts if m.point == "/" or path == m.point or path.startswith(f"{m.point}/")]
+    # of two on one point the later hides the earlier
+    return max(enumerate(holding), key=lambda numbered: (len(numbered[1].point), numbered[0]))[1]
 
 
 def _measure(host: Host, mounts: tuple[Mount, ...], path: str) -> Filesystem:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CommandFailed
 from cowgate.facts import Fact
+from cowgate.facts.cpu import CPUINFO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,9 +85,9 @@ class OsRelease:
 class Platform:
     """`machine` is the running kernel's word (None in an offline tree), `elf` the userland's.
 
-    `chroot`: our root directory is not that of PID 1 (None where that may not be looked up). `evidence` is empty in an
-    offline tree. `unreadable` names evidence that only root may see. `date` (UTC) is the day of collection, for the
-    dates on which support for a release ends.
+    `chroot`: our root directory is not that of PID 1, or has no /proc (None where that may not be looked up). `evidence` is
+    empty in an offline tree. `unreadable` names evidence that only root may see. `date` (UTC) is the day of collection, for
+    the dates on which support for a release ends.
     """
 
     live: bool
@@ -145,6 +146,8 @@ def parse_elf(path: str, header: bytes) -> Optional[Elf]:
 
 
 def _in_chroot(host: Host) -> Optional[bool]:
+    if not host.exists("/proc/self"):  # a booted system always has /proc
+        return True
     try:
         ours, theirs = host.stat("/"), host.stat("/proc/1/root")
     except OSError:  # only root may look at PID 1's root
@@ -155,7 +158,7 @@ def _in_chroot(host: Host) -> Optional[bool]:
 def _evidence(host: Host) -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
     found: list[Evidence] = []
     unreadable: list[str] = []
-    readers = (_detect_virt, _pid1_environ, _container_files, _openvz, _cgroup, _lxcfs, _kernel_release, _dmi)
+    readers = (_detect_virt, _pid1_environ, _container_files, _openvz, _cgroup, _lxcfs, _kernel_release, _dmi, _cpu)
     for reader in readers:
         try:
             found += reader(host)
@@ -181,9 +184,11 @@ def _pid1_environ(host: Host) -> Iterator[Evidence]:
 
 
 def _container_files(host: Host) -> Iterator[Evidence]:
-    name = host.read_or_none("/run/systemd/container")
-    if name is not None:
-        yield Evidence("/run/systemd/container", name.strip() or "is there", container=True)
+    # The second is systemd's container interface: it is there without systemd inside too.
+    for path in ("/run/systemd/container", "/run/host/container-manager"):
+        name = host.read_or_none(path)
+        if name is not None:
+            yield Evidence(path, name.strip() or "is there", container=True)
     for path in ("/.dockerenv", "/run/.containerenv"):
         if host.exists(path):
             yield Evidence(path, "is there", container=True)
@@ -225,6 +230,13 @@ def _dmi(host: Host) -> Iterator[Evidence]:
         says = (host.read_or_none(path) or "").strip()
         if says:
             yield Evidence(path, says)
+
+
+def _cpu(host: Host) -> Iterator[Evidence]:
+    for line in (host.read_or_none("/proc/cpuinfo", CPUINFO_LIMIT) or "").splitlines():
+        if line.startswith("flags") and " hypervisor " in f"{line} ":
+            yield Evidence("/proc/cpuinfo", "hypervisor")
+            return
 
 
 def parse_os_release(text: str) -> OsRelease:

@@ -113,6 +113,7 @@ def test_nas(tmp_path: Path, path: str, name: str) -> None:
         ("/proc/1/environ", "HOME=/\0container=lxc\0TERM=linux\0", "container=lxc"),
         ("/run/systemd/container", "systemd-nspawn\n", "systemd-nspawn"),
         ("/run/systemd/container", "", "is there"),
+        ("/run/host/container-manager", "systemd-nspawn\n", "systemd-nspawn"),
         ("/.dockerenv", "", "is there"),
         ("/run/.containerenv", 'engine="podman-5.4.2"\n', "is there"),
         ("/proc/vz/version", "", "is there, and /proc/bc is not (OpenVZ, Virtuozzo)"),
@@ -191,8 +192,16 @@ def test_dmi(tmp_path: Path) -> None:
     assert [item.says for item in value(Machine(tmp_path, files)).evidence] == ["Hetzner", "vServer"]
 
 
+def test_hypervisor_flag(tmp_path: Path) -> None:
+    (item,) = value(Machine(tmp_path, {"/proc/cpuinfo": recorded("cpu", "xeon")})).evidence
+    assert (item.source, item.says, item.container) == ("/proc/cpuinfo", "hypervisor", False)
+    assert value(Machine(tmp_path, {"/proc/cpuinfo": recorded("cpu", "ampere")})).evidence == ()
+
+
 def test_chroot(tmp_path: Path) -> None:
+    assert value(Machine(tmp_path)).chroot is True, "without /proc"
     directory(tmp_path, "/proc/1")
+    directory(tmp_path, "/proc/self")
     assert value(Machine(tmp_path)).chroot is None
     put(tmp_path, "/proc/1/root", "-> /")
     assert value(Machine(tmp_path)).chroot is False
