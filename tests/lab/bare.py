@@ -66,8 +66,9 @@ class Bare:
         timeout: float = 900.0,
         check: bool = False,
         env: Optional[Mapping[str, str]] = None,
+        clock: bool = False,
     ) -> Result[str]:
-        """Run a command inside; without `network` there is no network at all."""
+        """Run a command inside; without `network` there is no network at all, without `clock` the kernel does not tell its error."""
         command = [
             "systemd-nspawn",
             "--quiet",
@@ -79,7 +80,8 @@ class Bare:
             "--as-pid2",
         ]
         command += ["--register=no", "--keep-unit", "--link-journal=no", "--timezone=off", f"--user={user}"]
-        command += ["--resolv-conf=replace-host"] if network else ["--resolv-conf=off", "--private-network"]
+        command += ["--resolv-conf=bind-host"] if network else ["--resolv-conf=off", "--private-network"]
+        command += ["--system-call-filter=adjtimex clock_adjtime"] if clock else []
         command += [f"--bind-ro={source}:{target}" for source, target in self._binds.items()]
         command += [f"--setenv={name}={value}" for name, value in {**self._environment, **(env or {})}.items()]
         inside = ["unshare", "--mount", "sh", "-c", LAUNCH, "lab", trees.tree(self.tree), self._scratch]
@@ -101,8 +103,10 @@ class Bare:
         )
         settings = dict(re.findall(r"^(?:global|:env:)\.([\w-]+)='(.*)'$", listed.stdout, re.M))
         settings.pop("cert", None)
-        for word in " ".join(settings.values()).replace("file://", "").split():
-            if word.startswith("/") and os.path.exists(word):
-                self._binds[word] = word
+        for word in " ".join(settings.values()).split():
+            # An index on a disk names its files relative to its parent.
+            path = os.path.dirname(word[len("file://") :].rstrip("/")) if word.startswith("file://") else word
+            if path.startswith("/") and os.path.exists(path):
+                self._binds[path] = path
         if settings:
             self.files["/etc/pip.conf"] = "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())

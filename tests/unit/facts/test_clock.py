@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cowgate.errors import CommandFailed
 from cowgate.facts.clock import Clock, Tracking, collect, is_synchronized, parse_properties, parse_tracking, wait_for_sync
 from cowgate.host import Host
 from cowgate.policy import Policy
@@ -108,3 +109,13 @@ def test_waiting_ends_at_the_limit(tmp_path: Path) -> None:
     host = Machine(tmp_path)
     assert not wait_for_sync(host, 2.5, lambda _: None)
     assert host.passed == 2.5
+
+
+def test_waiting_ends_at_once_where_the_kernel_does_not_tell(tmp_path: Path) -> None:
+    class Silent(Machine):
+        def clock_error(self) -> int:
+            raise CommandFailed("adjtimex: Operation not permitted")
+
+    host = Silent(tmp_path)
+    assert not wait_for_sync(host, 90, lambda _: None)
+    assert host.passed == 0
