@@ -229,7 +229,7 @@ class Maker:
             value = value.value
         if isinstance(value, Literal):
             step = indent + self.step
-            return [f"{head} {value.head}", *(" " * step + line if line else "" for line in value.lines)]
+            return [f"{head} {value.head}{self.tail()}", *(" " * step + line if line else "" for line in value.lines)]
         if isinstance(value, dict) and value and self.chance(0.8):
             step = self.random.choice((self.step, self.step, self.step, 2, 5))
             return [head + self.tail(), *self.block(value, indent + step)]

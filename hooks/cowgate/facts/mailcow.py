@@ -276,7 +276,8 @@ def _ask_compose(host: Host, directory: str, values: dict[str, str]) -> str | No
         if said.code == 0:
             return ""
         lines = [line for line in said.err.splitlines() if line.strip() and "level=warning" not in line]
-        if any(word in said.err for word in ("is not a docker command", "unknown command", "unknown shorthand flag")):
+        # docker without the plugin: what each generation of it says
+        if any(word in said.err for word in ("is not a docker command", "unknown command", "unknown flag: --quiet")):
             continue
         return _redacted(lines[-1] if lines else f"exit code {said.code}", values)[:ERROR_LENGTH]
     return None

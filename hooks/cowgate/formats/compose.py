@@ -32,6 +32,8 @@ INDENT = 2
 
 _NULLS = ("~", "null", "Null", "NULL")
 _BREAKS = "\r\n\x85\u2028\u2029"
+# Where PyYAML wants a space and stops at a tab, which libyaml and Compose take too.
+_TAB_ENDS = ("while scanning a tag", "while scanning a block scalar")
 
 # What is to be inserted: a key with a raw YAML token, or with more keys.
 Spec = dict[str, Union[str, "Spec"]]
@@ -138,14 +140,20 @@ def _events(text: str) -> list[Any]:
                 self.forward()
                 super().scan_to_next_token()
 
-    try:
-        return list(yaml.parse(text, Loader=Loader))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise ComposeError(f"not YAML: {problem}", mark.line + 1 if mark is not None else None, broken=True) from None
-    except yaml.YAMLError as error:
-        raise ComposeError(_unreadable(text, error), broken=True) from None
+    copy = text
+    while True:
+        try:
+            return list(yaml.parse(copy, Loader=Loader))
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            if mark is not None and copy[mark.index : mark.index + 1] == "\t" and error.context in _TAB_ENDS:
+                # A copy of the same length: all marks stay true.
+                copy = copy[: mark.index] + " " + copy[mark.index + 1 :]
+                continue
+            problem = " ".join(part for part in (error.context, error.problem) if part)
+            raise ComposeError(f"not YAML: {problem}", mark.line + 1 if mark is not None else None, broken=True) from None
+        except yaml.YAMLError as error:
+            raise ComposeError(_unreadable(text, error), broken=True) from None
 
 
 def _unreadable(text: str, error: Exception) -> str:

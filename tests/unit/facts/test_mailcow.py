@@ -136,6 +136,7 @@ def test_secrets_stay_out(tmp_path: Path) -> None:
         ({"docker": (15, "a: b\nservice x is wrong\n")}, "service x is wrong"),
         ({"docker": (1, "")}, "exit code 1"),
         ({"docker": (1, "docker: 'compose' is not a docker command.\n"), "docker-compose": (0, "")}, ""),
+        ({"docker": (125, "unknown flag: --quiet\n\nUsage:  docker\n"), "docker-compose": (0, "")}, ""),
         ({"docker": None, "docker-compose": (1, "wrong")}, "wrong"),
         ({}, None),
     ],

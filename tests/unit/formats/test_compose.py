@@ -35,6 +35,11 @@ MERGES: dict[str, tuple[Optional[str], str]] = {
         "services: {}\t# one\nx-a:\t[1,\t# two\n\t2]\n",
         "services: {}\t# one\nx-a:\t[1,\t# two\n\t2]\n" + FRESH,
     ),
+    "tabs behind a tag and a block scalar's head": (
+        "networks:\n  mailcow-network:\n    driver_opts: !override\t# one\n      a: >-\t# two\n        b\n",
+        "networks:\n  mailcow-network:\n    driver_opts: !override\t# one\n      a: >-\t# two\n        b\n"
+        + FRESH.splitlines(True)[3],
+    ),
     "everything indented": (
         "  services:\n    a: {image: b}\n",
         "  services:\n    a: {image: b}\n" + "".join(f"  {line}\n" for line in FRESH.splitlines()),

@@ -1,0 +1,362 @@
+"""The compose override against Compose itself (Debian 13's and sid's), and mailcow's network in a Docker of the test's own.
+
+Nothing here is mailcow's: the checkout is two idle containers in a network of the same shape.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from cowgate.changes import EditFile
+from cowgate.facts import Fact, Facts
+from cowgate.facts.docker import Docker, Network
+from cowgate.facts.interfaces import Interface, Interfaces, Route
+from cowgate.facts.mailcow import collect
+from cowgate.fixes.compose import LOCK_MESSAGE, lock_changes, network_mtu, unlock_changes
+from cowgate.formats import compose, edit
+from cowgate.host import Host
+from cowgate.model import Phase
+from cowgate.policy import Policy
+from cowgate.requirements.mailcow import recreate_commands, stale_network
+from tests.fuzz.overrides import Maker
+from tests.lab import compose_plugin
+from tests.lab.netns import Namespace
+from tests.lab.process import Result, run, stop, wait_until
+from tests.lab.trees import install_host_packages, lab_dir
+from tests.unit.formats.test_compose import MERGES, REFUSED
+
+SUITES = ("trixie", "sid")
+MADE_UP = 400 if os.environ.get("COWGATE_LONG") else 40
+IMAGE = "lab/idle"
+NAME = "mailcowdockerized_mailcow-network"
+MTU = 1400
+
+BASE = f"""\
+services:
+  unbound-mailcow:
+    image: {IMAGE}
+    command: [sleep, "86400"]
+    stop_grace_period: 0s
+    volumes: ["vmail-vol-1:/kept"]
+    networks:
+      mailcow-network: {{ipv4_address: "${{IPV4_NETWORK:-172.22.1}}.254"}}
+  nginx-mailcow:
+    image: {IMAGE}
+    command: [sleep, "86400"]
+    stop_grace_period: 0s
+    networks: [mailcow-network]
+networks:
+  mailcow-network:
+    driver: bridge
+    driver_opts:
+      com.docker.network.bridge.name: br-mailcow
+    enable_ipv6: ${{ENABLE_IPV6:-true}}
+    ipam:
+      driver: default
+      config:
+        - subnet: ${{IPV4_NETWORK:-172.22.1}}.0/24
+        - subnet: ${{IPV6_NETWORK:-fd4d:6169:6c63:6f77::/64}}
+volumes:
+  vmail-vol-1:
+"""
+
+
+@dataclass
+class Checkout:
+    """A directory like a clone of mailcow, before generate_config.sh ran."""
+
+    path: str
+
+    @property
+    def override(self) -> Optional[str]:
+        try:
+            with open(f"{self.path}/docker-compose.override.yml", "rb") as file:
+                return file.read().decode("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return None
+
+    @override.setter
+    def override(self, text: Optional[str]) -> None:
+        path = f"{self.path}/docker-compose.override.yml"
+        if text is None:
+            Path(path).unlink(missing_ok=True)
+        else:
+            with open(path, "wb") as file:
+                file.write(text.encode("utf-8", "surrogateescape"))
+
+    def write_conf(self) -> None:
+        with open(f"{self.path}/mailcow.conf", "w") as file:
+            file.write("COMPOSE_PROJECT_NAME=mailcowdockerized\n")
+
+    def facts(self, mtu: int, networks: tuple[Network, ...] = ()) -> Facts:
+        """Facts whose mailcow part is collected here, on a machine whose only link has that MTU."""
+        link = Interfaces((Interface("eth0", mtu, True),), (), (Route(4, "default", "eth0", "192.0.2.1"),))
+        docker = Docker(running=True, compose="native", networks=networks)
+        mailcow = collect(Host(), Policy(install_dir=self.path))
+        return Facts({"mailcow": mailcow, "interfaces": Fact.of(link), "docker": Fact.of(docker)})
+
+    def apply(self, changes: Iterator[Any]) -> int:
+        """Do to the override what the plan says; how many edits it had."""
+        count = 0
+        for change in changes:
+            assert isinstance(change, EditFile) and change.path == f"{self.path}/docker-compose.override.yml"
+            self.override = edit(change.editor, self.override, change.args)
+            count += 1
+        return count
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    (tmp_path / "docker-compose.yml").write_text(BASE)
+    (tmp_path / ".env").symlink_to("mailcow.conf")
+    return Checkout(str(tmp_path))
+
+
+def ask(suite: str, checkout: Checkout, *words: str, **env: str) -> Result[str]:
+    # a socket that is not there: nothing that gets past the lock may reach a real daemon
+    environment = {"DOCKER_HOST": "unix:///nonexistent/docker.sock", **env}
+    return run([compose_plugin.compose(suite), *words], cwd=checkout.path, env=environment, timeout=30)
+
+
+def config(suite: str, checkout: Checkout, text: Optional[str]) -> Any:
+    """What Compose makes of the checkout with that override; None where it refuses."""
+    checkout.override = text
+    said = ask(suite, checkout, "config", "--format", "json")
+    return json.loads(said.stdout) if said.returncode == 0 else None
+
+
+def agree(suite: str, checkout: Checkout, before: Optional[str], after: str) -> bool:
+    """Whether Compose takes both files, and sees the MTU and no other difference. False where it refuses them."""
+    merged, original = config(suite, checkout, after), config(suite, checkout, before)
+    if merged is None:
+        assert original is None, "Compose took the file before it was edited"
+        return False
+    options = merged["networks"]["mailcow-network"]["driver_opts"]
+    assert options.pop(compose.MTU_KEY) == "1450"
+    if original is not None:
+        original["networks"]["mailcow-network"].get("driver_opts", {}).pop(compose.MTU_KEY, None)
+        assert merged == original
+    return True
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_compose_agrees_on_every_fixture(suite: str, checkout: Checkout) -> None:
+    refused = {name for name, (before, after) in MERGES.items() if not agree(suite, checkout, before, after)}
+    assert refused == {"keys that are no strings"}, "the fixtures that Compose refuses before and after"
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_compose_stops_at_what_is_called_broken(suite: str, checkout: Checkout) -> None:
+    for name, (text, _, _, broken) in REFUSED.items():
+        if broken:
+            assert config(suite, checkout, text) is None, name
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_compose_agrees_on_made_up_files(suite: str, checkout: Checkout) -> None:
+    taken = 0
+    for seed in range(MADE_UP):
+        text = Maker(seed).make().text
+        try:
+            taken += agree(suite, checkout, text, compose.set_mtu(text, 1450))
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}\n{text}") from error
+    assert taken >= MADE_UP * 0.95
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_an_empty_result_is_no_error(suite: str, checkout: Checkout) -> None:
+    """An override that was there and empty stays so; Compose takes it like none."""
+    without = config(suite, checkout, None)
+    assert without is not None and without == config(suite, checkout, "") == config(suite, checkout, "# mine\n")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize(
+    "name", ["no file", "comments only", "number", "BOM and CRLF", "JSON over lines", "merge key gives driver_opts"]
+)
+def test_the_lock_stops_compose(suite: str, name: str, checkout: Checkout) -> None:
+    checkout.override = before = MERGES[name][0]
+    assert checkout.apply(lock_changes(checkout.facts(1500), Policy(install_dir=checkout.path))) == 1
+    facts = checkout.facts(1500)
+    assert facts.mailcow.value.override.locked and not facts.mailcow.value.installed
+    for conf in (False, True):
+        if conf:
+            checkout.write_conf()
+        for words in (
+            ("config",),
+            ("config", "--quiet"),
+            ("up", "-d"),
+            ("pull",),
+            ("create",),
+            ("run", "nginx-mailcow"),
+            ("build",),
+        ):
+            said = ask(suite, checkout, *words)
+            assert said.returncode != 0 and LOCK_MESSAGE in said.stderr, (words, said.stderr)
+        assert ask(suite, checkout, "config", "--quiet", COWGATE_READY="1").returncode == 0
+    assert checkout.apply(lock_changes(checkout.facts(1500), Policy(install_dir=checkout.path))) == 0, (
+        "mailcow.conf is there now"
+    )
+    assert checkout.apply(unlock_changes(checkout.facts(1500), Policy(install_dir=checkout.path))) == 1
+    assert checkout.override == before
+    assert ask(suite, checkout, "config", "--quiet").returncode == 0
+    assert checkout.apply(unlock_changes(checkout.facts(1500), Policy(install_dir=checkout.path))) == 0
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("kind", ["plugin", "standalone"])
+def test_what_compose_says_becomes_a_fact(suite: str, kind: str, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector asks the real program, through the lock: as the docker command's plugin, and by its own name."""
+    directory = os.path.dirname(compose_plugin.compose(suite))
+    plugins = os.path.dirname(directory) if kind == "plugin" else "/nonexistent"
+    path = f"{os.environ['PATH']}:{directory}" if kind == "standalone" else os.environ["PATH"]
+    monkeypatch.setattr("cowgate.host.ENVIRONMENT", {"PATH": path, "DOCKER_CONFIG": plugins, "HOME": "/nonexistent"})
+    monkeypatch.setenv("PATH", path)
+    checkout.override = compose.lock("services:\n  unbound-mailcow:\n    labels: [a]\n", LOCK_MESSAGE)
+    assert checkout.facts(1500).mailcow.value.override.compose_error == ""
+    checkout.override = "services:\n  stray: {labels: [a]}\n"
+    said = checkout.facts(1500).mailcow.value.override.compose_error
+    assert said is not None and "stray" in said and "neither an image nor a build" in said
+
+
+# -- with a Docker of our own ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Lab:
+    """A Docker Engine in a network namespace of its own, with one image."""
+
+    namespace: Namespace
+    directory: str
+
+    def docker(self, *words: str, suite: str = "trixie", check: bool = True, input: Optional[str] = None) -> str:
+        environment = {
+            "DOCKER_HOST": f"unix://{self.directory}/sock",
+            "DOCKER_CONFIG": os.path.dirname(compose_plugin.plugin_dir(suite)),
+        }
+        argv = words if words[0] == "env" else ("docker", *words)
+        return run(argv, env=environment, timeout=120, check=check, input=input).stdout
+
+    def inspect(self) -> dict[str, Any]:
+        (network,) = json.loads(self.docker("network", "inspect", NAME))
+        found: dict[str, Any] = network
+        return found
+
+    def bridge_mtu(self) -> int:
+        (link,) = json.loads(self.namespace.ip("-json", "link", "show", "br-mailcow"))
+        return int(link["mtu"])
+
+    def container_mtu(self, service: str) -> int:
+        return int(self.docker("exec", f"mailcowdockerized-{service}-1", "cat", "/sys/class/net/eth0/mtu"))
+
+    def network_fact(self) -> Network:
+        seen = self.inspect()
+        mtu = seen["Options"].get(compose.MTU_KEY)
+        return Network(NAME, seen["Driver"], bridge="br-mailcow", mtu=int(mtu) if mtu else None)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    install_host_packages("docker.io", "busybox-static", "iptables")
+    directory = tempfile.mkdtemp(prefix="docker.", dir=lab_dir())
+    with Namespace() as namespace:
+        daemon = namespace.start(
+            [
+                "dockerd",
+                f"--data-root={directory}/data",
+                f"--exec-root={directory}/exec",
+                f"--pidfile={directory}/pid",
+                f"--host=unix://{directory}/sock",
+            ],
+            log=f"{directory}/log",
+        )
+        try:
+            found = Lab(namespace, directory)
+            wait_until(lambda: found.docker("version", check=False).count("Version") > 2, "dockerd", 60)
+            _import_image(found)
+            yield found
+        finally:
+            stop(daemon, patience=60)
+            _unmount(directory)
+            shutil.rmtree(directory)
+
+
+def _import_image(lab: Lab) -> None:
+    root = f"{lab.directory}/image"
+    os.makedirs(f"{root}/bin")
+    shutil.copy("/bin/busybox", f"{root}/bin/busybox")
+    for name in ("sh", "sleep", "cat"):
+        os.symlink("busybox", f"{root}/bin/{name}")
+    subprocess.run(["tar", "-C", root, "-cf", f"{lab.directory}/image.tar", "."], check=True, timeout=60)
+    lab.docker("import", f"{lab.directory}/image.tar", IMAGE)
+
+
+def _unmount(directory: str) -> None:
+    """What a killed daemon may have left mounted below its own directory."""
+    with open("/proc/self/mounts") as mounts:
+        places = [line.split()[1] for line in mounts]
+    for place in sorted((p for p in places if p.startswith(f"{directory}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=False, timeout=60)
+
+
+@pytest.fixture
+def up(lab: Lab, checkout: Checkout) -> Iterator[Checkout]:
+    """A checkout with a mailcow.conf; what it started is gone afterwards."""
+    checkout.write_conf()
+    try:
+        yield checkout
+    finally:
+        checkout.override = None
+        lab.docker("compose", "--project-directory", checkout.path, "down", "-v", "-t", "0", check=False)
+
+
+def test_bridge_and_container_get_the_mtu(lab: Lab, up: Checkout) -> None:
+    up.override = "# mine\nnetworks:\n  mailcow-network:\n    labels: {kept: 'yes'}\n"
+    assert up.apply(network_mtu(up.facts(MTU), Policy(install_dir=up.path), Phase.INSTALL)) == 1
+    lab.docker("compose", "--project-directory", up.path, "up", "-d")
+    seen = lab.inspect()
+    assert seen["Options"] == {"com.docker.network.bridge.name": "br-mailcow", compose.MTU_KEY: str(MTU)}
+    assert seen["EnableIPv6"] and seen["Labels"]["kept"] == "yes"
+    assert [c["Subnet"] for c in seen["IPAM"]["Config"]] == ["172.22.1.0/24", "fd4d:6169:6c63:6f77::/64"]
+    assert lab.bridge_mtu() == MTU
+    assert lab.container_mtu("unbound-mailcow") == lab.container_mtu("nginx-mailcow") == MTU
+    policy = Policy(install_dir=up.path)
+    assert stale_network(up.facts(MTU, (lab.network_fact(),)), policy) == ""
+
+
+def test_an_existing_network_keeps_its_mtu_until_it_is_made_anew(lab: Lab, up: Checkout) -> None:
+    policy = Policy(install_dir=up.path)
+    lab.docker("compose", "--project-directory", up.path, "up", "-d")
+    assert lab.bridge_mtu() == lab.container_mtu("nginx-mailcow") == 1500, "the control: without the override"
+    lab.docker("exec", "mailcowdockerized-unbound-mailcow-1", "sh", "-c", "echo letters > /kept/mail")
+    assert up.apply(network_mtu(up.facts(MTU), policy, Phase.INSTALL)) == 1
+    # Compose before 2.32 does not notice that the network would be another one
+    lab.docker("compose", "--project-directory", up.path, "up", "-d")
+    assert lab.bridge_mtu() == 1500
+    facts = up.facts(MTU, (lab.network_fact(),))
+    assert f"Docker made the network {NAME} with 1500 octets" in stale_network(facts, policy)
+    for command in recreate_commands(facts):
+        lab.docker(*command)
+    assert lab.bridge_mtu() == lab.container_mtu("nginx-mailcow") == MTU
+    assert lab.docker("exec", "mailcowdockerized-unbound-mailcow-1", "cat", "/kept/mail") == "letters\n", "volumes stay"
+    assert stale_network(up.facts(MTU, (lab.network_fact(),)), policy) == ""
+
+
+def test_a_lower_bound_for_ipv6_works_in_docker(lab: Lab, up: Checkout) -> None:
+    """1280, the least that cowgate sets with IPv6 on, still gives the container its IPv6 address."""
+    assert up.apply(network_mtu(up.facts(1200), Policy(install_dir=up.path), Phase.INSTALL)) == 1
+    lab.docker("compose", "--project-directory", up.path, "up", "-d")
+    assert lab.bridge_mtu() == lab.container_mtu("nginx-mailcow") == 1280
+    addresses = lab.docker("exec", "mailcowdockerized-unbound-mailcow-1", "cat", "/proc/net/if_inet6")
+    assert "fd4d61696c636f77" in addresses
