@@ -256,6 +256,10 @@ def run(
     work = make_all(host, journal, planned, progress, failed={failure.fix for failure in failures})
     waited = not refusal and _wait_for_clock(host, policy, first, progress)
     last = check(host, policy, phase, requirements) if work.applied or waited else first
+    if phase is Phase.BOOT and not by_hand:
+        from cowgate.settle import settle  # here and not above: it imports this module
+
+        last = settle(host, policy, last, requirements, progress)
     repairs = {fix.id: fix.repairs for fix in all_fixes()}
     rows = tuple(_fixed(row, before, work.applied, repairs) for row, before in zip(last.rows, first.rows))
     return RunResult(

@@ -132,6 +132,10 @@ class Facts:
             raise AttributeError(name)
         return self._facts.get(name) or Fact.unreadable(f"{name} was not collected")
 
+    def updated(self, later: Facts) -> Facts:
+        """These facts, with those that were collected again later in their place."""
+        return Facts({**self._facts, **later._facts})
+
     def to_json(self) -> dict[str, Any]:
         """A JSON document that from_json() turns into the same facts again."""
         return {name: _fact_to_json(fact) for name, fact in sorted(self._facts.items())}
