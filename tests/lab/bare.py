@@ -68,7 +68,7 @@ class Bare:
         env: Optional[Mapping[str, str]] = None,
         clock: bool = False,
     ) -> Result[str]:
-        """Run a command inside; without `network` there is no network at all, without `clock` the kernel does not tell its error."""
+        """Run a command inside; without `network` there is none at all, without `clock` the kernel does not tell its error."""
         command = [
             "systemd-nspawn",
             "--quiet",
