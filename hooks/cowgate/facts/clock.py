@@ -37,7 +37,7 @@ class Clock:
     """`ntp`: a time service is on, `can_ntp`: systemd knows one that could be; None where nothing could be asked.
 
     `synchronized` by `told_by`: timedatectl's NTPSynchronized, or the kernel's own estimate (adjtimex) without systemd.
-    `reason` says why timedatectl did not answer.
+    `reason` says why timedatectl, and the kernel, did not answer.
     """
 
     live: bool
@@ -54,12 +54,17 @@ def collect(host: Host, policy: Policy) -> Fact[Clock]:
     if not host.live:
         return Fact.of(Clock(live=False))
     told, reason = _timedatectl(host)
-    synchronized = _flag(told, "NTPSynchronized")
+    synchronized, told_by = _flag(told, "NTPSynchronized"), "timedatectl"
+    if synchronized is None:
+        try:
+            synchronized, told_by = is_synchronized(host), "adjtimex"
+        except CowgateError as error:
+            told_by, reason = "", f"{reason}; {error.message}"
     return Fact.of(
         Clock(
             live=True,
-            synchronized=is_synchronized(host) if synchronized is None else synchronized,
-            told_by="adjtimex" if synchronized is None else "timedatectl",
+            synchronized=synchronized,
+            told_by=told_by,
             ntp=_flag(told, "NTP"),
             can_ntp=_flag(told, "CanNTP"),
             tracking=_tracking(host),

@@ -39,6 +39,14 @@ def collect(host: Host, policy: Policy) -> Fact[Cpu]:
     return Fact.of(Cpu(cpu.count, int(most) / 1000, MAX_FREQUENCY, cpu.model, cpu.flags))
 
 
+def parse_mhz(text: str) -> float:
+    """Megahertz as the kernel writes them; 0 where it writes something else ("unknown")."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
 def parse_cpuinfo(text: str) -> Cpu:
     """/proc/cpuinfo of x86 (`flags`, `cpu MHz`) and ARM (`Features`, no frequency)."""
     count, model = 0, ""
@@ -52,7 +60,7 @@ def parse_cpuinfo(text: str) -> Cpu:
         elif key == "model name":
             model = value
         elif key == "cpu MHz":
-            mhz = max(mhz or 0.0, float(value))
+            mhz = max(mhz or 0.0, parse_mhz(value)) or None
         elif key in ("flags", "Features") and value not in seen:
             seen.add(value)  # hundreds of processors repeat the same long line
             words = set(value.split())

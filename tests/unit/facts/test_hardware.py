@@ -65,6 +65,7 @@ def test_cpu_of_arm_tells_no_frequency() -> None:
         ({}, 2600.0, "/proc/cpuinfo"),
         ({cpu.MAX_FREQUENCY: "3500000\n"}, 3500.0, cpu.MAX_FREQUENCY),
         ({cpu.MAX_FREQUENCY: "<unknown>\n"}, 2600.0, "/proc/cpuinfo"),
+        ({"/proc/cpuinfo": "processor: 0\nprocessor: 1\ncpu MHz: unknown\n"}, None, ""),
     ],
 )
 def test_highest_frequency(tmp_path: Path, files: dict[str, str], mhz: float, told_by: str) -> None:
@@ -84,6 +85,7 @@ def test_memory_and_swap(tmp_path: Path) -> None:
         "/my\\040swap                            file\t\t1048572\t\t0\t\t-2\n"
         "/dev/vda2                               partition\t524284\t\t0\t\t-3\n"
         "broken\n"
+        "/dev/x partition much\n"
     )
     files = {"/proc/meminfo": "MemFree: 1 kB\nMemTotal:       8129716 kB\n", "/proc/swaps": swaps, "/swap.img": ""}
     assert memory.collect(Machine(tmp_path, files), Policy()).value == Memory(
