@@ -30,9 +30,23 @@ PARSERS: tuple[Callable[[str], object], ...] = (
 )
 # Words that lead the parsers somewhere, among anything.
 MARKS = tuple("=\n\0,: \t\"'\\#[]{}")
-WORDS = " - |NTP=|FallbackNTP=|[Time]|cpu MHz:|flags:|processor:|ftype=|ftype=2|pool|server|NTPD_OPTS=|-p|data-root|ID=".split(
-    "|"
-)
+WORDS = [
+    " - ",
+    "NTP=",
+    "FallbackNTP=",
+    "[Time]",
+    "cpu MHz:",
+    "flags:",
+    "processor:",
+    "ftype=",
+    "ftype=2",
+    "pool",
+    "server",
+    "NTPD_OPTS=",
+    "-p",
+    "data-root",
+    "ID=",
+]
 PIECES = st.one_of(st.sampled_from((*MARKS, *WORDS)), st.text(max_size=5), st.integers().map(str))
 
 
