@@ -1,0 +1,25 @@
+"""Puts the hook into an image: units, their links, and what `cloud-init clean` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cowgate.changes import Change, Link, WriteFile
+from cowgate.fixes import fix
+from cowgate.imagehook import CLEAN_HOOK, CLEAN_HOOK_TEXT, LINKS, UNIT_DIR, UNITS, unit_text
+from cowgate.model import Phase
+
+if TYPE_CHECKING:
+    from cowgate.facts import Facts
+    from cowgate.policy import Policy
+
+
+@fix("image.hook", title="Install the units that check a first boot", phases=(Phase.BUILD, Phase.BOOT), offline=True)
+def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+    """All parts are asked for; the engine leaves alone what is already true."""
+    for unit in UNITS:
+        yield WriteFile(f"{UNIT_DIR}/{unit}", unit_text(unit))
+    for link, target in LINKS:
+        yield Link(link, target)
+    yield WriteFile(CLEAN_HOOK, CLEAN_HOOK_TEXT, mode=0o755)

@@ -1,0 +1,46 @@
+"""The parts that make a machine check itself at its first boot: the same for images and for user-data."""
+
+from __future__ import annotations
+
+import pkgutil
+
+from cowgate.errors import StateError
+
+UNIT_DIR = "/etc/systemd/system"
+LAUNCHER = "/opt/cowgate/hooks/cowgate.sh"
+COMMAND = "/usr/local/sbin/cowgate"
+CLEAN_HOOK = "/etc/cloud/clean.d/90-cowgate"
+
+# Written always; the install unit is there too, and enabled only by who wants the install.
+UNITS = (
+    "cowgate-early.service",
+    "cowgate.service",
+    "cowgate-ready.target",
+    "cowgate-retry.service",
+    "cowgate-retry.timer",
+    "cowgate-install.service",
+)
+
+# What `systemctl enable` makes of the [Install] sections, as (link, target).
+LINKS = (
+    (f"{UNIT_DIR}/sysinit.target.wants/cowgate-early.service", f"{UNIT_DIR}/cowgate-early.service"),
+    (f"{UNIT_DIR}/cloud-init.target.wants/cowgate.service", f"{UNIT_DIR}/cowgate.service"),
+    (f"{UNIT_DIR}/cloud-init.target.wants/cowgate-ready.target", f"{UNIT_DIR}/cowgate-ready.target"),
+)
+
+# Runs after cloud-init deleted its state. A failure makes `cloud-init clean` fail, and with it the build: as it should.
+CLEAN_HOOK_TEXT = """\
+#!/bin/sh
+# The result of this machine must not reach a clone, and the check must run at the clone's first boot.
+set -eu
+rm -f /var/lib/cowgate/readiness.json /var/lib/cowgate/seal.json
+exec /usr/local/sbin/cowgate run --phase build --only image.hook --yes
+"""
+
+
+def unit_text(name: str) -> str:
+    """The text of one of our units. Raises StateError when this installation lacks it."""
+    content = pkgutil.get_data("cowgate", f"units/{name}")
+    if content is None:
+        raise StateError(f"this installation of cowgate lacks the unit {name}", hint="install cowgate again")
+    return content.decode()
