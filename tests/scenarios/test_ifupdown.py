@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from typing import Optional
 
 import pytest
 
+from cowgate.formats.interfaces import find_aliases, keep_names, parse, repair_alias
+from tests.fuzz.interfaces_files import generate, render
 from tests.lab import trees
 from tests.lab.files import scratch
 from tests.lab.netns import Namespace, connect
@@ -379,3 +382,45 @@ def test_a_file_that_was_corrected_by_hand_but_not_brought_up(machine: Machine) 
     assert (done.returncode, row(done)["status"]) == (0, "fixed"), done.stdout + done.stderr
     assert machine.path(CLOUD).read_text() == REPAIRED
     assert machine.source() == STATIC
+
+
+FIXTURES = HERE.parent / "unit" / "formats" / "data" / "interfaces"
+GENERATED = 150
+# What ifquery says about each file of a directory: what comes up at boot, and what is listed for that but has no stanza.
+ASK_ALL = """\
+cd "$1"
+for f in *; do
+  ifquery -i "$1/$f" --list -a > /tmp/out 2> /tmp/err
+  grep -q "couldn't read" /tmp/err && echo "$f refused" && continue
+  echo "$f known" $(cat /tmp/out)
+  echo "$f unknown" $(sed -n 's/^ifquery: unknown interface //p' /tmp/err)
+done"""
+
+
+def test_ifquery_accepts_what_is_written_and_reads_what_we_read(machine: Machine) -> None:
+    texts = {path.name: path.read_bytes().decode() for path in FIXTURES.iterdir() if path.suffix != ".repaired"}
+    for number in range(GENERATED):
+        rows, _ = generate(random.Random(number))
+        texts[f"generated-{number}"] = render(rows)
+    files = {}
+    for name, text in texts.items():
+        aliases = find_aliases({name: text})
+        every = [alias.name for alias in aliases]  # also those that find_aliases() leaves alone
+        for kind, names in (("old", []), ("new", [a.name for a in aliases if a.repair]), ("all", every)):
+            files[f"{name}.{kind}"] = str(repair_alias(text, names, keep_names({name: text}, names)))
+    directory = machine.path("/run/files")
+    directory.mkdir()
+    for name, text in files.items():
+        (directory / name).write_bytes(text.encode())
+    answers = {}
+    for line in machine.run(["sh", "-c", ASK_ALL, "sh", "/run/files"]).stdout.splitlines():
+        name, kind, *names = line.split()
+        answers[name, kind] = names
+    assert not [name for name, kind in answers if kind == "refused"]
+    for name, text in files.items():
+        document = parse(text)
+        boot = dict.fromkeys(["lo", *(interface for kind, interface in document.auto if kind == "auto")])
+        defined = {"lo", *(stanza.interface for stanza in document.stanzas)}
+        assert answers[name, "known"] == [interface for interface in boot if interface in defined], text
+        assert answers[name, "unknown"] == [interface for interface in boot if interface not in defined], text
+        assert set(answers[name, "unknown"]) <= set(answers[f"{name.rpartition('.')[0]}.old", "unknown"]), text
