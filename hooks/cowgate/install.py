@@ -68,7 +68,7 @@ def clone(host: Host, policy: Policy, progress: Callable[[str], None]) -> None:
     host.remove_tree(partial)
     host.run(["git", "clone", "--quiet", "--no-checkout", wanted.repository, partial], timeout=CLONE_TIMEOUT)
     host.run(["git", "-C", partial, "checkout", "--quiet", wanted.ref], timeout=CLONE_TIMEOUT)
-    host.rename_tree(partial, directory)
+    host.rename(partial, directory)
 
 
 def configure(host: Host, policy: Policy, hostname: str, timezone: str, progress: Callable[[str], None]) -> None:

@@ -184,7 +184,7 @@ def strip(source: str) -> str:
 
 
 class _Stripper(ast.NodeTransformer):
-    def visit_body(self, node: ast.AST) -> ast.AST:
+    def visit_body(self, node: ast.Module | ast.ClassDef | ast.FunctionDef) -> ast.AST:
         self.generic_visit(node)
         body = node.body
         first = body[0] if body else None
