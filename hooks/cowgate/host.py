@@ -312,6 +312,29 @@ class Host:
         os.rename(self.trusted(old, follow=False), real)
         _sync_directory(os.path.dirname(real))
 
+    def remove_tree(self, path: str) -> None:
+        """Remove a file, a link (not its target) or a directory with all that it holds. Nothing there is no error.
+
+        For the seal of an image and for leftovers of our own: directories that others may write (/tmp) are no obstacle.
+        """
+        import shutil
+
+        real = self.resolve(path, follow=False)
+        if os.path.isdir(real) and not os.path.islink(real):
+            shutil.rmtree(real)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(real)
+
+    def truncate(self, path: str) -> None:
+        """Cut a log to no bytes, keeping its owner and mode. A link there is refused (ELOOP)."""
+        fd = os.open(self.resolve(path, follow=False), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+        os.close(fd)
+
+    def set_umask(self, mask: int) -> None:
+        """The umask of this process and of the commands it starts."""
+        os.umask(mask)
+
     def xattrs(self, path: str) -> dict[str, bytes]:
         """The extended attributes of a file that belong to it when its content changes."""
         return read_xattrs(self.resolve(path))
@@ -389,7 +412,7 @@ class Host:
         self.demand_live(path)
         layout = "hhqqi4x"  # struct flock with 64-bit offsets: type, whence, start, length, pid
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # asking, unlike locking, needs no right to write
         except FileNotFoundError:
             return None
         try:
