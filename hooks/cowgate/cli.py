@@ -125,7 +125,7 @@ def _ids(text: str, known: set[str]) -> set[str]:
     return named
 
 
-def _replayed(args: argparse.Namespace) -> Facts | None:
+def replayed(args: argparse.Namespace) -> Facts | None:
     if not getattr(args, "facts", None):
         return None
     import json
@@ -221,7 +221,7 @@ def check(args: argparse.Namespace) -> int:
     from cowgate import engine
     from cowgate.model import Phase
 
-    facts = _replayed(args)
+    facts = replayed(args)
     host = host_of(args)
     policy = policy_of(args, host)
     requirements = requirements_of(args)
@@ -345,7 +345,7 @@ def explain(args: argparse.Namespace) -> int:
 
 def commands() -> tuple[Command, ...]:
     """All subcommands but `gate`, which is dispatched before any of this is loaded."""
-    from cowgate import running
+    from cowgate import dns_plan, firewall_plan, running
 
     return (
         Command(
@@ -401,6 +401,20 @@ def commands() -> tuple[Command, ...]:
             "Without RUN everything, newest first. Shuts the gate. A file that somebody else changed since is left alone.",
             running.undo_options,
             running.undo,
+        ),
+        Command(
+            "dns-plan",
+            "print the DNS records that mailcow wants, with what is missing marked",
+            "Asks DNS what is there already; with --offline it asks nothing and marks nothing.",
+            dns_plan.options,
+            dns_plan.main,
+        ),
+        Command(
+            "firewall-plan",
+            "print what must get in and out, for people and for firewalls",
+            "Ports are those of mailcow.conf. Sends nothing; whether a port can be reached from outside, only outside can tell.",
+            firewall_plan.options,
+            firewall_plan.main,
         ),
     )
 

@@ -96,7 +96,8 @@ def _reverse(records: Records) -> Iterator[Entry]:
 
 def _domain(records: Records, domain: str) -> Iterator[Entry]:
     mx = records.find(domain, "MX")
-    yield _entry(mx, f"10 {records.hostname}.", any(_is_ours(records, value.split()[-1]) for value in mx.values))
+    ours = [value for value in mx.values if _is_ours(records, value.split()[-1])]
+    yield _entry(mx, f"{ours[0]}." if ours else f"10 {records.hostname}.", bool(ours))
     for service in ("autodiscover", "autoconfig"):
         yield _client_name(records, f"{service}.{domain}")
     yield _spf(records, domain)
@@ -133,7 +134,7 @@ def _text(records: Records, name: str, begins: str, value: str) -> Entry:
         return _entry(lookup, value, False)
     if len(found) > 1:
         return Entry(name, "TXT", value, "wrong", f"{len(found)} records begin with {begins}, so none counts")
-    return Entry(name, "TXT", value, "ok" if found else "missing", "" if found else "missing")
+    return Entry(name, "TXT", f'"{found[0]}"', "ok") if found else Entry(name, "TXT", value, "missing", "missing")
 
 
 def _dkim(records: Records, name: str) -> Entry:
@@ -144,7 +145,7 @@ def _dkim(records: Records, name: str) -> Entry:
     keys = [match.group(1) for text in lookup.values if (match := re.search(r"(?:^|;)\s*p=([^;]*)", text))]
     if keys and not any(key.strip() for key in keys):
         return Entry(name, "TXT", value, "wrong", "the key is empty, which means: revoked")
-    return Entry(name, "TXT", value, "ok" if keys else "missing", "" if keys else "missing")
+    return Entry(name, "TXT", f'"{lookup.values[0]}"', "ok") if keys else Entry(name, "TXT", value, "missing", "missing")
 
 
 # -- SPF (RFC 7208) ------------------------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ def _spf(records: Records, domain: str) -> Entry:
         return entry
     (text,) = [text for text in records.find(domain, "TXT").values if text.replace(" ", "").lower().startswith("v=spf1")]
     fault = spf_fault(text, domain, records)
-    return Entry(entry.name, "TXT", entry.value, "wrong", fault) if fault else entry
+    return Entry(entry.name, "TXT", '"v=spf1 mx a -all"', "wrong", fault) if fault else entry
 
 
 def spf_fault(text: str, domain: str, records: Records) -> str:
@@ -207,10 +208,12 @@ def _in_network(address: str, network: str) -> bool:
 def _caa(records: Records) -> Iterator[Entry]:
     """One entry where CAA keeps Let's Encrypt from issuing for the host name or a mail domain, an optional one otherwise."""
     value = f'0 issue "{AUTHORITY}"'
+    seen = set()
     for name in dict.fromkeys((records.hostname, *records.domains)):
         lookup = nearest_caa(records, name)
-        if lookup is None:
+        if lookup is None or lookup.name in seen:
             continue
+        seen.add(lookup.name)
         if lookup.outcome in ("timeout", "failed"):
             yield Entry(name, "CAA", value, "unknown", lookup.detail)
         elif not caa_allows(lookup.values):
