@@ -183,10 +183,11 @@ def parse_conf(text: str) -> tuple[dict[str, str], dict[str, str], tuple[Finding
 def parse_override(text: str, compose: str, values: dict[str, str]) -> Override:
     """What an override means beside mailcow's own docker-compose.yml; `values` fill in its variables."""
     from cowgate.formats import compose as editor
+    from cowgate.formats.yamltext import YamlError
 
     try:
         seen = editor.inspect(text)
-    except editor.ComposeError as error:
+    except YamlError as error:
         state = "broken" if error.broken else "refused"
         return Override(state, error.reason, error.line, locked=editor.LOCK_START in text)
     base = {"default", *parse_networks(compose)}
@@ -205,7 +206,7 @@ def parse_override(text: str, compose: str, values: dict[str, str]) -> Override:
     )
     try:
         editor.set_mtu(text, 1280)
-    except editor.ComposeError as error:
+    except YamlError as error:
         return replace(override, state="refused", reason=error.reason, line=error.line)
     return override
 
@@ -256,10 +257,11 @@ def _override(host: Host, directory: str, compose: str, values: dict[str, str], 
 def _is_ours(text: str) -> bool:
     """Whether the file holds the MTU and the lock only: starting Compose (a tenth of a second) would tell nothing new."""
     from cowgate.formats import compose as editor
+    from cowgate.formats.yamltext import YamlError
 
     try:
         return editor.inspect(text).only_ours
-    except editor.ComposeError:
+    except YamlError:
         return False
 
 

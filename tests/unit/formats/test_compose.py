@@ -8,6 +8,7 @@ from typing import Optional
 import pytest
 
 from cowgate.formats import compose, edit
+from cowgate.formats.yamltext import YamlError
 
 MESSAGE = "not ready, see 'cowgate report'"
 LINE = f'x-cowgate: "${{COWGATE_READY:?{MESSAGE}}}"\n'
@@ -70,6 +71,11 @@ MERGES: dict[str, tuple[Optional[str], str]] = {
     "same, single quotes": (FRESH.replace('"', "'"), FRESH.replace('"', "'")),
     "variable": (FRESH.replace('"1450"', "${MTU:-1400}"), FRESH),
     "folded scalar": (FRESH.replace('"1450"', ">-\n        1400"), FRESH),
+    "folded scalar with comment": (
+        FRESH.replace('"1450"', "!!str >- # c\n        1400"),
+        FRESH.replace('"1450"', '"1450" # c'),
+    ),
+    "folded scalar cut off": (FRESH.replace('"1450"\n', ">-\n        1400"), FRESH[:-1]),
     "tagged scalar": (FRESH.replace('"1450"', "!!str 1400"), FRESH),
     "alias as value": ("x-m: &m 1400\n" + FRESH.replace('"1450"', "*m"), "x-m: &m 1400\n" + FRESH),
     "anchor nobody uses": (FRESH.replace('"1450"', "&m 1400"), FRESH),
@@ -209,7 +215,7 @@ def test_mtu_is_merged(name: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_mtu_is_refused(name: str) -> None:
     before, says, line, broken = REFUSED[name]
-    with pytest.raises(compose.ComposeError) as caught:
+    with pytest.raises(YamlError) as caught:
         compose.set_mtu(before, 1450)
     assert says in caught.value.reason
     assert line is None or caught.value.line == line
@@ -226,7 +232,7 @@ def test_what_was_merged_can_be_taken_out(name: str) -> None:
         return
     try:
         out = compose.unset_mtu(after)
-    except compose.ComposeError:
+    except YamlError:
         assert "merge key gives the MTU" in name
         return
     assert out is None or compose.inspect(out).mtu is None
@@ -271,7 +277,7 @@ def test_taking_out_leaves_comments_and_the_rest() -> None:
     ],
 )
 def test_taking_out_is_refused(text: str, says: str) -> None:
-    with pytest.raises(compose.ComposeError, match=re.escape(says)):
+    with pytest.raises(YamlError, match=re.escape(says)):
         compose.unset_mtu(text)
 
 
@@ -316,12 +322,12 @@ def test_lock_survives_what_people_do_to_it() -> None:
 
 
 def test_lock_is_refused() -> None:
-    with pytest.raises(compose.ComposeError, match="already used for something else"):
+    with pytest.raises(YamlError, match="already used for something else"):
         compose.lock("x-cowgate: mine\n", MESSAGE)
-    with pytest.raises(compose.ComposeError, match="already used for something else"):
+    with pytest.raises(YamlError, match="already used for something else"):
         compose.lock("x-b: &b {x-cowgate: mine}\n<<: *b\n", MESSAGE)
     for text in ("a: [\n", "a: 1\n---\nb: 2\n"):
-        with pytest.raises(compose.ComposeError):
+        with pytest.raises(YamlError):
             compose.lock(text, MESSAGE)
     assert compose.unlock("x-cowgate: mine\n") == "x-cowgate: mine\n"
 
@@ -376,7 +382,7 @@ def test_inspection_of_a_full_file() -> None:
 )
 def test_a_file_with_nothing_but_ours_is_known(text: str, ours: Optional[bool]) -> None:
     if ours is None:
-        with pytest.raises(compose.ComposeError, match="networks is not a mapping"):
+        with pytest.raises(YamlError, match="networks is not a mapping"):
             compose.inspect(text)
     else:
         assert compose.inspect(text).only_ours is ours
@@ -398,6 +404,11 @@ def test_empty_services_are_seen(text: str) -> None:
 )
 def test_a_dropped_bridge_name_is_seen(text: str, drops: bool) -> None:
     assert compose.inspect(text).drops_bridge_name is drops
+
+
+def test_a_list_of_options_is_seen() -> None:
+    with pytest.raises(YamlError, match="driver_opts of mailcow-network is a list"):
+        compose.inspect("networks:\n  mailcow-network:\n    driver_opts: [a=b]\n")
 
 
 def test_the_edits_are_known_by_name() -> None:
