@@ -22,8 +22,8 @@ MAX_FILES = 200  # more than anybody has; a loop of links must not keep us busy
 
 # Options that are kept as facts. The rest may hold secrets (wpa-psk, passwords in commands) and nothing here needs it.
 _PUBLIC_OPTIONS = ("address", "netmask", "gateway", "preferred-lifetime", "mtu", "metric", "accept_ra", "autoconf", "privext")
-_DIRECTORY_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")  # interfaces(5), source-directory
-_DISABLED = re.compile(r"^network:\s*(\{\s*config:\s*disabled\s*\}|\n\s+config:\s*disabled)", re.MULTILINE)
+_DIRECTORY_NAME = r"[A-Za-z0-9_-]+\Z"  # interfaces(5), source-directory
+_DISABLED = r"(?m)^network:\s*(\{\s*config:\s*disabled\s*\}|\n\s+config:\s*disabled)"
 
 # manager -> files of which one is enough to say that it is in charge at boot
 _UNITS = "/etc/systemd/system"
@@ -143,7 +143,7 @@ def _read(host: Host, path: str, texts: dict[str, str], errors: dict[str, str]) 
                     _read(host, found, texts, errors)
                     continue
                 for name in host.listdir(found):
-                    if _DIRECTORY_NAME.match(name):
+                    if re.match(_DIRECTORY_NAME, name):
                         _read(host, f"{found}/{name}", texts, errors)
 
 
@@ -233,6 +233,6 @@ def _cloud_init(host: Host) -> str:
         if name.endswith(".cfg"):
             texts: dict[str, str] = {}
             _read_one(host, f"/etc/cloud/cloud.cfg.d/{name}", texts, {})
-            if any(_DISABLED.search(text) for text in texts.values()):
+            if any(re.search(_DISABLED, text) for text in texts.values()):
                 return "disabled"
     return "renders"

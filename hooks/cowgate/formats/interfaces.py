@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from cowgate.formats import FormatError
 
@@ -22,12 +22,12 @@ _DOWN = ("down", "pre-down", "post-down")
 _COMMANDS = ("pre-up", *_UP, *_DOWN)
 # Interfaces in these classes come up at boot; being listed in one of them is enough.
 _BOOT_CLASSES = ("auto", "hotplug")
-_ADDS_DEFAULT_ROUTE = re.compile(r"\broute\b.*\b(add|replace)\b.*(\bdefault\b|\s::/0)")
-_ADDS_ADDRESS = re.compile(r"\bip\b.*\b(addr|address|a)\s+(add|replace)\b.*[0-9a-f]*:[0-9a-f:]+")
+# Compiled where they are first used: few machines have a file in which they are.
+_ADDS_DEFAULT_ROUTE = r"\broute\b.*\b(add|replace)\b.*(\bdefault\b|\s::/0)"
+_ADDS_ADDRESS = r"\bip\b.*\b(addr|address|a)\s+(add|replace)\b.*[0-9a-f]*:[0-9a-f:]+"
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word and where it stands in the text."""
 
     text: str
@@ -35,8 +35,7 @@ class Word:
     end: int
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One logical line (continuations joined) that is neither blank nor a comment. `number` counts physical lines from 1;
     start and end are offsets in the text, the line end included; `text` is the joined line without outer white space."""
 
@@ -82,8 +81,7 @@ class Stanza:
         return next((value for key, value in self.options if key == name), None)
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """One parsed file. `auto` holds (class, interface) in order; `sources` (keyword, words) as written."""
 
     path: str
@@ -331,7 +329,8 @@ def _why_not_own(s: Stanza, stanzas: Sequence[Stanza], documents: Sequence[Docum
 
 def _has_default_route(s: Stanza) -> bool:
     return s.option("gateway") is not None or any(
-        name in _UP and ("inet6" in value or "-6" in value) and _ADDS_DEFAULT_ROUTE.search(value) for name, value in s.options
+        name in _UP and ("inet6" in value or "-6" in value) and re.search(_ADDS_DEFAULT_ROUTE, value)
+        for name, value in s.options
     )
 
 
@@ -343,7 +342,7 @@ def _gives_ipv6(s: Stanza, instead_of: str) -> bool:
         address = address_of(s)[0]
         local = address.lower().startswith("fe80:") or (is_unique_local(address) and not is_unique_local(instead_of))
         return s.option("preferred-lifetime") != "0" and not local
-    return any(name in ("pre-up", *_UP) and _ADDS_ADDRESS.search(value) for name, value in s.options)
+    return any(name in ("pre-up", *_UP) and re.search(_ADDS_ADDRESS, value) for name, value in s.options)
 
 
 def is_unique_local(address: str) -> bool:
