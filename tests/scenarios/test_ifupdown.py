@@ -21,6 +21,7 @@ import pytest
 from cowgate.formats.interfaces import find_aliases, keep_names, parse, repair_alias
 from tests.fuzz.interfaces_files import generate, render
 from tests.lab import trees
+from tests.lab.container import ADDRESS, ROUTER, Container
 from tests.lab.files import scratch
 from tests.lab.netns import Namespace, connect
 from tests.lab.process import Result, run, stop, wait_until
@@ -382,6 +383,43 @@ def test_a_file_that_was_corrected_by_hand_but_not_brought_up(machine: Machine) 
     assert (done.returncode, row(done)["status"]) == (0, "fixed"), done.stdout + done.stderr
     assert machine.path(CLOUD).read_text() == REPAIRED
     assert machine.source() == STATIC
+
+
+# What the provider's metadata said until about 2021: a second device, named as if it were an alias.
+SECOND_DEVICE = f"""\
+version: 1
+config:
+  - type: physical
+    name: eth0
+    subnets: [{{type: static, address: {ADDRESS}/24, gateway: {ROUTER}}}]
+  - type: physical
+    name: "eth0:0"
+    subnets: [{{type: static, address: "{STATIC}/64", gateway: "fe80::1"}}]
+"""
+RUN = ["env", "PYTHONPATH=/opt/hooks", "python3", "-B", "-m", "cowgate", "run", "--only", "network.ipv6_alias", "--yes"]
+
+
+@pytest.mark.parametrize("tree", ["bullseye", "bookworm", "trixie"])
+def test_what_cloud_init_makes_of_the_old_metadata(tree: str) -> None:
+    def preferred() -> int:
+        (eth0,) = json.loads(machine.run(["ip", "-j", "-6", "addr", "show", "dev", "eth0"], check=True).stdout)
+        (found,) = [info for info in eth0["addr_info"] if info.get("local") == STATIC]
+        return int(found["preferred_life_time"])
+
+    with Container(tree, network_config=SECOND_DEVICE, binds={str(HOOKS): "/opt/hooks"}) as machine:
+        machine.wait()
+        assert "iface eth0:0 inet6 static" in machine.read("/etc/network/interfaces.d/50-cloud-init")
+        assert preferred() == 0
+        done = machine.run([*RUN, "--format", "json"])
+        assert (done.returncode, row(done)["status"]) == (0, "fixed"), done.stdout + done.stderr
+        assert preferred() == 4294967295
+        assert "eth0:0" not in machine.read("/etc/network/interfaces.d/50-cloud-init")
+        machine.reboot()
+        machine.wait()
+        assert machine.run(["systemctl", "is-active", "networking"]).stdout.strip() == "active"
+        assert preferred() == 4294967295
+        done = machine.run([*RUN, "--format", "json"])
+        assert (done.returncode, row(done)["status"]) == (0, "pass"), done.stdout + done.stderr
 
 
 FIXTURES = HERE.parent / "unit" / "formats" / "data" / "interfaces"
