@@ -154,7 +154,15 @@ def _sysv_started(host: Host) -> set[str]:
     found = set()
     for directory in SYSV_LEVELS:
         found |= {match[1] for name in host.listdir(directory) if (match := re.fullmatch(r"S\d\d(.+)", name))}
-    return found
+    return {name for name in found if _has_program(host, name)}
+
+
+def _has_program(host: Host, script: str) -> bool:
+    """Whether the program is there that an init script names: the script of a package that was removed, but not purged,
+    stays behind, and does nothing."""
+    text = host.read_or_none(f"/etc/init.d/{script}") or ""
+    program = re.search(r"(?m)^DAEMON=[\"']?(/[\w./+-]+)[\"']?\s*$", text)
+    return program is None or host.exists(program[1])
 
 
 # -- the files of systemd --------------------------------------------------------------------------------------------
