@@ -412,7 +412,7 @@ def commands() -> tuple[Command, ...]:
         Command(
             "firewall-plan",
             "print what must get in and out, for people and for firewalls",
-            "Ports are those of mailcow.conf. Sends nothing; whether a port can be reached from outside, only outside can tell.",
+            "Ports are those of mailcow.conf. Sends nothing. Whether a port can be reached, only the outside can tell.",
             firewall_plan.options,
             firewall_plan.main,
         ),

@@ -265,9 +265,8 @@ class _Round:
         net = self.host.net
         hosts = self.policy.probes.hosts
         root = next(t for t in targets.TARGETS if t.id == "dns.root")
-        roots = [h for h in hosts.get("dns.root", root.hosts) if usable(h, "ipv4") and "ipv4" in self.families] + [
-            h for h in hosts.get("dns.root", root.hosts) if usable(h, "ipv6") and "ipv6" in self.families
-        ]
+        addresses = [targets.split(entry, root.port)[0] for entry in hosts.get("dns.root", root.hosts)]
+        roots = [address for family in self.families for address in addresses if usable(address, family)]
 
         def resolve(name: str) -> list[str]:
             found: list[str] = []

@@ -83,7 +83,8 @@ def collect(host: Host, policy: Policy) -> Fact[Records]:
     host.demand_live("what DNS says of this machine")
     hostname = (policy.hostname or _conf_hostname(host, policy)).rstrip(".").lower()
     domains = tuple(d.rstrip(".").lower() for d in policy.dns.mail_domains) or default_domains(hostname)
-    nothing = Records(False, OFF, hostname, domains, dkim=policy.dns.dkim or None)
+    public, private = own_addresses(host, policy)
+    nothing = Records(False, OFF, hostname, domains, public, private, dkim=policy.dns.dkim or None)
     if not policy.probes.enabled:
         return Fact.of(nothing)
     if "records.resolver" in policy.probes.drop:
@@ -93,7 +94,7 @@ def collect(host: Host, policy: Policy) -> Fact[Records]:
     except ImportError:
         return Fact.of(replace(nothing, reason="python3-dnspython is not installed"))
     until = host.monotonic() + min(policy.probes.deadline, LONGEST) - MARGIN
-    return Fact.of(_ask_all(host, policy, hostname, domains, until))
+    return Fact.of(_ask_all(host, policy, nothing, until))
 
 
 def _conf_hostname(host: Host, policy: Policy) -> str:
@@ -108,12 +109,14 @@ def default_domains(hostname: str) -> tuple[str, ...]:
     return (domain,) if "." in domain else ()
 
 
-def _ask_all(host: Host, policy: Policy, hostname: str, domains: tuple[str, ...], until: float) -> Records:
-    public, private, learned = _public_addresses(host, policy, until)
+def _ask_all(host: Host, policy: Policy, known: Records, until: float) -> Records:
+    learned = _look_up(host, policy, known.private, until)
+    looked_up = tuple(PublicAddress(address, family_of(address), "lookup") for address in dict.fromkeys(learned.values()))
+    public = (*known.public, *looked_up)
     resolvers = parse_resolv_conf(_read(host, "/etc/resolv.conf"))
     if "records.resolver" in policy.probes.hosts:
         resolvers = policy.probes.hosts["records.resolver"]
-    questions = list(_questions(hostname, domains, policy.dns.dkim))
+    questions = list(_questions(known.hostname, known.domains, policy.dns.dkim))
     questions += [(reverse_name(address.address), "PTR") for address in public]
     first = _lookup_all(host, resolvers, questions, until)
     names = {value for lookup in first if lookup.type == "PTR" for value in lookup.values}
@@ -121,7 +124,7 @@ def _ask_all(host: Host, policy: Policy, hostname: str, domains: tuple[str, ...]
     asked = {(lookup.name.lower(), lookup.type) for lookup in first}
     more = [(name, kind) for name in sorted(names | exchangers) for kind in ("A", "AAAA") if name and name != "."]
     second = _lookup_all(host, resolvers, [q for q in more[:FORWARD_LIMIT] if (q[0].lower(), q[1]) not in asked], until)
-    return Records(True, "", hostname, domains, public, private, (*first, *second), policy.dns.dkim or None, learned)
+    return replace(known, asked=True, reason="", public=public, lookups=(*first, *second), learned=learned)
 
 
 def _questions(hostname: str, domains: tuple[str, ...], dkim: str) -> Iterator[tuple[str, str]]:
@@ -237,10 +240,11 @@ def is_private(address: str) -> bool:
     return any(ip in ipaddress.ip_network(net) for net in PRIVATE if ip.version == ipaddress.ip_network(net).version)
 
 
-def _public_addresses(
-    host: Host, policy: Policy, until: float
-) -> tuple[tuple[PublicAddress, ...], tuple[str, ...], dict[str, str]]:
-    """The addresses that outgoing mail comes from: told by policy, else the source of the default routes, else looked up."""
+def own_addresses(host: Host, policy: Policy) -> tuple[tuple[PublicAddress, ...], tuple[str, ...]]:
+    """(addresses that outgoing mail comes from, private ones): as the policy tells, else the source of each default route.
+
+    Sends nothing.
+    """
     stated = policy.probes.hosts.get("public.addresses", ())
     public = [PublicAddress(address, family_of(address), "policy") for address in stated]
     private = []
@@ -252,11 +256,7 @@ def _public_addresses(
             private.append(source)
         else:
             public.append(PublicAddress(source, family, "interface"))
-    learned: dict[str, str] = {}
-    if private and "records.address" in targets.wanted(policy):
-        learned = _look_up(host, targets.wanted(policy)["records.address"], tuple(map(family_of, private)), until)
-        public += [PublicAddress(address, family_of(address), "lookup") for address in dict.fromkeys(learned.values())]
-    return tuple(public), tuple(private), learned
+    return tuple(public), tuple(private)
 
 
 def family_of(address: str) -> str:
@@ -264,10 +264,14 @@ def family_of(address: str) -> str:
     return "ipv6" if ":" in address else "ipv4"
 
 
-def _look_up(host: Host, target: Target, families: Sequence[str], until: float) -> dict[str, str]:
-    """What the address services say, by service; what went wrong in place of an address is left out."""
+def _look_up(host: Host, policy: Policy, private: Sequence[str], until: float) -> dict[str, str]:
+    """What the address services say, by service, where the policy lets them be asked and there is a private address."""
     from cowgate.net import together
 
+    target = targets.wanted(policy).get("records.address")
+    if target is None or not private:
+        return {}
+    families = tuple(map(family_of, private))
     tasks = {entry: partial(_what_is_my_address, host, target, entry, families) for entry in target.hosts}
     results = together(tasks, max(0.0, min(until - host.monotonic(), 2 * STEP)))
     return {name: result for name, result in results.items() if isinstance(result, str) and result}
