@@ -248,6 +248,7 @@ def _alias_observed(config: Ifupdown) -> str:
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("interfaces",),
+    wants=("probes",),
 )
 def ipv6(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     net: Interfaces = facts.interfaces.value
@@ -259,7 +260,7 @@ def ipv6(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not routes and not addresses:
         return passed("no IPv6: neither a global address nor a default route", expected=expected)
     defect = _no_route(net, addresses) if not routes else _no_address(net) if not addresses else _unusable(addresses)
-    defect = defect or _lost_with_forwarding(net, addresses)
+    defect = defect or _unreachable(facts) or _lost_with_forwarding(net, addresses)
     if defect:
         diagnosis, remedy, commands = defect
         return failed(diagnosis, remedy=remedy, commands=commands, expected=expected, observed=_list(addresses))
@@ -315,6 +316,20 @@ def _unusable(addresses: tuple[Address, ...]) -> _Defect | None:
             (("ip", "-6", "addr", "show", "tentative"),),
         )
     return None
+
+
+def _unreachable(facts: Facts) -> _Defect | None:
+    """Address and route are there, but of all hosts that were probed none answers over IPv6, while others do over IPv4."""
+    from cowgate.probing.judging import broken_family  # here: the early phase needs this module, and not the probes
+
+    if facts.probes.content is None or broken_family(facts.probes.content) != "ipv6":
+        return None
+    return (
+        "there is an IPv6 address and a default route, but no host that was asked answers over IPv6: every connection loses"
+        " time on it first, and mail over it fails",
+        "ask the provider whether this address is routed to the machine, look at the firewall, or take IPv6 away",
+        (("ip", "-6", "route", "show", "default"), ("ip", "-6", "neigh", "show")),
+    )
 
 
 def _lost_with_forwarding(net: Interfaces, addresses: tuple[Address, ...]) -> _Defect | None:
