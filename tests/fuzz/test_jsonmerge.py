@@ -15,7 +15,7 @@ import pytest
 from cowgate.formats import FormatError
 from cowgate.formats.jsonmerge import load, merge
 
-COUNT = 10_000 if os.environ.get("COWGATE_LONG") else 1_000
+COUNT = 10_000 if os.environ.get("COWGATE_LONG") else 500
 SEED = 20261122
 KEYS = ("ipv6", "ip6tables", "experimental", "fixed-cidr-v6", "log-opts", "a", "b", 'q"uote', "ü", "back\\slash", "", "{", "}")
 SPACES = ("", " ", "  ", "\n", "\n  ", "\n\t", "\r\n    ", "\n\n ")

@@ -38,7 +38,8 @@ def merge(text: str | None, values: dict[str, Any]) -> str:
     """`text` with the keys of `values` set; an object given for a key that holds an object is merged into it.
 
     A missing or blank file becomes a new object. Keys keep their order, new ones come last, in the indentation that is
-    there; only the white space inside an empty object makes room. Raises FormatError where the text is not one JSON object with unique keys.
+    there; only the white space inside an empty object makes room. Raises FormatError where the text is not one JSON object
+    with unique keys.
     """
     if text is None or not text.lstrip(BOM).strip():
         return json.dumps(values, indent=2) + "\n"
