@@ -94,9 +94,9 @@ class Checkout:
             with open(path, "wb") as file:
                 file.write(text.encode("utf-8", "surrogateescape"))
 
-    def write_conf(self) -> None:
+    def write_conf(self, more: str = "") -> None:
         with open(f"{self.path}/mailcow.conf", "w") as file:
-            file.write("COMPOSE_PROJECT_NAME=mailcowdockerized\n")
+            file.write("COMPOSE_PROJECT_NAME=mailcowdockerized\n" + more)
 
     def facts(self, mtu: int, networks: tuple[Network, ...] = ()) -> Facts:
         """Facts whose mailcow part is collected here, on a machine whose only link has that MTU."""
@@ -212,6 +212,17 @@ def test_the_lock_stops_compose(suite: str, name: str, checkout: Checkout) -> No
     assert checkout.override == before
     assert ask(suite, checkout, "config", "--quiet").returncode == 0
     assert checkout.apply(unlock_changes(checkout.facts(1500), Policy(install_dir=checkout.path))) == 0
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_compose_file_in_mailcow_conf_decides_what_is_read(suite: str, checkout: Checkout) -> None:
+    checkout.write_conf("COMPOSE_FILE=docker-compose.yml\n")
+    text = MERGES["number"][1]
+    seen = config(suite, checkout, text)
+    assert compose.MTU_KEY not in seen["networks"]["mailcow-network"]["driver_opts"]
+    assert checkout.facts(1500).mailcow.value.setting("COMPOSE_FILE") == "docker-compose.yml"
+    checkout.write_conf("COMPOSE_FILE=docker-compose.yml:docker-compose.override.yml\n")
+    assert config(suite, checkout, text)["networks"]["mailcow-network"]["driver_opts"][compose.MTU_KEY] == "1450"
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -20,6 +20,7 @@ DEFAULTS: dict[str, str] = {
     "MAILCOW_TZ": "",
     "TZ": "",
     "COMPOSE_PROJECT_NAME": "mailcowdockerized",
+    "COMPOSE_FILE": "",
     "DOCKER_COMPOSE_VERSION": "",
     "SMTP_PORT": "25",
     "SMTPS_PORT": "465",
@@ -176,7 +177,8 @@ def parse_conf(text: str) -> tuple[dict[str, str], dict[str, str], tuple[Finding
 
     entries, problems = env.parse(text)
     everything = {entry.key: entry.value for entry in entries}
-    kept = {key: value for key, value in everything.items() if key in DEFAULTS}
+    # Bytes that are not UTF-8 could not be written into a report.
+    kept = {k: v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k, v in everything.items() if k in DEFAULTS}
     return everything, kept, tuple(Finding(p.line, p.key, p.text, p.breaks) for p in problems)
 
 

@@ -279,6 +279,9 @@ def _wrong_override(mailcow: Mailcow) -> Iterator[str]:
     override = mailcow.override
     if override.compose_error:
         yield f"Compose stops: {override.compose_error}"
+    files = mailcow.setting("COMPOSE_FILE")
+    if files and "docker-compose.override.yml" not in files:
+        yield f"mailcow.conf sets COMPOSE_FILE={files}, so Compose does not read this file; name it there too"
     for name in override.unused:
         yield f"nothing uses the network {name}, so Compose ignores what is set there (mailcow's is named {NETWORK})"
     for name in override.undefined:

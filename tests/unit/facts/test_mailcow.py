@@ -214,6 +214,7 @@ def test_conf_values() -> None:
     everything, kept, findings = parse_conf("SMTP_PORT=2525 # why\nDBPASS=x\nTZ='Europe/Berlin'\nSMTP_PORT=25\n")
     assert everything["DBPASS"] == "x" and kept == {"SMTP_PORT": "25", "TZ": "Europe/Berlin"}
     assert findings == (Finding(4, "SMTP_PORT", "is set on line 1 too; the last one counts", False),)
+    assert parse_conf("HTTP_BIND=\udcff\n")[1] == {"HTTP_BIND": "\ufffd"}, "a report must be able to hold it"
     off = Mailcow("/x", conf_state="ok", conf={"ENABLE_IPV6": "False", "COMPOSE_PROJECT_NAME": "mc"})
     assert not off.ipv6 and off.network_name == "mc_mailcow-network"
 
