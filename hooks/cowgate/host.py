@@ -21,6 +21,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PATH": PATH, "HOME": "/root"}
 
 READ_LIMIT = 1 << 20  # bytes; a configuration file larger than this is not one
+SHOWN = 80  # characters of a command in a message
 OUTPUT_LIMIT = 4 << 20  # bytes of output kept from a command
 TEMP_PREFIX, TEMP_SUFFIX = ".cowgate-", ".tmp"  # `.cowgate-<pid>-<n>.tmp`, in the directory of the file that is changed
 MAX_LINKS = 40  # as the kernel's own limit on symbolic links in one path
@@ -524,7 +525,7 @@ class Host:
         except subprocess.TimeoutExpired:
             _kill_group(process.pid)
             process.communicate()
-            raise CommandFailed(f"{' '.join(argv)} gave no answer within {timeout:.0f} s") from None
+            raise CommandFailed(f"{_shortened(argv)} gave no answer within {timeout:.0f} s") from None
         done = Completed(
             tuple(argv),
             process.returncode,
@@ -533,7 +534,7 @@ class Host:
         )
         if ok is not None and done.code not in ok:
             said = (done.err.strip() or done.out.strip()).splitlines()
-            raise CommandFailed(f"{' '.join(argv)} failed with exit code {done.code}: {said[-1] if said else 'no message'}")
+            raise CommandFailed(f"{_shortened(argv)} failed with exit code {done.code}: {said[-1] if said else 'no message'}")
         return done
 
     def unix_http(self, path: str, target: str, *, timeout: float = 5.0, limit: int = OUTPUT_LIMIT) -> tuple[int, bytes]:
@@ -634,6 +635,12 @@ def _unlink_quietly(real: str) -> None:
     # the first error is the one to tell; what stays is swept at the next start
     with contextlib.suppress(OSError):
         os.unlink(real)
+
+
+def _shortened(argv: Sequence[str]) -> str:
+    """A command as a sentence can carry it: some name a hundred units."""
+    text = " ".join(argv)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _kill_group(pid: int) -> None:

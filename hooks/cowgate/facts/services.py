@@ -100,7 +100,8 @@ def collect(host: Host, policy: Policy) -> Fact[Services]:
     """All units of conflicts.SERVERS and OTHER_UNITS that exist. Always a value."""
     names = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))
     if host.live and host.exists("/run/systemd/system"):
-        out = host.run(("systemctl", "show", f"--property={PROPERTIES}", *names), timeout=10).out
+        # Loads every unit it is asked about: 10 s are too few on a busy machine at first boot.
+        out = host.run(("systemctl", "show", f"--property={PROPERTIES}", *names), timeout=30).out
         return Fact.of(Services("systemd", True, _with_sysv(host, parse_show(out))))
     if host.exists("/sbin/openrc-run") or host.exists("/usr/sbin/openrc-run"):
         live = host.live and host.exists("/run/openrc/softlevel")
