@@ -182,8 +182,9 @@ def parse_conf(text: str) -> tuple[dict[str, str], dict[str, str], tuple[Finding
     return everything, kept, tuple(Finding(p.line, p.key, p.text, p.breaks) for p in problems)
 
 
-def parse_override(text: str, compose: str, values: dict[str, str]) -> Override:
-    """What an override means beside mailcow's own docker-compose.yml; `values` fill in its variables."""
+def parse_override(text: str, compose: str, values: dict[str, str]) -> tuple[Override, bool]:
+    """What an override means beside mailcow's own docker-compose.yml, `values` filled in for its variables; and whether it
+    holds the MTU and the lock only."""
     from cowgate.formats import compose as editor
     from cowgate.formats.yamltext import YamlError
 
@@ -191,7 +192,7 @@ def parse_override(text: str, compose: str, values: dict[str, str]) -> Override:
         seen = editor.inspect(text)
     except YamlError as error:
         state = "broken" if error.broken else "refused"
-        return Override(state, error.reason, error.line, locked=editor.LOCK_START in text)
+        return Override(state, error.reason, error.line, locked=editor.LOCK_START in text), False
     base = {"default", *parse_networks(compose)}
     known = {*base, *seen.networks}
     override = Override(
@@ -206,11 +207,12 @@ def parse_override(text: str, compose: str, values: dict[str, str]) -> Override:
         bridge_name=seen.bridge_name,
         ipam_subnets=seen.ipam,
     )
-    try:
-        editor.set_mtu(text, 1280)
-    except YamlError as error:
-        return replace(override, state="refused", reason=error.reason, line=error.line)
-    return override
+    if not seen.only_ours:
+        try:
+            editor.set_mtu(text, 1280)
+        except YamlError as error:
+            override = replace(override, state="refused", reason=error.reason, line=error.line)
+    return override, seen.only_ours
 
 
 def parse_networks(compose: str) -> tuple[str, ...]:
@@ -248,23 +250,11 @@ def _override(host: Host, directory: str, compose: str, values: dict[str, str], 
     text, state, reason = _read(host, f"{directory}/{OVERRIDE}")
     if state != "ok":
         return Override(state, reason)
-    override = parse_override(text, compose, values)
-    if override.state in ("broken", "unreadable") or not host.live or not conf_readable or not compose:
-        return override
-    if _is_ours(text):
+    override, only_ours = parse_override(text, compose, values)
+    # Starting Compose takes a tenth of a second, and tells nothing new about our own lines.
+    if override.state == "broken" or only_ours or not host.live or not conf_readable or not compose:
         return override
     return replace(override, compose_error=_ask_compose(host, directory, values))
-
-
-def _is_ours(text: str) -> bool:
-    """Whether the file holds the MTU and the lock only: starting Compose (a tenth of a second) would tell nothing new."""
-    from cowgate.formats import compose as editor
-    from cowgate.formats.yamltext import YamlError
-
-    try:
-        return editor.inspect(text).only_ours
-    except YamlError:
-        return False
 
 
 def _ask_compose(host: Host, directory: str, values: dict[str, str]) -> str | None:

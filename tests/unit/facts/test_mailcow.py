@@ -233,7 +233,7 @@ def test_conf_values() -> None:
     ],
 )
 def test_override_mtu(text: str, values: dict[str, str], mtu: Optional[str]) -> None:
-    assert parse_override(text, COMPOSE, values).mtu == mtu
+    assert parse_override(text, COMPOSE, values)[0].mtu == mtu
 
 
 def test_override_networks() -> None:
@@ -242,16 +242,17 @@ def test_override_networks() -> None:
         "networks:\n  front: {ipam: {}}\n  mailcow: {driver_opts: {a: b}}\n  mailcow-network: {enable_ipv6: false}\n"
         "  other: {external: true}\n"
     )
-    found = parse_override(text, COMPOSE, {})
+    found, ours = parse_override(text, COMPOSE, {})
+    assert not ours
     assert found.networks == ("front", "mailcow", "mailcow-network", "other")
     assert found.unused == ("mailcow",) and found.undefined == ("gone",)
 
 
 def test_broken_and_refused_overrides() -> None:
-    assert parse_override("a: [\n", COMPOSE, {}).state == "broken"
-    locked = parse_override('x-cowgate: "${COWGATE_READY:?no}"\na: [\n', COMPOSE, {})
+    assert parse_override("a: [\n", COMPOSE, {})[0].state == "broken"
+    locked, _ = parse_override('x-cowgate: "${COWGATE_READY:?no}"\na: [\n', COMPOSE, {})
     assert locked.state == "broken" and locked.locked
-    refused = parse_override("networks:\n  mailcow-network: &n {attachable: true}\n  b: *n\n", COMPOSE, {})
+    refused, _ = parse_override("networks:\n  mailcow-network: &n {attachable: true}\n  b: *n\n", COMPOSE, {})
     assert (refused.state, refused.line, refused.networks) == ("refused", 2, ("mailcow-network", "b"))
 
 
