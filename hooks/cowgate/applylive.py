@@ -79,6 +79,14 @@ class UnitStateAction(Action[UnitState]):
         for verb in self._verbs(prior):
             self.host.run(("systemctl", verb, self.change.unit), timeout=UNIT_TIMEOUT)
 
+    def verify(self) -> None:
+        left = self._verbs(self.observe())
+        if left:
+            raise FixError(
+                f"{self.change.unit}: systemctl {left[0]} had no effect",
+                hint=f"see `systemctl status {self.change.unit}` and `journalctl -u {self.change.unit}`",
+            )
+
     def undo(self, prior: Json, backup: bytes | None, progress: Progress) -> None:
         now = self.observe()
         if now["running"] and not prior["running"]:

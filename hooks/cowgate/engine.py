@@ -254,7 +254,7 @@ def run(
         return RunResult(first, previewed, failures=failures + impossible, notices=notices)
     journal.begin(phase)
     work = make_all(host, journal, planned, progress, failed={failure.fix for failure in failures})
-    waited = not refusal and _wait_for_clock(host, policy, first, progress)
+    waited = not refusal and _wait_for_clock(host, policy, first, work.failed, progress)
     last = check(host, policy, phase, requirements) if work.applied or waited else first
     if phase is Phase.BOOT and not by_hand:
         from cowgate.settle import settle  # here and not above: it imports this module
@@ -407,9 +407,9 @@ def _preview_all(
     return tuple(previewed), tuple(failures), tuple(notices)
 
 
-def _wait_for_clock(host: Host, policy: Policy, first: Evaluation, progress: Progress) -> bool:
+def _wait_for_clock(host: Host, policy: Policy, first: Evaluation, failed: set[str], progress: Progress) -> bool:
     """Give the clock policy.time.wait seconds to become synchronized where it was not; whether there was a reason to wait."""
-    if not host.live or first.phase not in (Phase.BOOT, Phase.INSTALL):
+    if not host.live or first.phase not in (Phase.BOOT, Phase.INSTALL) or failed & {"time.servers", "time.synchronization"}:
         return False
     if not any(row.requirement.id == "time.synchronization" and row.verdict.status in UNMET for row in first.rows):
         return False

@@ -372,7 +372,7 @@ class Host:
         except OSError:
             _unlink_quietly(temp)
             raise
-        return temp
+        return self.inside(temp)
 
     def write_kernel(self, path: str, text: str) -> None:
         """Write to a file in /proc/sys or /sys: in one write, in place. Raises OSError with the kernel's answer."""
@@ -595,7 +595,7 @@ def read_xattrs(real: str) -> dict[str, bytes]:
 
 def _free_temp(directory: str) -> str:
     number = 0
-    while os.path.lexists(temp := f"{directory}/{TEMP_PREFIX}{os.getpid()}-{number}{TEMP_SUFFIX}"):
+    while os.path.lexists(temp := os.path.join(directory, f"{TEMP_PREFIX}{os.getpid()}-{number}{TEMP_SUFFIX}")):
         number += 1
     return temp
 
