@@ -40,28 +40,30 @@ def family_of(address: str) -> str:
 
 
 def together(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, T | Exception]:
-    """Run all tasks at once and wait at most `seconds` for them together.
+    """Run all tasks at once (at most PROBES_LIMIT; what is over waits its turn), and wait at most `seconds` for them together.
 
     Gives each task's result or the exception it ended with; Unfinished for what has not ended by then (its thread is left
-    behind and ends by its own time-outs). More tasks than PROBES_LIMIT are refused with ValueError.
+    behind and ends by its own time-outs, and no task is begun any more).
     """
-    if len(tasks) > PROBES_LIMIT:
-        raise ValueError(f"{len(tasks)} probes, at most {PROBES_LIMIT} may run at once")
     until = time.monotonic() + seconds
     results: dict[str, T | Exception] = {}
+    todo = iter(list(tasks.items()))
+    turn = threading.Lock()
 
-    def work(name: str, task: Callable[[], T]) -> None:
-        try:
-            result: T | Exception = task()
-        except Exception as error:  # handed to whoever asked, as a value
-            result = error
-        results[name] = result
+    def work() -> None:
+        while time.monotonic() < until:
+            with turn:
+                name, task = next(todo, ("", None))
+            if task is None:
+                return
+            try:
+                results[name] = task()
+            except Exception as error:  # handed to whoever asked, as a value
+                results[name] = error
 
-    threads = []
-    for name, task in tasks.items():
-        thread = threading.Thread(target=work, args=(name, task), name=name, daemon=True)
+    threads = [threading.Thread(target=work, name="probe", daemon=True) for _ in range(min(len(tasks), PROBES_LIMIT))]
+    for thread in threads:
         thread.start()
-        threads.append(thread)
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     return {name: results.get(name, Unfinished(f"no end within {seconds:.0f} s")) for name in tasks}

@@ -130,9 +130,13 @@ class Walk:
             if time.monotonic() > self.until:
                 raise NoAnswer("out of time")
             try:
-                return self.asker.ask(address, name.to_text(), kind)
+                reply = self.asker.ask(address, name.to_text(), kind)
             except (OSError, NoAnswer) as error:
                 trouble = f"{address}: {error}"
+                continue
+            if reply.rcode() == dns.rcode.NOERROR:
+                return reply
+            trouble = f"{address}: {dns.rcode.to_text(reply.rcode())}"
         raise NoAnswer(f"the servers of {zone} do not answer ({trouble})")
 
     def _prove_keys(self, zone: Any) -> None:
@@ -160,7 +164,7 @@ class Walk:
             raise Broken(str(child), "its delegation is not signed")
         self._verify(zone, digests, signatures, {zone: self.keys[zone]})
         referral = self._ask(zone, child, "NS")
-        self.servers[child] = self._addresses(referral, child) or self.servers[zone]
+        self.servers[child] = self._addresses(referral, child)
         self.delegations[child] = list(digests)
 
     def _addresses(self, referral: dns.message.Message, child: Any) -> Sequence[str]:

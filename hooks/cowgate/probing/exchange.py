@@ -6,7 +6,7 @@ import errno
 import socket
 import struct
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts.probes import Answer, ClockSample
@@ -93,8 +93,10 @@ def classify(error: Exception) -> tuple[str, str]:
 
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate(error.verify_code, error.verify_message)
+    if isinstance(error, ssl.SSLEOFError):  # as a filter does that looks at the server's name
+        return "refused", "closed in the middle of the handshake"
     if isinstance(error, ssl.SSLError):
-        return "not-tls", str(error.reason or error)
+        return "not-tls", str(error)
     if isinstance(error, ProxyRefused):
         return "proxy", str(error)
     if isinstance(error, socket.gaierror):
@@ -343,8 +345,3 @@ KINDS = {
     "dns-udp": _dns_udp,
     "dns-tcp": _dns_tcp,
 }
-
-
-def narrowed(target: Target, name: str) -> Target:
-    """The target as it is for one of its hosts."""
-    return replace(target, hosts=(name,))

@@ -1,0 +1,1 @@
+"""The exchanges, parsers and searches behind the probes."""

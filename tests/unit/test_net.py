@@ -1,0 +1,199 @@
+"""The real sockets, on this machine's loopback only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cowgate import net as module
+from cowgate.host import Host
+from cowgate.net import Echo, Net, _checksum, _Echoes, _errors_on
+
+net = Net()
+
+
+@contextlib.contextmanager
+def listener(kind: int = socket.SOCK_STREAM) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+        yield sock
+
+
+def closed_port(kind: int = socket.SOCK_STREAM) -> int:
+    with listener(kind) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def test_only_a_live_host_has_a_network() -> None:
+    from cowgate.errors import OfflineError
+
+    assert isinstance(Host().net, Net)
+    with pytest.raises(OfflineError):
+        _ = Host("/proc/self/fdinfo").net
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://a:1")
+    monkeypatch.setenv("OTHER", "x")
+    assert Host().environment("_proxy")["HTTPS_PROXY"] == "http://a:1"
+    assert "OTHER" not in Host().environment("_proxy")
+    assert Host("/proc/self/fdinfo").environment("_proxy") == {}
+
+
+def test_resolve_addresses_and_names() -> None:
+    assert net.resolve("127.0.0.1", "ipv4", 80) == ["127.0.0.1"]
+    assert "127.0.0.1" in net.resolve("localhost", "ipv4", 80)
+    with pytest.raises(socket.gaierror):
+        net.resolve("127.0.0.1", "ipv6", 80)
+
+
+def test_source_is_the_address_of_the_way() -> None:
+    assert net.source("127.0.0.1") == "127.0.0.1"
+    assert net.source("0.0.0.256") is None
+
+
+def test_connect_and_refusal() -> None:
+    with listener() as sock, net.connect("127.0.0.1", sock.getsockname()[1], 2.0) as made:
+        assert made.gettimeout() == 2.0
+    with pytest.raises(ConnectionRefusedError):
+        net.connect("127.0.0.1", closed_port(), 2.0)
+
+
+def test_datagram_answer_silence_and_refusal() -> None:
+    with listener(socket.SOCK_DGRAM) as sock:
+        port = sock.getsockname()[1]
+
+        def answer() -> None:
+            data, peer = sock.recvfrom(100)
+            data, peer = sock.recvfrom(100)  # the second try
+            sock.sendto(data.upper(), peer)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert net.datagram("127.0.0.1", port, b"hello", 2.0) == b"HELLO"
+        thread.join()
+        started = time.monotonic()
+        with pytest.raises(socket.timeout):
+            net.datagram("127.0.0.1", port, b"hello", 0.2)
+        assert 0.15 < time.monotonic() - started < 1.5
+    with pytest.raises(ConnectionRefusedError):
+        net.datagram("127.0.0.1", closed_port(socket.SOCK_DGRAM), b"hello", 2.0)
+
+
+def may_ping() -> bool:
+    try:
+        net.echo("127.0.0.1", (84,), 0.5)
+    except PermissionError:
+        return False
+    return True
+
+
+needs_icmp = pytest.mark.skipif(not may_ping(), reason="neither root nor in net.ipv4.ping_group_range")
+
+
+@needs_icmp
+def test_echo_on_loopback() -> None:
+    (small, large) = net.echo("127.0.0.1", (84, 1500), 2.0, probe=True)
+    assert small.answered and large.answered
+    assert 0 < small.seconds < 2.0
+
+
+def echoes(family: str = "ipv4", sizes: tuple[int, ...] = (100, 200), kind: int = socket.SOCK_DGRAM) -> _Echoes:
+    """A round on a socket that carries no ICMP, to feed answers to it."""
+    sock = socket.socket(socket.AF_INET if family == "ipv4" else socket.AF_INET6, kind, 0)
+    sock.setblocking(False)
+    made = _Echoes(sock, family, "127.0.0.1", sizes)
+    made.raw = False
+    return made
+
+
+def error(code: int, info: int = 0) -> list[tuple[int, int, bytes]]:
+    return [(0, 0, b"short"), (0, module.IP_RECVERR, struct.pack("=IBBBBII", code, 2, 3, 4, 0, info, 0) + b"\0" * 16)]
+
+
+def test_answers_are_told_apart_by_token_and_number() -> None:
+    made = echoes()
+    good = struct.pack("!BBHHH", 0, 0, 0, 1, 1) + made.token + b"\x01"
+    made._answer(good[:10])
+    made._answer(struct.pack("!BBHHH", 8, 0, 0, 1, 1) + made.token + b"\x01")
+    made._answer(struct.pack("!BBHHH", 0, 0, 0, 1, 1) + b"stranger" + b"\x01")
+    made._answer(struct.pack("!BBHHH", 0, 0, 0, 1, 1) + made.token + b"\x07")
+    assert made.found == {}
+    made._answer(good)
+    assert made.found[1].answered and made.found[1].size == 200
+    made.sock.close()
+
+
+def test_raw_answers_carry_an_ip_header() -> None:
+    made = echoes()
+    made.raw = True
+    packet = b"\x46" + b"\0" * 23 + struct.pack("!BBHHH", 0, 0, 0, 1, 0) + made.token + b"\x00"
+    made._answer(packet)
+    made._answer(b"")
+    assert made.found[0].answered
+    made.sock.close()
+
+
+def test_errors_tell_the_mtu_or_a_refusal() -> None:
+    made = echoes()
+    quoted = struct.pack("!BBHHH", 8, 0, 0, made.identity, 0)
+    made._error(quoted[:7], error(errno.EMSGSIZE, 1400))
+    made._error(struct.pack("!BBHHH", 0, 0, 0, 1, 0), error(errno.EMSGSIZE, 1400))
+    made._error(struct.pack("!BBHHH", 8, 0, 0, 1, 9), error(errno.EMSGSIZE, 1400))
+    assert made.found == {}
+    made._error(quoted, [(0, 0, b"short")])
+    assert made.found == {}
+    made._error(quoted, error(errno.EMSGSIZE, 1400))
+    assert made.found[0] == Echo(100, told_mtu=1400)
+    made._error(quoted, error(errno.EHOSTUNREACH))
+    assert made.found[0].told_mtu == 1400, "the first message counts"
+    made._error(struct.pack("!BBHHH", 8, 0, 0, 1, 1), error(errno.EHOSTUNREACH))
+    assert made.found[1].refused == os.strerror(errno.EHOSTUNREACH)
+    made.sock.close()
+
+
+def test_a_raw_socket_hears_others_errors_too() -> None:
+    made = echoes()
+    made.raw = True
+    made._error(struct.pack("!BBHHH", 8, 0, 0, made.identity ^ 1, 0), error(errno.EMSGSIZE, 1400))
+    assert made.found == {}
+    made.sock.close()
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_options_of_probing_sockets(family: str) -> None:
+    level, discover = (0, module.IP_MTU_DISCOVER) if family == "ipv4" else (41, module.IPV6_MTU_DISCOVER)
+    for probe in (False, True):
+        with socket.socket(module.FAMILIES[family], socket.SOCK_DGRAM) as sock:
+            _errors_on(sock, family, probe)
+            assert (sock.getsockopt(level, discover) == module.PMTUDISC_PROBE) is probe
+            assert not sock.getblocking()
+
+
+def test_a_send_that_fails_for_another_reason_is_raised() -> None:
+    made = echoes()
+    made.sock.close()
+    with pytest.raises(OSError):
+        made._send(0, 100)
+
+
+def test_checksum() -> None:
+    # the example of RFC 1071 §3
+    assert _checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0x220D
+    assert _checksum(b"\xff") == _checksum(b"\xff\0")
+
+
+def test_family_of() -> None:
+    assert module.family_of("2001:db8::1") == "ipv6"
+    assert module.family_of("192.0.2.1") == "ipv4"
