@@ -94,6 +94,7 @@ class Evidence:
         "boot",
         "boottime",
         "directories",
+        "directory_links",
         "files",
         "instance",
         "links",
@@ -105,7 +106,8 @@ class Evidence:
         "wall",
     )
 
-    directories: dict[str, os.stat_result]  # as they are, links not followed
+    directory_links: dict[str, os.stat_result]  # the directories above all files, links not followed
+    directories: dict[str, os.stat_result]  # the same, links followed
     links: dict[str, os.stat_result]  # report, seal and policy files, links not followed
     files: dict[str, os.stat_result]  # the same, as opened
     report: dict[str, Any]
@@ -241,7 +243,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _object(path: str, content: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(content, object_pairs_hook=_unique)
+        document = json.loads(content.decode("ascii"), object_pairs_hook=_unique)
     except ValueError as error:
         raise Shut("unreadable", f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict):
@@ -249,13 +251,13 @@ def _object(path: str, content: bytes) -> dict[str, Any]:
     return document
 
 
-def _directories(paths: Iterable[str]) -> dict[str, os.stat_result]:
-    """The directories of these files, and all directories above them, links not followed."""
-    found = {}
+def _above(paths: Iterable[str]) -> set[str]:
+    """The directories of these files, and all directories above them."""
+    found = set()
     for path in paths:
         while path != "/":
             path = os.path.dirname(path)
-            found[path] = os.lstat(path)
+            found.add(path)
     return found
 
 
@@ -277,8 +279,9 @@ def gather(state_dir: str = STATE_DIR, wall: float | None = None, boottime: floa
         raise _unsealed(evidence.report) from None
     files = policy_files()
     evidence.policy = policy_digest([(path, _read(path, evidence)) for path in files])
-    above = [f"{POLICY_DIR}/."] if os.path.lexists(POLICY_DIR) else []
-    evidence.directories = _directories([report, *files, *above])
+    directories = sorted(_above([report, *files, *([f"{POLICY_DIR}/."] if os.path.lexists(POLICY_DIR) else [])]))
+    evidence.directory_links = {path: os.lstat(path) for path in directories}
+    evidence.directories = {path: os.stat(path) for path in directories}
     evidence.machine = _line(MACHINE_ID)
     evidence.instance = _line(INSTANCE_ID)
     evidence.boot = _line(BOOT_ID)
@@ -299,7 +302,7 @@ def _unsealed(report: dict[str, Any]) -> Shut:
 
 
 def directories_are_real(evidence: Evidence) -> Reason | None:
-    for path, status in evidence.directories.items():
+    for path, status in evidence.directory_links.items():
         if not stat.S_ISDIR(status.st_mode):
             return "directory-kind", f"{path} is not a real directory (a symbolic link is not followed)"
     return None
