@@ -29,6 +29,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LEFT_OUT = os.path.join(ROOT, "tests", "left-out.txt")
 COVERED = ("facts", "requirements", "gate")  # held at MINIMUM percent of lines and of branches
 MINIMUM = 95.0
+PYTEST = ("-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
     python = environment()
     with tempfile.TemporaryDirectory(prefix="cowgate-tests-") as scratch:
         os.environ["COVERAGE_FILE"] = os.path.join(scratch, "coverage")
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(scratch, "hypothesis"))
         results = [] if arguments.layer else [style(python)]
         for layer in _wanted(arguments):
             results.append(run_layer(python, layer, scratch, arguments.pytest))
@@ -93,7 +95,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--layer", action="append", choices=[layer.name for layer in LAYERS], help="only this layer; repeatable"
     )
-    parser.add_argument("pytest", nargs="*", help="after --: arguments for pytest")
+    parser.add_argument("pytest", nargs="*", help="after --: arguments for pytest; paths replace the layer's directory")
     return parser.parse_args(argv)
 
 
@@ -234,19 +236,8 @@ def run_layer(python: str, layer: Layer, scratch: str, more: Sequence[str]) -> R
         result.left_out[layer.name] = reason
         return result
     report = os.path.join(scratch, f"{layer.name}.xml")
-    command = [
-        python,
-        "-B",
-        "-m",
-        "pytest",
-        directory,
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"--junitxml={report}",
-        "-o",
-        "junit_family=xunit1",
-    ]
+    targets = [] if any(word.startswith("tests/") for word in more) else [directory]
+    command = [python, "-B", "-m", "pytest", *PYTEST, f"--junitxml={report}", *targets]
     if not layer.machine:
         command += ["--cov=cowgate", "--cov-append", "--cov-report="]
     print(f"== {layer.name}", flush=True)
