@@ -13,6 +13,7 @@ from cowgate.changes import Change, RestartUnit
 from cowgate.errors import CowgateError, FixError
 from cowgate.facts import Fact, Facts, collect
 from cowgate.fixes import Fix, all_fixes
+from cowgate.fixes.compose import is_installed
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict, deferred, unknown
 from cowgate.policy import Policy
 from cowgate.state import hint_for
@@ -149,7 +150,7 @@ class UndoResult:
 
 def collect_facts(host: Host, policy: Policy, requirements: Iterable[Requirement]) -> Facts:
     """The facts that the requirements need, and whether mailcow is installed: that decides whether anything may be fixed."""
-    names = {"mailcow"}.union(*(requirement.needs + requirement.wants for requirement in requirements))
+    names = {"mailcow", "docker"}.union(*(requirement.needs + requirement.wants for requirement in requirements))
     return collect(host, policy, sorted(names))
 
 
@@ -197,7 +198,7 @@ def why_nothing_is_fixed(evaluation: Evaluation, policy: Policy, by_hand: bool) 
     if not policy.fix.enabled:
         return "nothing is fixed, because the policy says fix.enabled: false"
     mailcow = evaluation.facts.mailcow
-    if mailcow.content is not None and mailcow.content.installed and not by_hand:
+    if mailcow.state == "value" and is_installed(evaluation.facts) and not by_hand:
         return "nothing is fixed, because mailcow is installed here already; `cowgate run --by-hand` does it all the same"
     if mailcow.state == "unreadable" and not by_hand:
         return f"nothing is fixed, because it is not known whether mailcow is installed here: {mailcow.reason}"

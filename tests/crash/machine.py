@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ name=${0##*/}
 units=/etc/systemd/system
 echo "$name $*" >>$state/log
 case "$name $1" in
+systemd-detect-virt*) case "$*" in *-c*) echo none; exit 1 ;; *) echo kvm ;; esac ;;
 "systemctl show")
     unit=$2 file=disabled load=loaded active=inactive
     [ -e $state/$unit.active ] && active=active
@@ -69,7 +71,7 @@ esac
 """
 COMMANDS = (
     *("systemctl", "dpkg-query", "apt-get", "ip", "swapon", "swapoff", "mkswap", "timedatectl", "rc-update", "rc-service"),
-    *("dnf", "rpm", "apk"),
+    *("dnf", "rpm", "apk", "systemd-detect-virt"),
     *("docker", "ufw", "firewall-cmd", "iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "netplan", "nft"),
 )
 INTERFACES = """# from the provider
@@ -87,7 +89,27 @@ iface eth0:0 inet6 static
     address 2001:db8:1::10/64
     gateway fe80::1
 """
+# What a throw-away copy of a development machine can not have. The hostname is not one that stands in examples.
+WAIVED = (
+    *("resources.swap", "resources.disk", "resources.memory", "resources.cpu", "storage.filesystem", "time.synchronization"),
+    *(
+        "time.servers",
+        "network.ipv4",
+        "network.mtu",
+        "docker.engine",
+        "docker.flavour",
+        "docker.compose",
+        "docker.daemon_json",
+    ),
+    *("system.tools", "ports.available", "services.conflicting", "platform.os"),
+)
+POLICY = """hostname: mail.cowgate.net
+timezone: Europe/Vienna
+probes: {enabled: false}
+waivers:
+""" + "".join(f"  - {{id: {id}, reason: a test}}\n" for id in WAIVED)
 FILES = {
+    "etc/cowgate/policy.yaml": POLICY,
     "etc/network/interfaces": "source /etc/network/interfaces.d/*\n",
     "etc/network/interfaces.d/50-cloud-init.cfg": INTERFACES,
     "etc/network/interfaces.d/50-cloud-init": INTERFACES,
@@ -176,6 +198,7 @@ class Machine:
             path = self.template / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(target)
+        os.mknod(self.template / ".dockerenv", stat.S_IFCHR, 0)  # in an overlay: not there
         os.setxattr(self.template / "etc/crash/whole", "user.label", b"mine")
         (self.template / "etc/crash/whole").chmod(0o640)
         os.chown(self.template / "etc/crash/whole", 12, 34)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.crash import workloads
-from tests.crash.machine import Machine, enter_namespace, unmount
+from tests.crash.machine import STATE, Machine, enter_namespace, unmount
 from tests.crash.states import TEMPORARY
 
 FAULTS = ("signal=KILL", "error=ENOSPC", "error=EIO", "error=EROFS", "error=EACCES")
@@ -35,7 +35,9 @@ CALLS = (
     *("symlink", "symlinkat", "link", "linkat", "chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat"),
     *("setxattr", "lsetxattr", "fsetxattr", "truncate", "ftruncate", "fallocate", "fsync", "fdatasync"),
 )
-SAMPLE = 60  # points of the short form
+COMMAND = "cowgate run"
+OVERRIDE = "opt/mailcow-dockerized/docker-compose.override.yml"
+SAMPLE = 60  # points of the short form, or as many as every fault needs to meet every workload
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,38 @@ class Sweep:
             workload.allowed[path] = [old, *(state[path] for state in states if path in state)]
         return [*self._points(workload, "perform", ("open",)), *self._undo_points(workload), *self._recover_points(workload)]
 
+    def prepare_command(self) -> list[Point]:
+        """The whole of `cowgate run`, on a machine that is ready once it is repaired; the gate is open from a run before."""
+        workload = Workload(COMMAND, [])
+        self.workloads[COMMAND] = workload
+        self._reset_for_command()
+        before = self.machine.changed()
+        self._demand(workload, "command", "ask_gate")
+        workload.after = {path: self.machine.state_of(path) for path in self.machine.changed() if path not in before}
+        state = {name: (self.machine.root / STATE / name).read_bytes() for name in ("readiness.json", "seal.json")}
+        self._reset_for_command()
+        workload.before = {path: self.machine.state_of(path) for path in workload.after}
+        for path in [path for path, old in workload.before.items() if old == workload.after[path]]:
+            del workload.before[path], workload.after[path]
+        workload.allowed = {path: [old, workload.after[path]] for path, old in workload.before.items()}
+        # while the gate is shut the sign hangs on Compose's door; taken away it leaves no trace
+        self.machine.worker({**workload.task("lock"), "fixes": []})
+        workload.allowed[OVERRIDE] = [self.machine.below(OVERRIDE), self.machine.state_of(OVERRIDE)]
+        workload.before[OVERRIDE] = workload.after[OVERRIDE] = self.machine.below(OVERRIDE)
+        self._reset_for_command()
+        for name, content in state.items():
+            (self.machine.root / STATE / name).write_bytes(content)
+        self._demand(workload, "ask_gate")
+        self.machine.keep("command")
+        return self._points(workload, "command", ("command",))
+
+    def _reset_for_command(self) -> None:
+        self.machine.reset()
+        # with it mailcow would be installed, and nothing would be repaired
+        (self.machine.root / "opt/mailcow-dockerized/mailcow.conf").unlink()
+        (self.machine.root / "etc/network/interfaces.d/50-cloud-init").unlink()  # one machine has one of the two
+        (self.machine.root / STATE).mkdir(exist_ok=True)
+
     def _undo_points(self, workload: Workload) -> list[Point]:
         base = f"done-{workload.name}"
         self.machine.reset("open")
@@ -162,7 +196,37 @@ class Sweep:
         target = {"perform": workload.after, "undo": workload.before}.get(point.mode)
         if code == 0 and target is not None:
             self._compare("silent", where, target, [self.machine.state_of(path) for path in sorted(target)])
-        self._aftermath(workload, where, touched)
+        if point.mode == "command":
+            self._after_command(workload, where, touched, code)
+        else:
+            self._aftermath(workload, where, touched)
+
+    def _after_command(self, workload: Workload, where: str, touched: list[str], code: int) -> None:
+        seal = f"{STATE}/seal.json"
+        sealed_anew = self.machine.state_of(seal) not in ("absent", self.machine.below(seal))
+        done = self.machine.worker(workload.task("ask_gate", "command", "ask_gate", "look", "undo", "look", "ask_gate"))
+        try:
+            shut, again, ready, after, undone, before, at_last = json.loads(done.stdout)
+        except ValueError:
+            self._problem("afterwards", f"{where}: {done.stdout}{done.stderr}")
+            return
+        if not shut and sealed_anew:
+            self.counts["gate open, a full run sealed it"] += 1
+        elif not shut and touched:
+            self._problem("gate open", f"{where}: the gate is open after {touched}")
+        elif not shut:
+            self.counts["gate still open, nothing changed"] += 1
+        if code == 0 and shut:
+            self._problem("silent", f"{where}: exit code 0, and the gate is shut: {shut}")
+        for told, failures in (("the next run", again), ("its gate", ready), ("undo", undone)):
+            if failures:
+                self._problem("afterwards", f"{where}: {told} says {failures}")
+        if self.machine.temporary():
+            self._problem("temporary files", f"{where}: {self.machine.temporary()}")
+        if not at_last:
+            self._problem("gate open", f"{where}: the gate is open after an undo")
+        self._compare("run afterwards", where, workload.after, after)
+        self._compare("undo afterwards", where, workload.before, before)
 
     def _aftermath(self, workload: Workload, where: str, touched: list[str]) -> None:
         modes = ("ask_gate", "recover", "look", "perform", "look", "undo", "look")
@@ -213,13 +277,13 @@ def sample(points: list[tuple[Point, str]], size: int, seed: int) -> list[tuple[
     shuffled = list(points)
     random.Random(seed).shuffle(shuffled)
     for point, fault in shuffled:
-        key = (point.workload, fault) if point.mode == "perform" else (point.mode, fault)
+        key = (point.mode if point.mode in ("undo", "recover") else point.workload, fault)
         if key in met:
             rest.append((point, fault))
         else:
             met.add(key)
             chosen.append((point, fault))
-    return (chosen + rest)[: max(size, 1)]
+    return (chosen + rest)[: max(size, len(chosen))]
 
 
 def twice(point: Point, number: int) -> list[tuple[Point, str]]:
@@ -257,6 +321,8 @@ def figures_of(sweep: Sweep, options: argparse.Namespace) -> int:
     """Strike, and print what was found."""
     started = time.monotonic()
     calls = [point for workload in all_workloads(options.only) for point in sweep.prepare(workload)]
+    if options.only in COMMAND:
+        calls += sweep.prepare_command()
     points = [(point, fault) for point in calls for fault in FAULTS]
     if options.long:
         chosen = [pair for number, point in enumerate(calls) for pair in twice(point, number)]

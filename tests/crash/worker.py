@@ -15,13 +15,15 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from states import state_of, temporary_in  # type: ignore[import-not-found]
 
-from cowgate import engine, gate, report
+from cowgate import cli, engine, gate, report
 from cowgate.action import decode_change
 from cowgate.changes import SwapFile
 from cowgate.engine import PlannedFix
 from cowgate.errors import CowgateError
 from cowgate.facts import Facts
 from cowgate.fixes import Fix
+from cowgate.fixes.compose import LOCK_MESSAGE
+from cowgate.formats import edit
 from cowgate.host import READ_LIMIT, Host
 from cowgate.journal import Journal
 from cowgate.model import Level, Phase, Requirement, passed
@@ -66,7 +68,8 @@ def open_gate(_task: dict[str, Any]) -> list[str]:
     row = Requirement("test.row", "a row", Level.REQUIRED, (Phase.BOOT,), (), lambda *_: passed("good"))
     rows = engine.judge_all([row], Facts({}), Policy(), Phase.BOOT, date(2026, 1, 1))
     evaluation = engine.Evaluation(Facts({}), rows, Phase.BOOT, HOST.now(), HOST.now())
-    document = report.build(evaluation, Policy(), report.identity(HOST), boottime=HOST.boottime(), complete=True)
+    policy = Policy(digest=gate.policy_digest([(path, HOST.read_bytes(path)) for path in gate.policy_files()]))
+    document = report.build(evaluation, policy, report.identity(HOST), boottime=HOST.boottime(), complete=True)
     content = report.encode(document)
     HOST.write_atomic(STATE.report_path, content, mode=0o644)
     decision = gate.seal(HOST, STATE, content)
@@ -106,6 +109,25 @@ def look(task: dict[str, Any]) -> list[str]:
     state += [f"var/lib/cowgate/journal/{run}/x" for run in HOST.listdir(STATE.journal_path)]
     lying: list[str] = [state_of("/", path) for path in task["paths"]] + temporary_in("/", [*task["paths"], *state])
     return lying
+
+
+def lock(_task: dict[str, Any]) -> list[str]:
+    """Hang the sign on Compose's door, as a run does that leaves the gate shut."""
+    path = f"{Policy().install_dir}/docker-compose.override.yml"
+    text = HOST.read_or_none(path)
+    HOST.write_atomic(path, (edit("compose.lock", text, {"message": LOCK_MESSAGE}) or "").encode())
+    return []
+
+
+def command(_task: dict[str, Any]) -> list[str]:
+    """The whole of `cowgate run`, its words thrown away."""
+    answer = os.dup(1)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    code = cli.main(["run", "--yes"])
+    os.dup2(answer, 1)
+    return [] if code == 0 else [f"exit code {code}"]
 
 
 def ask_gate(_task: dict[str, Any]) -> list[str]:

@@ -36,15 +36,21 @@ class Machine:
         self.state.ensure(self.host)
         self.fixes: list[Fix] = []
         self.requirements: list[Requirement] = []
-        self.mailcow: Fact[Any] = Fact.of(SimpleNamespace(installed=False))
+        self.mailcow: Fact[Any] = Fact.of(SimpleNamespace(installed=False, setting=str))
         self.said: list[str] = []
         monkeypatch.setattr(engine, "all_fixes", lambda: tuple(self.fixes))
         monkeypatch.setattr(engine, "collect", self._collect)
 
     def _collect(self, host: Host, _policy: Policy, names: list[str]) -> Facts:
-        assert "mailcow" in names
-        texts = {name: host.read_or_none(f"/etc/{name}") for name in names if name != "mailcow"}
-        return Facts({"mailcow": self.mailcow, **{name: Fact.of(SimpleNamespace(text=text)) for name, text in texts.items()}})
+        assert {"mailcow", "docker"} <= set(names)
+        texts = {name: host.read_or_none(f"/etc/{name}") for name in names if name not in ("mailcow", "docker")}
+        return Facts(
+            {
+                "mailcow": self.mailcow,
+                "docker": Fact.absent(),
+                **{name: Fact.of(SimpleNamespace(text=text)) for name, text in texts.items()},
+            }
+        )
 
     def row(self, name: str, *changes: Change, after: tuple[str, ...] = (), level: Level = Level.REQUIRED, **how: Any) -> None:
         """A requirement and its fix; without changes the fix writes `good`."""
@@ -184,7 +190,7 @@ def test_what_the_policy_or_the_phase_forbids_is_not_fixed(
     assert said in " ".join(result.notices)
 
 
-@pytest.mark.parametrize("fact", [Fact.of(SimpleNamespace(installed=True)), Fact.unreadable("no answer")])
+@pytest.mark.parametrize("fact", [Fact.of(SimpleNamespace(installed=True, setting=str)), Fact.unreadable("no answer")])
 def test_installed_mailcow_is_left_alone_unless_asked_by_hand(machine: Machine, fact: Fact[Any]) -> None:
     machine.row("a")
     machine.mailcow = fact

@@ -48,7 +48,7 @@ def network_mtu(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 def lock_changes(facts: Facts, policy: Policy) -> Iterator[Change]:
     """What puts the lock into the override: nothing without a checkout (git clone refuses a directory that is not empty), once
     mailcow is installed (an admin is not locked out of a live server), or where Compose stops by itself."""
-    if facts.mailcow.state != "value" or _installed(facts):
+    if facts.mailcow.state != "value" or is_installed(facts):
         return
     mailcow = facts.mailcow.value
     if mailcow.checkout and not mailcow.override.locked and mailcow.override.state in ("absent", "ok", "refused"):
@@ -61,7 +61,7 @@ def unlock_changes(facts: Facts, policy: Policy) -> Iterator[Change]:
         yield EditFile(_override(facts), "compose.unlock")
 
 
-def _installed(facts: Facts) -> bool:
+def is_installed(facts: Facts) -> bool:
     """Whether mailcow.conf exists, or Docker has containers or volumes of mailcow's project."""
     mailcow = facts.mailcow.value
     project = None
