@@ -20,8 +20,8 @@ MESSAGE = "not ready, see 'cowgate report'"
 PATH = ("networks", "mailcow-network", "driver_opts", MTU_KEY)
 
 
-class Loader(yaml.SafeLoader):
-    """PyYAML's own reading of a file, Compose's tags kept, scalars as their text with their type."""
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """libyaml's reading of a file (PyYAML's where there is no libyaml), Compose's tags kept."""
 
 
 def _any(loader: Loader, suffix: str, node: yaml.Node) -> Any:
@@ -36,7 +36,7 @@ Loader.add_multi_constructor("!", _any)
 
 
 def load(text: str) -> Any:
-    # PyYAML takes no tab before a comment; here no tab stands in a value, so a space says the same.
+    # PyYAML takes no tab between tokens; here no tab stands in a value, so a space says the same.
     return yaml.load(text.replace("\t", " "), Loader=Loader) or {}
 
 
