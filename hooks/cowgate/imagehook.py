@@ -11,6 +11,8 @@ LAUNCHER = "/opt/cowgate/hooks/cowgate.sh"
 COMMAND = "/usr/local/sbin/cowgate"
 CLEAN_HOOK = "/etc/cloud/clean.d/90-cowgate"
 
+INSTALL_UNIT = "cowgate-install.service"
+
 # Written always; the install unit is there too, and enabled only by who wants the install.
 UNITS = (
     "cowgate-early.service",
@@ -18,7 +20,7 @@ UNITS = (
     "cowgate-ready.target",
     "cowgate-retry.service",
     "cowgate-retry.timer",
-    "cowgate-install.service",
+    INSTALL_UNIT,
 )
 
 # What `systemctl enable` makes of the [Install] sections, as (link, target).

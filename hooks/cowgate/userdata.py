@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import cowgate
 from cowgate import VERSION
 from cowgate.errors import UsageError
+from cowgate.imagehook import COMMAND, INSTALL_UNIT, UNITS
 
 # What only people at a desk need, and what a first boot therefore does not carry.
 LEFT_OUT = (
@@ -28,14 +29,6 @@ LEFT_OUT = (
     "image.py",
     "render/html.py",
 )
-UNITS = (
-    "cowgate-early.service",
-    "cowgate.service",
-    "cowgate-ready.target",
-    "cowgate-retry.service",
-    "cowgate-retry.timer",
-)
-INSTALL_UNIT = "cowgate-install.service"
 
 
 @dataclass(frozen=True)
@@ -143,8 +136,9 @@ def _members() -> Iterator[tuple[str, bytes, int]]:
         document = json.loads(_data(f"schemas/{schema}.schema.json"))
         name = f"hooks/cowgate/schemas/{schema}.schema.json"
         yield name, json.dumps(_without_prose(document), separators=(",", ":")).encode(), 0o644
-    for unit in (*UNITS, INSTALL_UNIT):
-        yield f"units/{unit}", _without_comments(_data(f"units/{unit}").decode()).encode(), 0o644
+    for unit in UNITS:
+        # As they are: image.hook compares them with what is installed.
+        yield f"hooks/cowgate/units/{unit}", _data(f"units/{unit}"), 0o644
     yield "hooks/cowgate.sh", _without_comments(_data("launcher.sh").decode()).encode(), 0o755
 
 
@@ -172,7 +166,7 @@ def _without_prose(schema: object) -> object:
 
 
 def _without_comments(text: str) -> str:
-    """Unit files and shell without their comment lines; the first line of a script is kept."""
+    """Shell without its comment lines; the first line is kept."""
     lines = text.splitlines()
     kept = lines[:1] + [line for line in lines[1:] if line.strip() and not line.lstrip().startswith("#")]
     return "\n".join(kept) + "\n"
@@ -252,14 +246,16 @@ def _render(options: Options, files: list[File]) -> str:
 
 def _commands(options: Options) -> Iterator[list[str]]:
     yield ["/opt/cowgate/unpack"]
+    # The same parts, through the same journal, as in an image.
+    yield [COMMAND, "run", "--phase", "build", "--only", "image.hook", "--yes"]
     yield ["systemctl", "daemon-reload"]
-    install = [INSTALL_UNIT] if options.install else []
-    yield ["systemctl", "enable", "cowgate-early.service", "cowgate.service", "cowgate-ready.target", *install]
+    if options.install:
+        yield ["systemctl", "enable", INSTALL_UNIT]
     # --no-block: these units wait for cloud-final, and this command runs inside it.
     yield ["systemctl", "start", "--no-block", "cowgate-ready.target"]
     if options.fail_cloud_init:
         # Only the last command's exit code reaches cloud-init's own status.
-        yield ["/usr/local/sbin/cowgate", "--setup", "run", "--phase", "boot", "--yes"]
+        yield [COMMAND, "--setup", "run", "--phase", "boot", "--yes"]
 
 
 # Runs on the machine, with cloud-init's own Python. Every step can be repeated: it is also what repairs a half-written tree.
@@ -272,8 +268,6 @@ _PLACE = """\
 new = "/opt/cowgate/new"
 shutil.rmtree(new, ignore_errors=True)
 tarfile.open(fileobj=io.BytesIO(lzma.decompress(data))).extractall(new)
-for unit in os.listdir(new + "/units"):
-    shutil.copyfile(new + "/units/" + unit, "/etc/systemd/system/" + unit)
 shutil.rmtree("/opt/cowgate/hooks", ignore_errors=True)
 os.rename(new + "/hooks", "/opt/cowgate/hooks")
 shutil.rmtree(new)
