@@ -24,10 +24,7 @@ from cowgate.imagehook import COMMAND, INSTALL_UNIT, UNITS
 # What only people at a desk need, and what a first boot therefore does not carry.
 LEFT_OUT = (
     "userdata.py",
-    "dns_plan.py",
-    "firewall_plan.py",
     "image.py",
-    "render/html.py",
 )
 
 
