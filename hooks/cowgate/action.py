@@ -121,6 +121,10 @@ class Action(Generic[C]):
         """Whether nobody else changed what we left behind."""
         return after == now
 
+    def as_before(self, prior: Json, now: Json) -> bool:
+        """Whether there is nothing to put back."""
+        return prior == now
+
     def wanted(self) -> str:
         """The digest of what apply() will leave; empty where there is no content."""
         return ""

@@ -298,7 +298,7 @@ class Journal:
             self.mark(entry, "failed", why)
             return f"{entry.target}: a run was interrupted here; {action.irreversible}"
         now = action.observe()
-        if now != entry.record.prior:
+        if not action.as_before(entry.record.prior, now):
             if not action.ours(entry.record.prior, entry.record.wanted, now):
                 note = f"{entry.target} was changed by somebody else since: it is left as it is"
                 self.mark(entry, "failed", f"{why}; {note}")
@@ -355,7 +355,7 @@ class Journal:
             self.mark(entry, "undone", "gone with the reboot")
             return ""
         now = action.observe()
-        if now != entry.record.prior:
+        if not action.as_before(entry.record.prior, now):
             if not action.may_undo(entry.record.prior, entry.record.after or {}, now, entry.state == "undoing"):
                 raise _conflict(entry.target, entry)
             entry = self.mark(entry, "undoing")

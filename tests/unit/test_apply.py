@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from cowgate.changes import (
 )
 from cowgate.codec import CodecError
 from cowgate.errors import CommandFailed, ConflictError, FixError
-from cowgate.host import Completed, Host
+from tests.unit.stage import Stage, quiet
 
 EVERY: tuple[Change, ...] = (
     WriteFile("/etc/a", "x", 0o600),
@@ -47,64 +46,11 @@ EVERY: tuple[Change, ...] = (
 )
 
 
-class Stage(Host):
-    """A live machine whose files lie in a directory and whose commands answer from a list."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(str(root))
-        self.live = True
-        self.answers: dict[str, tuple[int, str]] = {}
-        self.ran: list[str] = []
-        self.clock = 0.0
-        self.holders: list[int | None] = []
-
-    def resolve(self, path: str, *, follow: bool = True) -> str:
-        return self._walk(path, follow, None)
-
-    def inside(self, real: str) -> str:
-        return "/" + os.path.relpath(real, self.root)
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float = 10.0,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str = "/",
-        ok: Sequence[int] | None = (0,),
-    ) -> Completed:
-        line = " ".join(argv)
-        self.ran.append(line)
-        code, out = next((answer for start, answer in self.answers.items() if line.startswith(start)), (0, ""))
-        assert timeout > 0 and input is None and cwd == "/" and (env is None or env["DEBIAN_FRONTEND"])
-        if ok is not None and code not in ok:
-            raise CommandFailed(f"{line} failed")
-        return Completed(tuple(argv), code, out, "")
-
-    def write_kernel(self, path: str, text: str) -> None:
-        Path(self.resolve(path)).write_text(text)
-
-    def record_lock_holder(self, path: str) -> int | None:
-        assert path.startswith("/var/lib/")
-        return self.holders.pop(0) if self.holders else None
-
-    def monotonic(self) -> float:
-        return self.clock
-
-    def sleep(self, seconds: float) -> None:
-        self.clock += seconds * 100
-
-
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     for name in ("etc/systemd/system/multi-user.target.wants", "etc/rc2.d", "proc/sys/vm"):
         (tmp_path / name).mkdir(parents=True)
     return Stage(tmp_path)
-
-
-def quiet(text: str) -> None:
-    assert text
 
 
 def show(active: str = "inactive", file: str = "disabled", load: str = "loaded", path: str = "/lib/x") -> tuple[int, str]:

@@ -1,0 +1,247 @@
+"""Restarts: once, at the end, only of what runs, not lost by a kill; what breaks its daemon is taken back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cowgate import engine
+from cowgate.changes import Change, Command, InstallPackages, RestartUnit, Sysctl, WriteFile
+from cowgate.fixes import Fix
+from cowgate.journal import Entry, Journal
+from cowgate.model import Phase
+from cowgate.state import StateDir
+from tests.unit.stage import Stage, quiet
+
+BOOT = "proc/sys/kernel/random/boot_id"
+
+
+class Daemons(Stage):
+    """Units that start unless their configuration says `broken`."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.running = {"chrony.service", "docker.service"}
+        self.containers: Any = []
+
+    def run(self, argv: Any, **options: Any) -> Any:
+        verb, unit = (argv[1], argv[2]) if argv[0] == "systemctl" and len(argv) > 2 else ("", "")
+        state = "active" if unit in self.running else "failed"
+        self.answers["systemctl show"] = (
+            0,
+            f"ActiveState={state}\nUnitFileState=enabled\nLoadState=loaded\nFragmentPath=/x\n",
+        )
+        if verb in ("restart", "start"):
+            self.running.discard(unit)
+            if "broken" not in (self.read_or_none("/etc/conf") or ""):
+                self.running.add(unit)
+        return super().run(argv, **options)
+
+    def unix_http(self, path: str, target: str, **_options: Any) -> tuple[int, bytes]:
+        assert (path, target) == ("/var/run/docker.sock", "/containers/json")
+        return 200, json.dumps(self.containers).encode()
+
+    @property
+    def restarts(self) -> list[str]:
+        return [line.split()[2] for line in self.ran if line.startswith("systemctl restart")]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Daemons:
+    for name in ("etc/systemd/system", "proc/sys/kernel/random", "proc/sys/vm"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / BOOT).write_text("first\n")
+    (tmp_path / "etc/conf").write_text("as it was\n")
+    daemons = Daemons(tmp_path)
+    StateDir().ensure(daemons)
+    return daemons
+
+
+def journal_of(host: Stage) -> Journal:
+    journal = Journal(host, StateDir())
+    journal.begin(Phase.BOOT)
+    return journal
+
+
+def planned(id: str, *changes: Change, after: tuple[str, ...] = ()) -> engine.PlannedFix:
+    return engine.PlannedFix(Fix(id, id, lambda *_: iter(()), (id,), (Phase.BOOT,), after), changes)
+
+
+def make(host: Stage, *fixes: engine.PlannedFix) -> engine.Work:
+    return engine.make_all(host, journal_of(host), fixes, quiet)
+
+
+def states(host: Stage) -> list[tuple[str, str]]:
+    return [(entry.target, entry.state) for run in journal_of(host).runs() for entry in run.entries]
+
+
+def test_unit_is_restarted_once_after_all_changes(host: Daemons) -> None:
+    restart = RestartUnit("chrony.service", "new servers")
+    work = make(host, planned("a", restart, WriteFile("/etc/a", "a")), planned("b", WriteFile("/etc/b", "b"), restart))
+    assert host.restarts == ["chrony.service"]
+    assert [entry.target for entry in work.applied] == ["/etc/a", "/etc/b", "chrony.service"]
+    assert states(host) == [
+        ("chrony.service", "done"), ("/etc/a", "done"), ("chrony.service", "void"), ("/etc/b", "done"),
+    ]  # fmt: skip
+
+
+def test_unit_that_does_not_run_is_not_started(host: Daemons) -> None:
+    host.running.clear()
+    work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
+    assert host.restarts == []
+    assert [entry.target for entry in work.applied] == ["/etc/a"]
+
+
+def test_nothing_changed_means_no_restart_unless_it_is_all_there_is(host: Daemons) -> None:
+    restart = RestartUnit("chrony.service", "it still uses the old servers")
+    make(host, planned("a", WriteFile("/etc/conf", "as it was\n"), restart))
+    assert host.restarts == []
+    make(host, planned("a", restart))
+    assert host.restarts == ["chrony.service"]
+
+
+def test_fix_that_failed_before_it_changed_anything_restarts_nothing(host: Daemons) -> None:
+    (Path(host.root) / "etc/dir").mkdir()
+    host.answers["false"] = (1, "")
+    restart = RestartUnit("chrony.service", "new servers")
+    work = make(host, planned("a", restart, Command(("false",), "test")))
+    assert host.restarts == []
+    assert [failure.fix for failure in work.failures] == ["a"]
+    assert ("chrony.service", "void") in states(host)
+
+
+def test_configuration_with_which_the_daemon_does_not_start_is_taken_back(host: Daemons) -> None:
+    restart = RestartUnit("chrony.service", "new servers")
+    work = make(
+        host,
+        planned("a", WriteFile("/etc/conf", "broken\n"), restart),
+        planned("b", WriteFile("/etc/b", "b"), restart),
+        planned("c", WriteFile("/etc/c", "c")),
+    )
+    assert host.read("/etc/conf") == "as it was\n"
+    assert "chrony.service" in host.running
+    assert [entry.target for entry in work.applied] == ["/etc/c"]
+    (failure,) = work.failures
+    assert "does not run any more after its restart" in failure.message
+    assert len(host.restarts) == 2
+
+
+def test_daemon_that_does_not_come_back_at_all_is_told(host: Daemons) -> None:
+    (Path(host.root) / "etc/conf").write_text("broken already\n")
+    work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
+    assert [failure.target for failure in work.failures] == ["chrony.service"]
+    assert not host.exists("/etc/a")
+
+
+def test_docker_under_mailcow_keeps_its_new_configuration_and_runs_on(host: Daemons) -> None:
+    host.containers = [{"Image": "ghcr.io/mailcow/nginx:1"}]
+    work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("docker.service", "daemon.json")))
+    assert host.restarts == []
+    assert host.read("/etc/a") == "a"
+    assert "mailcow runs on it" in work.failures[0].message
+
+
+def test_restart_that_a_kill_prevented_is_made_up_for(host: Daemons) -> None:
+    journal = journal_of(host)
+    restart = RestartUnit("chrony.service", "new servers")
+    journal.promise("a", restart)
+    journal.promise("b", restart)
+    journal.perform("a", WriteFile("/etc/a", "a"), quiet)
+    notices = journal_of(host).recover(quiet)
+    assert notices == ("chrony.service: restarted, which an interrupted run had left undone",)
+    assert host.restarts == ["chrony.service"]
+    assert states(host) == [("chrony.service", "done"), ("chrony.service", "void"), ("/etc/a", "done")]
+
+
+def test_undo_restarts_what_its_files_belong_to(host: Daemons) -> None:
+    make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
+    host.ran.clear()
+    result = engine.undo(host, journal_of(host), progress=quiet)
+    assert [entry.target for entry in result.undone] == ["/etc/a"]
+    assert host.restarts == ["chrony.service"]
+    assert states(host) == [("chrony.service", "undone"), ("/etc/a", "undone")]
+
+
+def test_undo_whose_restart_fails_says_so_and_does_not_try_for_ever(host: Daemons) -> None:
+    make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("docker.service", "daemon.json")))
+    host.containers = [{"Image": "ghcr.io/mailcow/nginx:1"}]
+    result = engine.undo(host, journal_of(host), progress=quiet)
+    assert not host.exists("/etc/a")
+    assert ["mailcow runs on it" in failure.message for failure in result.failures] == [True]
+    assert journal_of(host).recover(quiet) == ()
+
+
+def set_state(host: Stage, entry: Entry, **changed: Any) -> None:
+    path = Path(host.root) / f"var/lib/cowgate/journal/{entry.name}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+def test_interrupted_restart_of_an_undo_is_made_up_for(host: Daemons) -> None:
+    work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
+    set_state(host, work.applied[-1], state="undoing")
+    host.ran.clear()
+    assert journal_of(host).recover(quiet) == ("chrony.service: restarted, which an interrupted undo had left undone",)
+    assert host.restarts == ["chrony.service"]
+
+
+def test_command_that_can_not_be_rolled_back_does_not_stop_the_next_start(host: Daemons) -> None:
+    journal = journal_of(host)
+    entry = journal.perform("a", Command(("on",), "test", undo=("off",)), quiet)
+    assert entry is not None
+    set_state(host, entry, state="open")
+    host.answers["off"] = (1, "")
+    assert journal_of(host).recover(quiet) == ("on: off failed",)
+    host.answers.clear()
+    host.ran.clear()
+    assert journal_of(host).recover(quiet) == ("on: rolled back, because a run was interrupted while changing it",)
+    assert host.ran == ["off"]
+    assert journal_of(host).recover(quiet) == ()
+
+
+def test_command_without_a_check_is_undone(host: Daemons) -> None:
+    make(host, planned("a", Command(("on",), "test", undo=("off",))))
+    assert engine.undo(host, journal_of(host), progress=quiet).failures == ()
+    assert host.ran == ["on", "off"]
+
+
+def test_what_can_not_be_undone_stays_and_is_told_once(host: Daemons) -> None:
+    host.answers["dpkg-query"] = (1, "")
+    journal = journal_of(host)
+    host.answers["dpkg-query"] = (0, "installed")
+    entry = journal.perform("a", Command(("once",), "test"), quiet)
+    assert entry is not None
+    result = engine.undo(host, journal_of(host), progress=quiet)
+    assert result.notices == ("this command can not be undone: once",)
+    assert engine.undo(host, journal_of(host), progress=quiet).notices == ()
+    set_state(host, entry, state="open")
+    assert journal_of(host).recover(quiet) == ("once: a run was interrupted here; this command can not be undone: once",)
+    assert journal_of(host).recover(quiet) == ()
+
+
+def test_what_a_reboot_undid_is_not_undone_again(host: Daemons) -> None:
+    (Path(host.root) / "proc/sys/vm/x").write_text("0\n")
+    make(host, planned("a", Sysctl("vm.x", "1")))
+    (Path(host.root) / BOOT).write_text("second\n")
+    (Path(host.root) / "proc/sys/vm/x").write_text("5\n")
+    result = engine.undo(host, journal_of(host), progress=quiet)
+    assert result.failures == ()
+    assert host.read("/proc/sys/vm/x") == "5\n"
+
+
+def test_setting_that_somebody_changed_since_is_a_conflict(host: Daemons) -> None:
+    (Path(host.root) / "proc/sys/vm/x").write_text("0\n")
+    make(host, planned("a", Sysctl("vm.x", "1")))
+    (Path(host.root) / "proc/sys/vm/x").write_text("5\n")
+    result = engine.undo(host, journal_of(host), progress=quiet)
+    assert ["changed by somebody else" in failure.message for failure in result.failures] == [True]
+
+
+def test_people_are_told_beforehand_what_can_not_be_undone(host: Daemons) -> None:
+    said: list[str] = []
+    host.answers["dpkg-query"] = (1, "")
+    work = engine.make_all(host, journal_of(host), [planned("a", InstallPackages("apt", ("jq",)))], said.append)
+    assert said[0] == "a: install jq (installed packages stay: jq)"
+    assert ["to no effect" in failure.message for failure in work.failures] == [True]
