@@ -80,6 +80,7 @@ class Finding:
 class Override:
     """docker-compose.override.yml. `state` is absent, ok, broken (not YAML), refused (cowgate will not edit it) or unreadable.
 
+    `understood` is False where the file is YAML and yet nothing below could be told (several documents).
     `mtu` is what mailcow-network gets from it, with variables filled in, as text (a person may have written anything).
     `unused` are networks that it configures and nothing uses (a misspelt mailcow-network: Compose ignores them silently);
     `undefined` are networks that its services use and neither file defines (Compose stops). `drops_bridge_name`: an
@@ -91,6 +92,7 @@ class Override:
     state: str = "absent"
     reason: str = ""
     line: Optional[int] = None
+    understood: bool = True
     mtu: Optional[str] = None
     locked: bool = False
     networks: tuple[str, ...] = ()
@@ -192,7 +194,7 @@ def parse_override(text: str, compose: str, values: dict[str, str]) -> tuple[Ove
         seen = editor.inspect(text)
     except YamlError as error:
         state = "broken" if error.broken else "refused"
-        return Override(state, error.reason, error.line, locked=editor.LOCK_START in text), False
+        return Override(state, error.reason, error.line, error.broken, locked=editor.LOCK_START in text), False
     base = {"default", *parse_networks(compose)}
     known = {*base, *seen.networks}
     override = Override(

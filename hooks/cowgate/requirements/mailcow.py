@@ -76,13 +76,15 @@ def mailcow_conf(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     trouble = _unusable_conf(mailcow)
     if trouble is not None:
         return trouble
+    expected = "settings that Compose and mailcow's scripts read alike, and that this machine can have"
     wrong = [f"line {f.line}: {f.key or 'it'} {f.problem}" for f in mailcow.findings if f.breaks]
     wrong += [*_wrong_ports(mailcow), *_wrong_binds(facts), *_wrong_networks(mailcow), *_wrong_words(mailcow)]
     doubtful = [f"line {f.line}: {f.key} {f.problem}" for f in mailcow.findings if not f.breaks] + list(_doubtful(mailcow))
     if wrong:
-        return failed(f"{path}: {'; '.join(wrong)}", remedy=f"correct {path}", commands=(("nano", path),))
+        return failed(f"{path}: {'; '.join(wrong)}", remedy=f"correct {path}", commands=(("nano", path),), expected=expected)
     if doubtful:
-        return warned(f"{path}: {'; '.join(doubtful)}", remedy=f"look at {path}", commands=(("nano", path),))
+        said = f"{path}: {'; '.join(doubtful)}"
+        return warned(said, remedy=f"look at {path}", commands=(("nano", path),), expected=expected)
     return passed(f"{len(mailcow.conf or {})} settings read, all usable")
 
 
@@ -249,7 +251,9 @@ def mailcow_override(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return trouble
     wrong = list(_wrong_override(mailcow))
     if wrong:
-        return failed(f"{path}: {'; '.join(wrong)}", remedy=f"correct {path}", commands=(("nano", path),))
+        expected = "a file that Compose merges into mailcow's own"
+        said = f"{path}: {'; '.join(wrong)}"
+        return failed(said, remedy=f"correct {path}", commands=(("nano", path),), expected=expected)
     if override.state == "refused":
         where = f"line {override.line}: " if override.line else ""
         return warned(
@@ -307,6 +311,10 @@ class MtuBounds:
     least: int
     most: int
     why: str
+
+    @property
+    def expected(self) -> str:
+        return f"{self.most} octets" if self.least == self.most else f"{self.least} to {self.most} octets"
 
     def complaint(self, value: str | None) -> str:
         """What is wrong with an MTU as it is written (None: no entry, Docker takes 1500); "" where nothing is."""
@@ -434,24 +442,50 @@ def network_mtu(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return unknown(
             "no interface has a default route, so the MTU of the way out can not be told", remedy="see network.ipv4"
         )
+    if not mailcow.override.understood:
+        path = f"{mailcow.install_dir}/docker-compose.override.yml"
+        return unknown(
+            f"the MTU in {path} can not be told: line {mailcow.override.line or 1}: {mailcow.override.reason}",
+            remedy="make it one plain document",
+            commands=(("nano", path),),
+        )
     complaint, stale = mtu_complaint(facts, policy), stale_network(facts, policy)
+    expected = mtu_bounds(facts, policy).expected
     if complaint:
         return _wrong_mtu(facts, policy, complaint, stale)
     if stale:
         remedy = "take mailcow down and up again; its volumes, and so all mail, stay (never add -v)"
-        return failed(stale, remedy=remedy, commands=recreate_commands(facts))
+        return failed(
+            stale, remedy=remedy, commands=recreate_commands(facts), expected=expected, evidence=_mtu_evidence(facts)
+        )
     if mtu_entry(facts, policy) is not None:
         return warned(
             f"the MTU {mailcow.compose_mtu} stands in docker-compose.yml, where generate_config.sh and update.sh discard it",
             remedy="put it into docker-compose.override.yml as well: `cowgate run` does",
             commands=(("cowgate", "run", "--phase", "install"),),
+            expected=expected,
+            evidence=_mtu_evidence(facts),
         )
     if mailcow.installed and facts.docker.state == "value" and facts.docker.value.running is None:
         return unknown(
             f"Docker was not asked for mailcow's network: {facts.docker.value.reason}", remedy="run `cowgate check` as root"
         )
     links = ", ".join(f"{name} {mtu}" for name, mtu in links_mtu(facts).items())
-    return passed(f"mailcow's network gets {mailcow.override.mtu or DOCKER_MTU} octets ({links})")
+    gets = f"mailcow's network gets {mailcow.override.mtu or mailcow.compose_mtu or DOCKER_MTU} octets"
+    return passed(f"{gets} ({links})" if links else gets, expected=expected, evidence=_mtu_evidence(facts))
+
+
+def _mtu_evidence(facts: Facts) -> dict[str, str]:
+    """Where each number was seen."""
+    mailcow = facts.mailcow.value
+    evidence = {name: str(mtu) for name, mtu in links_mtu(facts).items()}
+    for file, mtu in (("docker-compose.override.yml", mailcow.override.mtu), ("docker-compose.yml", mailcow.compose_mtu)):
+        if mtu is not None:
+            evidence[f"{mailcow.install_dir}/{file}"] = mtu
+    network = mailcow_network(facts)
+    if network is not None:
+        evidence[f"docker network inspect {network.name}"] = str(network.mtu or "no MTU of its own")
+    return evidence
 
 
 def _no_checkout(mailcow: Mailcow, policy: Policy, phase: Phase) -> Verdict:
@@ -482,7 +516,15 @@ def _wrong_mtu(facts: Facts, policy: Policy, complaint: str, stale: str) -> Verd
     if stale:
         remedy += "; then take mailcow down and up again, for its network exists already (its volumes stay; never add -v)"
         commands += recreate_commands(facts)
-    return failed(complaint, remedy=remedy, commands=commands)
+    bounds, value = mtu_bounds(facts, policy), override.mtu or mailcow.compose_mtu
+    return failed(
+        complaint,
+        remedy=remedy,
+        commands=commands,
+        expected=bounds.expected,
+        observed=f"{value or DOCKER_MTU} octets",
+        evidence=_mtu_evidence(facts),
+    )
 
 
 # -- the subnets --------------------------------------------------------------------------------------------------------
@@ -509,10 +551,14 @@ def network_subnets(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     clashes = [(network, what) for network in networks for other, what in taken if _overlap(network, other)]
     if not clashes:
         return passed(f"{' and '.join(str(network) for network in networks)} overlap nothing on this machine")
+    owners = {what: str(other) for network in networks for other, what in taken if _overlap(network, other)}
     free = {f"IPV{network.version}_NETWORK": _free(network, taken) for network, _ in clashes}
     settings = " and ".join(f"{key}={value}" for key, value in free.items())
     return failed(
         "; ".join(f"{network} overlaps {what}" for network, what in clashes),
+        expected="subnets that nothing else uses",
+        observed=", ".join(dict.fromkeys(str(network) for network, _ in clashes)),
+        evidence=owners,
         remedy=f"set {settings} in {path} (generate_config.sh writes it) before mailcow is started",
         commands=tuple(
             ("sed", "-i", f"s|^{key}=.*|{key}={value}|", path) for key, value in free.items() if key in (mailcow.conf or {})

@@ -155,6 +155,7 @@ def test_compose_is_not_asked_about_our_own_lines(tmp_path: Path) -> None:
 def test_compose_is_asked_about_what_we_can_not_read(tmp_path: Path) -> None:
     found = collected(ComposeHost({"docker": (0, "")}), checkout(tmp_path, override="x-a: 1\n---\nx-b: 2\n"))
     assert (found.override.state, found.override.line, found.override.compose_error) == ("refused", 2, "")
+    assert not found.override.understood
 
 
 def test_a_huge_file(tmp_path: Path) -> None:
