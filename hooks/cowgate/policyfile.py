@@ -176,12 +176,19 @@ def validate(found: PolicyFile) -> None:
             for key in sorted(set(error.instance) - set(known["properties"])):
                 told = f"unknown key {key!r}{suggestion(key, known['properties'])}"
                 problems.append((found.keys[(*path, key)], told))
+        elif "propertyNames" in error.absolute_schema_path:
+            told = f"unknown key {error.instance!r}{suggestion(error.instance, _list(error.validator_value))}"
+            problems.append((found.keys.get((*path, str(error.instance)), (1, 1)), told))
         else:
             problems.append((found.places.get(path, (1, 1)), _problem(error, _dotted(path))))
     if problems:
         place, told = min(problems)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise found.error(told + more, place)
+
+
+def _list(value: object) -> list[str]:
+    return value if isinstance(value, list) else []
 
 
 def _problem(error: ValidationError, name: str) -> str:

@@ -14,10 +14,21 @@ TOP = Path(__file__).parents[2]
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the folder is collected as it is, this is root already")
 def test_the_gate_in_a_user_namespace(tmp_path: Path) -> None:
-    command = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'gate'}"]
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--basetemp={tmp_path / 'gate'}",
+    ]
     # Picked up by pytest-cov of the run outside, which combines what has its name in front.
     measured = ["--cov=cowgate", "--cov-branch", "--cov-report="] if "coverage" in sys.modules else []
-    environment = {**os.environ, "COVERAGE_FILE": str(TOP / f".coverage.gate.{os.getpid()}"), "PYTHONPATH": str(TOP / "hooks")}
+    environment = {**os.environ, "COVERAGE_FILE": str(TOP / f".coverage.gate.{os.getpid()}"), "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run(
         [*command, *measured, "tests/unit/gate"], cwd=TOP, env=environment, capture_output=True, text=True, timeout=280
     )
