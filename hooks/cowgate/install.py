@@ -89,6 +89,20 @@ def configure(host: Host, policy: Policy, hostname: str, timezone: str, progress
             f" ({said[-1] if said else 'no message'})",
             hint=f"run it by hand in {directory} to see what it asks",
         )
+    _set_what_the_generator_does_not_ask(host, policy)
+
+
+def _set_what_the_generator_does_not_ask(host: Host, policy: Policy) -> None:
+    """Keys of mailcow.conf that the policy chose and that generate_config.sh takes from no environment."""
+    from cowgate.formats import env
+
+    chosen = {"SKIP_FTS": policy.fix.skip_fts, "SKIP_UNBOUND_HEALTHCHECK": policy.fix.skip_unbound_healthcheck}
+    path = f"{policy.install_dir}/mailcow.conf"
+    before = text = host.read(path)
+    for key, on in chosen.items():
+        text = env.set_value(text, key, "y") if on else text
+    if text != before:
+        host.write_atomic(path, text.encode("utf-8", "surrogateescape"))
 
 
 def start(host: Host, directory: str, progress: Callable[[str], None]) -> None:

@@ -157,7 +157,8 @@ def remedy_for(answers: Iterable[Answer]) -> tuple[str, tuple[tuple[str, ...], .
 
 
 def broken_family(probes: Probes) -> str:
-    """`ipv6` (or `ipv4`) where the machine has a default route of it and, of three hosts or more, none answers; else ""."""
+    """`ipv6` (or `ipv4`) where the machine has a default route of it and, of three hosts or more, none answers over it
+    although others answer; else ""."""
     for family in ("ipv6", "ipv4"):
         seen = [a for a in probes.answers if a.family == family and a.outcome not in (*ABSENT, "no-dns", "sent", "untested")]
         hosts = {answer.host for answer in seen}

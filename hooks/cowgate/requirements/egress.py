@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown, warned
 from cowgate.probing import providers
-from cowgate.probing.judging import Result, broken_family, not_asked, remedy_for, results, say, say_all
+from cowgate.probing.judging import Result, not_asked, remedy_for, results, say, say_all
 from cowgate.probing.targets import dropped
 from cowgate.requirements import requirement
 
@@ -72,17 +72,6 @@ def registries(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if broken:
         return _unreachable(probes, broken, found, expected)
     observed = f"{len(found)} hosts answer{_by_proxy(probes)}{_dropped_note(policy, 'egress.registries')}"
-    family = broken_family(probes)
-    if family:
-        return warned(
-            f"nothing at all answers over {'IPv6' if family == 'ipv6' else 'IPv4'}, although there is a default route for it; "
-            "every connection loses time on it first, and mail over it fails",
-            remedy="repair that route, or take the default route away",
-            commands=(("ip", "-6" if family == "ipv6" else "-4", "route", "show", "default"),),
-            expected=expected,
-            observed=observed,
-            evidence=_evidence(found),
-        )
     return passed(observed, expected=expected, evidence=_evidence(found))
 
 

@@ -81,6 +81,6 @@ def _wrong(lag: float, expected: str, evidence: dict[str, str]) -> Verdict:
 
 def _duration(seconds: float) -> str:
     for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * size:
+        if seconds >= 1.95 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"

@@ -1,6 +1,7 @@
 """Runs inside the machine's namespace: one look by cowgate, as JSON.
 
-Orders (JSON on standard input): policy, phase, rows (ids; empty: all), runs. Answer: rows, facts, seconds, packets.
+Orders (JSON on standard input): policy, phase, rows (ids; empty: all), runs, settle (whether it waits as at first boot).
+Answer: rows, facts, seconds, packets, said.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from cowgate.engine import check
 from cowgate.host import Host
 from cowgate.model import Phase
 from cowgate.policy import Policy
-from cowgate.requirements import _registry, all_requirements, dns, egress, timeoffset  # noqa: F401 - they register their rows
+from cowgate.requirements import _registry, all_requirements, dns, egress, network, timeoffset  # noqa: F401 - they register their rows
+from cowgate.settle import settle
+
+
+class JustBooted(Host):
+    def boottime(self) -> float:
+        return 10.0
 
 
 def packets() -> int:
@@ -30,13 +37,18 @@ def look(orders: dict[str, Any]) -> dict[str, Any]:
     known = tuple(_registry.values()) if orders["rows"] else all_requirements()
     wanted = tuple(r for r in known if not orders["rows"] or r.id in orders["rows"])
     before, started = packets(), time.monotonic()
-    evaluation = check(Host(), policy, Phase(orders["phase"]), wanted)
+    said: list[str] = []
+    host = JustBooted() if orders["settle"] else Host()
+    evaluation = check(host, policy, Phase(orders["phase"]), wanted)
+    if orders["settle"]:
+        evaluation = settle(host, policy, evaluation, wanted, said.append)
     seconds = time.monotonic() - started
     return {
         "rows": {row.requirement.id: [row.verdict.status.value, row.verdict.diagnosis] for row in evaluation.rows},
         "facts": evaluation.facts.to_json(),
         "seconds": seconds,
         "packets": packets() - before,
+        "said": said,
     }
 
 

@@ -244,11 +244,12 @@ class Machine:
         runs: int = 1,
         probes: dict[str, Any] | None = None,
         drop_privileges: bool = False,
+        settle: bool = False,
     ) -> Any:
         """What cowgate says here; a list where it looked more than once."""
         policy = self.policy()
         policy["probes"] = {**policy["probes"], **(probes or {})}
-        orders = {"policy": policy, "phase": phase, "rows": list(rows), "runs": runs}
+        orders = {"policy": policy, "phase": phase, "rows": list(rows), "runs": runs, "settle": settle}
         done = subprocess.run(
             [*self.host.prefix(), "unshare", "--mount", "sh", "-c", self._script(drop_privileges)],
             input=json.dumps(orders),
