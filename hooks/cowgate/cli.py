@@ -340,6 +340,43 @@ def explain(args: argparse.Namespace) -> int:
     return EXIT_READY
 
 
+# -- seal ------------------------------------------------------------------------------------------------------------
+
+
+def _seal_options(parser: Parser) -> None:
+    parser.add_argument("--root", metavar="DIR", default="/", help="the tree of an image, instead of this machine")
+    parser.add_argument("--policy", metavar="FILE", default="", help="use this policy instead of /etc/cowgate/policy.yaml")
+    parser.add_argument("--check", action="store_true", help="only look: exit 3 when something is left, and change nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.set_defaults(offline=False)
+
+
+def seal(args: argparse.Namespace) -> int:
+    """Reset what belongs to one machine, refuse what is secret. Returns 0 when sealed, 3 when not."""
+    from cowgate import image
+
+    host = host_of(args)
+    policy = policy_of(args, host)
+    if args.check:
+        result = image.look(host, policy)
+    else:
+        if host.live and not args.yes and sys.stdin.isatty() and not _agreed_to_seal():
+            progress("nothing was changed")
+            return EXIT_BLOCKED
+        result = image.seal(host, policy, progress)
+    emit(args, image.render(result))
+    return EXIT_BLOCKED if result.left else EXIT_READY
+
+
+def _agreed_to_seal() -> bool:
+    sys.stderr.write(
+        "This makes an image of this machine: its SSH host keys, authorized keys, passwords, logs and network state are\n"
+        "removed for good, and nobody can log in to it again before it is cloned. Go on? [y/N] "
+    )
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 # -- the table -------------------------------------------------------------------------------------------------------
 
 
@@ -401,6 +438,14 @@ def commands() -> tuple[Command, ...]:
             "Without RUN everything, newest first. Shuts the gate. A file that somebody else changed since is left alone.",
             running.undo_options,
             running.undo,
+        ),
+        Command(
+            "seal",
+            "make a machine or a tree fit to be an image: nothing of this machine, nothing secret",
+            "The last step of an image build. Resets what belongs to one machine; while something secret is there, it names\n"
+            "it and changes nothing. It can not be undone. Exits 0 when sealed and 3 when not. See `cowgate explain image`.",
+            _seal_options,
+            seal,
         ),
         Command(
             "dns-plan",

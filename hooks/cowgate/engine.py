@@ -41,6 +41,8 @@ def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy,
     for requirement in requirements:
         if phase is Phase.EARLY and Phase.EARLY not in requirement.phases:
             continue
+        if phase is not Phase.BUILD and requirement.phases == (Phase.BUILD,):
+            continue  # no later phase will decide what only an image can have wrong
         level = Level.REQUIRED if requirement.id in policy.raised else requirement.level
         verdict = _judge(requirement, facts, policy, phase)
         if verdict.status is Status.FAIL and level is Level.ADVISED:

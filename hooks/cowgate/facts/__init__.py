@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cowgate.facts.disks import Disks
     from cowgate.facts.docker import Docker
     from cowgate.facts.firewall import Firewall
+    from cowgate.facts.hygiene import Hygiene
     from cowgate.facts.ifupdown import Ifupdown
     from cowgate.facts.image import Image
     from cowgate.facts.interfaces import Interfaces
@@ -66,6 +67,7 @@ SOURCES: dict[str, str] = {
     "probes": "probes:Probes",
     "records": "records:Records",
     "image": "image:Image",
+    "hygiene": "hygiene:Hygiene",
 }
 
 
@@ -123,6 +125,7 @@ class Facts:
     probes: Fact[Probes]
     records: Fact[Records]
     image: Fact[Image]
+    hygiene: Fact[Hygiene]
 
     def __init__(self, facts: dict[str, Fact[Any]]) -> None:
         self._facts = facts

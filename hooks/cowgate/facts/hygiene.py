@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.facts import Fact
-from cowgate.hygiene import RULES, Rule
+from cowgate.hygiene import REFUSE, RULES, Rule
 
 if TYPE_CHECKING:
     from cowgate.host import Host
@@ -30,6 +30,11 @@ class Finding:
     size: int = 0
     detail: str = ""
 
+    @property
+    def refused(self) -> bool:
+        """Whether a person has to take it out, because `cowgate seal` will not."""
+        return self.action == REFUSE
+
 
 @dataclass(frozen=True)
 class Hygiene:
@@ -37,19 +42,31 @@ class Hygiene:
 
 
 def collect(host: Host, policy: Policy) -> Fact[Hygiene]:
-    """Always a value. Raises OSError for what root may not read either."""
-    return Fact.of(Hygiene(tuple(scan(host, policy.install_dir, policy.provider))))
+    """Always a value. Raises OSError for what this user may not read."""
+    return Fact.of(Hygiene(tuple(scan(host, policy, living=not host.live))))
 
 
-def scan(host: Host, install_dir: str, profile: str = "") -> Iterator[Finding]:
-    """Every finding, rule by rule, in the order of the table."""
+def scan(host: Host, policy: Policy, *, living: bool) -> Iterator[Finding]:
+    """Every finding, rule by rule, in the order of the table; with `living` also what a running system makes again."""
     homes = home_directories(host.read_or_none("/etc/passwd") or "")
+    docker = docker_root(host)
     for rule in RULES:
-        if profile in rule.not_in:
+        if rule.provider not in ("", policy.provider):
             continue
         for pattern in rule.patterns:
-            for full in _expand(pattern, homes, install_dir):
-                yield from _matches(host, rule, full)
+            for full in _expand(pattern, homes, policy.install_dir, docker):
+                yield from (f for f in _matches(host, rule, full) if living or not _lives(rule, f.path))
+
+
+def docker_root(host: Host) -> str:
+    """Where Docker keeps its data: `data-root` of daemon.json, else /var/lib/docker."""
+    document = _json(host, "/etc/docker/daemon.json")
+    place = document.get("data-root") if isinstance(document, dict) else None
+    return place.rstrip("/") if isinstance(place, str) and place.startswith("/") else DOCKER_ROOT
+
+
+def _lives(rule: Rule, path: str) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in rule.living)
 
 
 def home_directories(passwd: str) -> tuple[str, ...]:
@@ -62,11 +79,11 @@ def home_directories(passwd: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(home for home in homes if home))
 
 
-def _expand(pattern: str, homes: tuple[str, ...], install_dir: str) -> Iterator[str]:
+def _expand(pattern: str, homes: tuple[str, ...], install_dir: str, docker: str) -> Iterator[str]:
     if pattern.startswith("~/"):
         yield from (home + pattern[1:] for home in homes)
     else:
-        yield pattern.replace("@INSTALL@", install_dir).replace("@DOCKER@", DOCKER_ROOT)
+        yield pattern.replace("@INSTALL@", install_dir).replace("@DOCKER@", docker)
 
 
 def _matches(host: Host, rule: Rule, pattern: str) -> Iterator[Finding]:
@@ -95,8 +112,10 @@ def _glob(host: Host, pattern: str) -> Iterator[str]:
 
 
 def _names(host: Host, directory: str) -> list[str]:
-    mode = _lstat_mode(host, directory)
-    return host.listdir(directory) if mode is not None and stat.S_ISDIR(mode) else []
+    try:
+        return host.listdir(directory) if stat.S_ISDIR(host.stat(directory).st_mode) else []
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _lstat_mode(host: Host, path: str) -> int | None:
@@ -136,18 +155,27 @@ def _not_seed(_host: Host, path: str) -> str | None:
 
 def _machine_id(host: Host, path: str) -> str | None:
     # machine-id(5): empty, or "uninitialized" where first-boot units should run.
-    return None if (host.read(path).strip() or "uninitialized") == "uninitialized" else ""
+    return None if _text(host, path).strip() in ("", "uninitialized") else ""
 
 
 def _hostname(host: Host, path: str) -> str | None:
-    name = host.read(path).strip()
+    name = _text(host, path).strip()
     return None if name in ("", "localhost") else name
+
+
+def _own_name(host: Host, path: str) -> str | None:
+    # Debian Policy and cloud-init both give a machine's own name this address.
+    return _line(host, path, lambda fields: fields[0] == "127.0.1.1")
+
+
+def _iscsi_name(host: Host, path: str) -> str | None:
+    return _line(host, path, lambda fields: fields[0].startswith("InitiatorName="))
 
 
 def _private_key(host: Host, path: str) -> str | None:
     if not stat.S_ISREG(host.stat(path, follow=False).st_mode):
         return None
-    return "" if b"PRIVATE KEY-----" in host.read_bytes(path)[:4096] else None
+    return "" if "PRIVATE KEY-----" in _text(host, path) else None
 
 
 def _password(host: Host, path: str) -> str | None:
@@ -161,14 +189,14 @@ def _empty_password(host: Host, path: str) -> str | None:
 
 
 def _shadow(host: Host, path: str) -> Iterator[tuple[str, str]]:
-    for line in host.read(path).splitlines():
+    for line in _text(host, path).splitlines():
         name, colon, rest = line.partition(":")
         if name and colon:
             yield name, rest.partition(":")[0]
 
 
 def _manual_cache_clean(host: Host, path: str) -> str | None:
-    for number, line in enumerate(host.read(path).splitlines(), 1):
+    for number, line in enumerate(_text(host, path).splitlines(), 1):
         key, _, value = line.partition(":")
         if key.strip() == "manual_cache_clean" and value.split("#")[0].strip().lower() in ("true", "yes", "on"):
             return f"line {number}"
@@ -176,7 +204,7 @@ def _manual_cache_clean(host: Host, path: str) -> str | None:
 
 
 def _policy_hostname(host: Host, path: str) -> str | None:
-    for number, line in enumerate(host.read(path).splitlines(), 1):
+    for number, line in enumerate(_text(host, path).splitlines(), 1):
         key, _, value = line.partition(":")
         if key.strip("\"' ") == "hostname" and not line.startswith((" ", "\t")) and value.split("#")[0].strip():
             return f"line {number}"
@@ -184,38 +212,67 @@ def _policy_hostname(host: Host, path: str) -> str | None:
 
 
 def _daemon_ipv6(host: Host, path: str) -> str | None:
-    try:
-        document = json.loads(host.read(path))
-    except ValueError:
+    document = _json(host, path)
+    if document is None:
         return "it can not be parsed"
     keys = [key for key in ("ipv6", "fixed-cidr-v6", "ip6tables") if isinstance(document, dict) and key in document]
     return ", ".join(keys) or None
 
 
 def _docker_auth(host: Host, path: str) -> str | None:
-    try:
-        document = json.loads(host.read(path))
-    except ValueError:
+    document = _json(host, path)
+    if document is None:
         return "it can not be parsed"
     return "" if isinstance(document, dict) and document.get("auths") else None
 
 
 def _swap_line(host: Host, path: str) -> str | None:
-    for number, line in enumerate(host.read(path).splitlines(), 1):
+    return _line(host, path, lambda fields: len(fields) >= 3 and fields[2] == "swap")
+
+
+def _agent_swap(host: Host, path: str) -> str | None:
+    return _line(host, path, lambda fields: fields[0] == "ResourceDisk.EnableSwap=y")
+
+
+def _apt_list(host: Host, path: str) -> str | None:
+    return None if path.endswith("/lock") else _is_regular(host, path)
+
+
+def _line(host: Host, path: str, found: Callable[[list[str]], bool]) -> str | None:
+    """The number of the first line whose fields are `found`; comments and empty lines are not asked about."""
+    for number, line in enumerate(_text(host, path).splitlines(), 1):
         fields = line.split()
-        if len(fields) >= 3 and not fields[0].startswith("#") and fields[2] == "swap":
+        if fields and not fields[0].startswith("#") and found(fields):
             return f"line {number}"
     return None
 
 
+def _text(host: Host, path: str) -> str:
+    """The content; empty for what is no regular file. Raises OSError for what may not be read or is far too large."""
+    try:
+        regular = stat.S_ISREG(host.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    return host.read(path) if regular else ""
+
+
+def _json(host: Host, path: str) -> object:
+    """The document, or None where there is none or it can not be parsed."""
+    try:
+        return json.loads(_text(host, path))
+    except (ValueError, RecursionError):
+        return None
+
+
 PROBES: dict[str, Callable[[Host, str], str | None]] = {
     "content": _has_content,
-    "file": _is_regular,
     "regular": _is_regular,
     "directory": _is_directory,
     "not-seed": _not_seed,
     "machine-id": _machine_id,
     "hostname": _hostname,
+    "own-name": _own_name,
+    "iscsi-name": _iscsi_name,
     "private-key": _private_key,
     "password": _password,
     "empty-password": _empty_password,
@@ -224,4 +281,6 @@ PROBES: dict[str, Callable[[Host, str], str | None]] = {
     "daemon-ipv6": _daemon_ipv6,
     "docker-auth": _docker_auth,
     "swap-line": _swap_line,
+    "agent-swap": _agent_swap,
+    "apt-list": _apt_list,
 }

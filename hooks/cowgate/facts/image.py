@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,44 +18,57 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Image:
-    """`expected` when any part of the hook is there: then all must be. `problems` are sentences, each names a path."""
+    """`expected` when any unit of ours is there: then all parts must be.
+
+    The parts that are not right, as sentences that name a path: `problems` are those that the fix puts right, `by_hand` those
+    that it does not. `masked` are unit names: somebody did not want them.
+    """
 
     expected: bool
     problems: tuple[str, ...] = ()
+    by_hand: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
 
 
 def collect(host: Host, policy: Policy) -> Fact[Image]:
     """Always a value: only files are looked at. Raises OSError for what may not be read."""
-    problems = []
-    for path, what in ((LAUNCHER, "the launcher"), (CLEAN_HOOK, "the hook of `cloud-init clean`")):
-        problem = _executable(host, path, what)
-        if problem:
-            problems.append(problem)
-    if host.readlink(COMMAND) is None and not host.exists(COMMAND):
-        problems.append(f"{COMMAND} (the command that the units start) is missing")
-    present = 0
+    masked = tuple(unit for unit in UNITS if host.readlink(f"{UNIT_DIR}/{unit}") == "/dev/null")
+    return Fact.of(
+        Image(
+            expected=any(host.exists(f"{UNIT_DIR}/{unit}") for unit in UNITS),
+            problems=tuple(_problems(host, masked)),
+            by_hand=tuple(_by_hand(host, masked)),
+            masked=masked,
+        )
+    )
+
+
+def _problems(host: Host, masked: tuple[str, ...]) -> Iterator[str]:
     for unit in UNITS:
         path = f"{UNIT_DIR}/{unit}"
-        if host.readlink(path) == "/dev/null":
-            problems.append(f"{unit} is masked")
-            continue
-        text = host.read_or_none(path)
+        text = host.read_or_none(path) if unit not in masked else unit_text(unit)
         if text is None:
-            problems.append(f"{path} is missing")
-            continue
-        present += 1
-        if text != unit_text(unit):
-            problems.append(f"{path} is not the unit of this version")
+            yield f"{path} is missing"
+        elif text != unit_text(unit):
+            yield f"{path} is not the unit of this version"
     for link, target in LINKS:
         if host.readlink(link) is None:
-            problems.append(f"{os.path.basename(target)} is not enabled ({link} is missing)")
-    return Fact.of(Image(expected=present > 0, problems=tuple(problems)))
+            yield f"{os.path.basename(target)} is not enabled ({link} is missing)"
+    if not host.exists(CLEAN_HOOK):
+        yield f"{CLEAN_HOOK} (what `cloud-init clean` runs) is missing"
 
 
-def _executable(host: Host, path: str, what: str) -> str | None:
-    if not host.exists(path):
-        return f"{path} ({what}) is missing"
-    status = host.stat(path)
-    if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
-        return f"{path} ({what}) is not executable"
-    return None
+def _by_hand(host: Host, masked: tuple[str, ...]) -> Iterator[str]:
+    for path, what in ((LAUNCHER, "the launcher"), (COMMAND, "what the units start")):
+        if not host.exists(path):
+            yield f"{path} ({what}) is missing"
+        elif not _is_program(host, path):
+            yield f"{path} ({what}) is not executable"
+    if host.exists(CLEAN_HOOK) and not _is_program(host, CLEAN_HOOK):
+        yield f"{CLEAN_HOOK} (what `cloud-init clean` runs) is not executable"
+    yield from (f"{unit} is masked" for unit in masked)
+
+
+def _is_program(host: Host, path: str) -> bool:
+    mode = host.stat(path).st_mode
+    return stat.S_ISREG(mode) and bool(mode & 0o111)

@@ -31,6 +31,7 @@ SUBJECTS = (
     "firewall",
     "docker",
     "compose",
+    "image",
 )
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from cowgate.policy import Policy
 
 
-@fix("image.hook", title="Install the units that check a first boot", phases=(Phase.BUILD, Phase.BOOT), offline=True)
+@fix("image.hook", title="install the units that check a first boot", phases=(Phase.BUILD, Phase.BOOT), offline=True)
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
-    """All parts are asked for; the engine leaves alone what is already true."""
-    for unit in UNITS:
+    """All parts are asked for; the engine leaves alone what is already true. What somebody masked stays masked."""
+    for unit in (unit for unit in UNITS if unit not in facts.image.value.masked):
         yield WriteFile(f"{UNIT_DIR}/{unit}", unit_text(unit))
     for link, target in LINKS:
         yield Link(link, target)

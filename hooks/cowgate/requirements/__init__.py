@@ -24,6 +24,7 @@ DOMAINS = (
     "egress",
     "dns",
     "timeoffset",
+    "image",
 )
 
 _registry: dict[str, Requirement] = {}

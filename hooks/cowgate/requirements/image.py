@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cowgate.hygiene import REFUSE
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed
 from cowgate.requirements import requirement
 
@@ -26,13 +25,13 @@ SHOWN = 5  # findings named in a diagnosis; `cowgate seal --check` lists them al
 def hygiene(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """What must not be baked fails now; what the seal will reset is the seal's to judge, as the last step of the build."""
     findings = facts.hygiene.value.findings
-    refused = [finding for finding in findings if finding.action == REFUSE]
+    refused = [finding for finding in findings if finding.refused]
     if refused:
         named = [f"{f.path}{f' ({f.detail})' if f.detail else ''}: {f.why}" for f in refused[:SHOWN]]
-        more = f", and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+        more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         return failed(
             "; ".join(named) + more,
-            remedy="take it out of the image, or out of what the build puts there; then seal",
+            remedy="take it out of the image, or out of what the build puts there; this lists it all:",
             commands=(("cowgate", "seal", "--check"),),
             expected="nothing that is secret or belongs to one machine",
             observed=f"{len(refused)} things that seal refuses",
@@ -55,13 +54,17 @@ def hook(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     image = facts.image.value
     if not image.expected and phase is not Phase.BUILD:
         return passed("not made from an image of ours: nothing has to start by itself")
-    problems = image.problems
-    if problems:
-        return failed(
-            "; ".join(problems),
-            remedy="`cowgate run --phase build` puts the units, their links and the clean hook back",
-            commands=(("cowgate", "run", "--phase", "build"),),
-            expected="launcher, units and clean hook present, executable and enabled",
-            observed=f"{len(problems)} parts missing or off",
-        )
-    return passed("launcher, units and clean hook are there, executable and enabled")
+    problems = (*image.by_hand, *image.problems)
+    if not problems:
+        return passed("command, units and clean hook are there, executable and enabled")
+    return failed(
+        "; ".join(problems),
+        remedy="install cowgate again with `hooks/image-build`; take masks and lost permissions back"
+        if image.by_hand
+        else "`cowgate run` puts the units, their links and the clean hook back",
+        commands=tuple(("systemctl", "unmask", unit) for unit in image.masked)
+        if image.by_hand
+        else (("cowgate", "run", "--phase", phase.value, "--only", "image.hook"),),
+        expected="command, units and clean hook present, executable and enabled",
+        observed=f"{len(problems)} parts missing or off",
+    )
