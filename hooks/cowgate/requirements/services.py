@@ -254,7 +254,7 @@ def active_firewalls(facts: Facts) -> tuple[str, ...]:
 
 def _rules_loaded(facts: Facts) -> bool:
     unit = facts.services.value.unit(DOCKER_USER_UNIT)
-    return unit is not None and unit.active == "active" and unit.starts
+    return unit is not None and unit.running and unit.starts  # it is still starting when Docker was just restarted
 
 
 def _manager_active(active: tuple[str, ...], expected: str) -> Verdict:

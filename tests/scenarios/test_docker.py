@@ -1,0 +1,345 @@
+"""Docker for real: what facts/docker.py makes of running daemons, the repair of daemon.json, the relay, and DOCKER-USER.
+
+A dockerd of the host's own version (20.10) runs in namespaces of its own, with default paths; Debian 13's (26.1) in a
+container with systemd. No image comes from a registry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cowgate.fixes.firewall import SCRIPT, SCRIPT_FILE, UNIT, UNIT_FILE
+from cowgate.requirements.services import DOCKER_USER_UNIT
+from tests.lab import trees
+from tests.lab.container import ADDRESS, ADDRESS6, ROUTER6, Container
+from tests.lab.files import scratch
+from tests.lab.netns import Namespace
+from tests.lab.process import run, stop, wait_until
+
+ROOT = str(Path(__file__).resolve().parents[2])
+COWGATE = "/root/cowgate/hooks/cowgate.sh"
+IMAGE = "lab/idle"
+PROJECT = "com.docker.compose.project"
+NETWORK = "mailcowdockerized_mailcow-network"
+SUBNETS = ("--subnet=172.22.1.0/24", "--subnet=fd4d:6169:6c63:6f77::/64")
+BRIDGE = ("--opt=com.docker.network.bridge.name=br-mailcow", "--opt=com.docker.network.driver.mtu=1400")
+# In its own view of the mounts the daemon's directories are those of the test, and the host's are out of reach.
+LAUNCH = """\
+for top in etc var/lib; do
+    mkdir -p "$1/$top/upper" "$1/$top/work" &&
+    mount -t overlay overlay -o "lowerdir=/$top,upperdir=$1/$top/upper,workdir=$1/$top/work" "/$top" || exit 1
+done
+mount -t tmpfs tmpfs /run && mkdir -p /var/lib/docker /etc/docker &&
+mount --bind "$1/data" /var/lib/docker && mount --bind "$1/config" /etc/docker && exec dockerd
+"""
+
+
+def image(directory: str) -> str:
+    """A tarball with busybox alone."""
+    os.makedirs(f"{directory}/image/bin")
+    run(["cp", "/bin/busybox", f"{directory}/image/bin/busybox"], check=True)
+    for name in ("sleep", "nc", "httpd"):
+        os.symlink("busybox", f"{directory}/image/bin/{name}")
+    run(["tar", "-C", f"{directory}/image", "-cf", f"{directory}/image.tar", "."], check=True)
+    return f"{directory}/image.tar"
+
+
+# -- the host's own version, alone -----------------------------------------------------------------------------------
+
+
+class Daemon:
+    """A dockerd in a network and a mount namespace, and commands that see what it sees."""
+
+    def __init__(self, namespace: Namespace, directory: str) -> None:
+        self.namespace, self.directory = namespace, directory
+        self.process: subprocess.Popen[bytes] = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = ["unshare", "--mount", "sh", "-c", LAUNCH, "dockerd", self.directory]
+        self.process = self.namespace.start(command, log=f"{self.directory}/log")
+        wait_until(lambda: self.inside("docker", "version").returncode == 0, "dockerd", 60)
+        return self.process
+
+    def pid(self) -> str:
+        """Of dockerd itself: start() puts a guard before the command."""
+        found = run(["pgrep", "--ns", str(self.namespace.pid), "--nslist", "net", "-x", "dockerd"]).stdout.split()
+        return found[0] if found else ""
+
+    def inside(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        pid = self.pid()
+        if not pid:
+            return subprocess.CompletedProcess(argv, 1, "", "no dockerd")
+        return run(["nsenter", "--target", pid, "--mount", "--net", "--", *argv], timeout=60)
+
+    def docker(self, *words: str) -> str:
+        done = self.inside("docker", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def facts(self) -> dict[str, Any]:
+        """What cowgate finds in the place of the daemon."""
+        done = self.inside(f"{ROOT}/hooks/cowgate.sh", "facts", "--offline")
+        assert done.returncode == 0, done.stderr
+        value: dict[str, Any] = json.loads(done.stdout)["docker"]["value"]
+        return value
+
+    def rows(self, ids: str) -> dict[str, dict[str, Any]]:
+        done = self.inside(f"{ROOT}/hooks/cowgate.sh", "check", "--offline", "--format", "json", "--only", ids)
+        return {row["id"]: row for row in json.loads(done.stdout)["rows"]}
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    trees.install_host_packages("docker.io", "iptables", "busybox-static")
+    with scratch("dockerd") as directory, Namespace() as namespace:
+        for name in ("data", "config"):
+            os.mkdir(f"{directory}/{name}")
+        found = Daemon(namespace, directory)
+        try:
+            found.docker("import", image(directory), IMAGE)
+            yield found
+        finally:
+            stop(found.process, patience=60)
+
+
+def test_what_a_daemon_says(daemon: Daemon) -> None:
+    value = daemon.facts()
+    said = json.loads(daemon.docker("version", "--format", "{{json .Server}}"))
+    assert value["running"] is True and value["reason"] == ""
+    assert (value["version"], value["api"], value["min_api"]) == (said["Version"], said["ApiVersion"], said["MinAPIVersion"])
+    assert value["driver"] == daemon.docker("info", "--format", "{{.Driver}}").strip()
+    assert value["data_root"] == daemon.docker("info", "--format", "{{.DockerRootDir}}").strip() == "/var/lib/docker"
+    assert (value["flavour"], value["package"], value["daemon_json"]["state"]) == ("engine", "docker.io", "absent")
+    assert {network["name"]: network["bridge"] for network in value["networks"]} == {
+        "bridge": "docker0",
+        "host": "",
+        "none": "",
+    }
+    assert (value["published"], value["projects"]) == ([], [])
+
+
+def test_networks_ports_and_projects(daemon: Daemon) -> None:
+    labels = (f"--label={PROJECT}=mailcowdockerized", f"--label={PROJECT}.working_dir=/opt/mailcow-dockerized")
+    daemon.docker("network", "create", "--ipv6", *SUBNETS, *BRIDGE, labels[0], NETWORK)
+    daemon.docker("volume", "create", labels[0], "mailcowdockerized_vmail-vol-1")
+    ports = ("--publish=25:25", "--publish=127.0.0.1:13306:3306")
+    name = "mailcowdockerized-postfix-mailcow-1"
+    daemon.docker("run", "--detach", f"--name={name}", *labels, f"--network={NETWORK}", *ports, IMAGE, "sleep", "9999")
+    try:
+        value = daemon.facts()
+        (network,) = [n for n in value["networks"] if n["name"] == NETWORK]
+        assert (network["bridge"], network["mtu"], network["ipv6"]) == ("br-mailcow", 1400, True)
+        assert network["subnets"] == ["172.22.1.0/24", "fd4d:6169:6c63:6f77::/64"]
+        assert value["projects"] == [
+            {
+                "name": "mailcowdockerized",
+                "containers": 1,
+                "running": 1,
+                "volumes": 1,
+                "working_dir": "/opt/mailcow-dockerized",
+            }
+        ]
+        assert [(p["port"], p["address"]) for p in value["published"]] == [(25, "0.0.0.0"), (25, "::"), (13306, "127.0.0.1")]
+        # mailcow's own docker-proxy is no conflict; the same port in another project's hands is one
+        assert daemon.rows("ports.available")["ports.available"]["status"] == "pass"
+        daemon.docker("run", "--detach", "--name=web", "--publish=80:80", IMAGE, "sleep", "9999")
+        row = daemon.rows("ports.available")["ports.available"]
+        assert row["status"] == "fail"
+        assert "port 80 is held by the container web (published by docker-proxy" in row["diagnosis"]
+    finally:
+        daemon.docker("rm", "--force", "--volumes", name)
+        daemon.inside("docker", "rm", "--force", "web")
+        daemon.docker("network", "rm", NETWORK)
+        daemon.docker("volume", "rm", "mailcowdockerized_vmail-vol-1")
+
+
+def test_verdicts_on_an_old_engine(daemon: Daemon) -> None:
+    rows = daemon.rows("docker.engine,docker.flavour,docker.storage")
+    assert rows["docker.engine"]["status"] == "fail"
+    assert "Docker Engine 20.10.24+dfsg1 (package docker.io) is too old" in rows["docker.engine"]["diagnosis"]
+    assert (rows["docker.flavour"]["status"], rows["docker.storage"]["status"]) == ("pass", "pass")
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "said"),
+    [
+        ('{\n  "ipv6": true,\n}\n', "invalid", "line 3 column 1"),
+        ("[]", "not-object", "an array"),
+        ("", "empty", "is empty"),
+        ('{"ipv6": "yes"}', "ok", "ipv6 has a value of the wrong type"),
+    ],
+)
+def test_files_that_the_daemon_or_the_installer_refuse(daemon: Daemon, text: str, state: str, said: str) -> None:
+    path = f"{daemon.directory}/config/daemon.json"
+    Path(path).write_text(text)
+    try:
+        assert daemon.facts()["daemon_json"]["state"] == state
+        row = daemon.rows("docker.daemon_json")["docker.daemon_json"]
+        assert row["status"] == "fail" and said in row["diagnosis"]
+        # dockerd itself: another one, which gets no further than its configuration
+        other = ["--data-root=/run/o", "--exec-root=/run/o", "--pidfile=/run/o.pid", "--host=unix:///run/o.sock"]
+        done = daemon.inside("timeout", "5", "dockerd", *other)
+        assert done.returncode == 1 and "unable to configure the Docker daemon with file" in done.stderr
+    finally:
+        os.unlink(path)
+
+
+def test_a_daemon_that_is_stopped(daemon: Daemon) -> None:
+    """Not asked, and not started: in its place there is a socket that would tell."""
+    run(["kill", "-STOP", daemon.pid()], check=True)
+    try:
+        value = daemon.facts()
+        assert value["running"] is False
+        assert value["reason"].startswith("dockerd (pid ") and "does not answer" in value["reason"]
+    finally:
+        run(["kill", "-CONT", daemon.pid()], check=True)
+
+
+# -- Debian 13 with systemd ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    tarball = image(str(tmp_path_factory.mktemp("image")))
+    binds = {ROOT: "/root/cowgate", tarball: "/srv/image.tar"}
+    with Container("trixie-docker", binds=binds, docker=True) as booted:
+        booted.wait()
+        booted.run(["systemctl", "disable", "--now", "exim4", "nginx"], check=True)
+        booted.run(["docker", "import", "/srv/image.tar", IMAGE], check=True)
+        booted.outside.run(["ip", "route", "add", "203.0.113.0/24", "dev", "wan0"])
+        yield booted
+
+
+def restart(machine: Container) -> None:
+    # Docker's unit may start three times a minute (StartLimitBurst)
+    machine.run(["systemctl", "reset-failed", "docker.service"])
+    machine.run(["systemctl", "restart", "docker.service"], check=True)
+
+
+def is_active(machine: Container, unit: str) -> bool:
+    return machine.run(["systemctl", "is-active", unit]).stdout.strip() == "active"
+
+
+def check(machine: Container, ids: str) -> dict[str, dict[str, Any]]:
+    done = machine.run([COWGATE, "check", "--offline", "--format", "json", "--only", ids])
+    return {row["id"]: row for row in json.loads(done.stdout)["rows"]}
+
+
+def sender(machine: Container, address: str, name: str) -> str:
+    """The address that a container's SMTP server sees when the world connects to ours."""
+    wait_until(lambda: ":25 " in machine.run(["ss", "-Hltn"]).stdout, "port 25", 10)
+    machine.outside.run(["curl", "-s", "-m", "5", f"http://{address}:25/"])
+    lines = machine.run(["docker", "logs", name]).stderr.splitlines()
+    return lines[-1].split("]:")[0].lstrip("[") if lines else ""
+
+
+def serve(machine: Container, name: str) -> None:
+    """Something on port 25 that says who connects: busybox's web server does."""
+    command = ["busybox", "httpd", "-f", "-vv", "-p", "25", "-h", "/bin"]
+    machine.run(
+        ["docker", "run", "--detach", "--name", name, f"--network={NETWORK}", "--publish=25:25", IMAGE, *command], check=True
+    )
+
+
+def test_daemon_json_is_repaired_and_given_back(machine: Container) -> None:
+    """The rows fail, one run makes them true (the daemon really has the settings), undo gives the file back byte for byte."""
+    own = '{\n\t"log-opts": {"max-size": "10m"} ,\n\t"ipv6": false\n}'
+    machine.write("/etc/docker/daemon.json", own)
+    restart(machine)
+    ids = "docker.daemon_json,docker.open_relay"
+    rows = check(machine, ids)
+    assert {row["status"] for row in rows.values()} == {"fail"}
+    assert "lacks ipv6, fixed-cidr-v6, experimental, ip6tables" in rows["docker.daemon_json"]["diagnosis"]
+    assert ADDRESS6 in rows["docker.open_relay"]["diagnosis"]
+    started = machine.run(["systemctl", "show", "-P", "ActiveEnterTimestampMonotonic", "docker"]).stdout
+
+    done = machine.run([COWGATE, "run", "--yes", "--offline", "--format", "json", "--only", ids], timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row["status"] for row in json.loads(done.stdout)["rows"]} == {"fixed"}
+    text = machine.read("/etc/docker/daemon.json")
+    assert text.startswith('{\n\t"log-opts": {"max-size": "10m"} ,\n\t"ipv6": true')
+    assert json.loads(text) == {
+        "log-opts": {"max-size": "10m"},
+        "ipv6": True,
+        "fixed-cidr-v6": "fd00:dead:beef:c0::/80",
+        "experimental": True,
+        "ip6tables": True,
+    }
+    assert machine.run(["systemctl", "show", "-P", "ActiveEnterTimestampMonotonic", "docker"]).stdout != started
+    bridge = json.loads(machine.run(["docker", "network", "inspect", "bridge"], check=True).stdout)[0]
+    assert bridge["EnableIPv6"] is True
+    assert "DOCKER-USER" in machine.run(["ip6tables", "-S"], check=True).stdout
+
+    undone = machine.run([COWGATE, "undo"], timeout=120)
+    assert undone.returncode == 0, undone.stdout + undone.stderr
+    assert machine.read("/etc/docker/daemon.json") == own
+    bridge = json.loads(machine.run(["docker", "network", "inspect", "bridge"], check=True).stdout)[0]
+    assert bridge["EnableIPv6"] is False
+
+
+def test_the_relay_is_real(machine: Container) -> None:
+    """The reason for docker.open_relay: without IPv6 in the network, senders over IPv6 have the bridge's address."""
+    keys = {"ipv6": True, "fixed-cidr-v6": "fd00:dead:beef:c0::/80", "experimental": True, "ip6tables": True}
+    machine.write("/etc/docker/daemon.json", json.dumps(keys))
+    restart(machine)
+    seen = {}
+    for ipv6 in (False, True):
+        subnets = ("--ipv6", *SUBNETS) if ipv6 else SUBNETS[:1]
+        machine.run(["docker", "network", "create", *subnets, *BRIDGE, NETWORK], check=True)
+        try:
+            serve(machine, "smtp")
+            seen[ipv6] = (sender(machine, ADDRESS, "smtp"), sender(machine, f"[{ADDRESS6}]", "smtp"))
+        finally:
+            machine.run(["docker", "rm", "-f", "smtp"])
+            machine.run(["docker", "network", "rm", NETWORK], check=True)
+    assert seen[False] == ("::ffff:203.0.113.1", "::ffff:172.22.1.1")
+    assert seen[True] == ("::ffff:203.0.113.1", ROUTER6)
+
+
+def test_rules_for_mailcow_survive_a_restart_of_docker(machine: Container) -> None:
+    """A firewall that refuses what it does not know: mailcow's containers reach the world and their own host's ports with the
+    unit, and not without, also after Docker came anew."""
+    machine.run(["docker", "network", "create", "--ipv6", *SUBNETS, *BRIDGE, NETWORK], check=True)
+    machine.run(["systemctl", "start", "nginx"], check=True)
+    machine.run(["ip6tables", "-A", "INPUT", "-p", "ipv6-icmp", "-j", "ACCEPT"], check=True)  # neighbour discovery
+    for command in ("iptables", "ip6tables"):
+        for rule in ("-A INPUT -i lo -j ACCEPT", "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT", "-P INPUT DROP"):
+            machine.run([command, *rule.split()], check=True)
+        # before Docker's own rules, as a firewall that came later would
+        machine.run([command, "-I", "DOCKER-USER", "-i", "br-mailcow", "-j", "DROP"], check=True)
+
+    def reach(target: str) -> bool:
+        ask = ["docker", "run", "--rm", "--interactive", f"--network={NETWORK}", IMAGE, "nc", "-w", "3", target, "80"]
+        return machine.run(ask, input="GET / HTTP/1.0\r\n\r\n", timeout=60).stdout.startswith("HTTP/")
+
+    with_server = machine.outside.start(["busybox", "httpd", "-f", "-p", "80", "-h", "/usr/share/doc"], log=os.devnull)
+    try:
+        assert not reach(ADDRESS)
+        machine.write(SCRIPT_FILE, (SCRIPT.format(ports="25,80,443"), 0o755))
+        machine.write(UNIT_FILE, UNIT)
+        machine.run(["systemctl", "daemon-reload"], check=True)
+        machine.run(["systemctl", "enable", "--now", DOCKER_USER_UNIT], check=True)
+        for _ in range(2):
+            for command in ("iptables", "ip6tables"):
+                rules = machine.run([command, "-S"], check=True).stdout
+                assert rules.count("-j COWGATE-MAILCOW-DOCKER-USER") == 1 and rules.count("-j COWGATE-MAILCOW-INPUT") == 1
+                assert "-A COWGATE-MAILCOW-DOCKER-USER -i br-mailcow -j ACCEPT" in rules
+            assert reach(ADDRESS) and reach("203.0.113.1") and reach(ADDRESS6) and reach(ROUTER6)
+            restart(machine)
+            wait_until(lambda: is_active(machine, DOCKER_USER_UNIT), DOCKER_USER_UNIT, 10)
+        machine.run(["systemctl", "disable", "--now", DOCKER_USER_UNIT], check=True)
+        for command in ("iptables", "ip6tables"):
+            assert "COWGATE" not in machine.run([command, "-S"], check=True).stdout
+        assert not reach(ADDRESS)
+        machine.run(["systemctl", "enable", DOCKER_USER_UNIT], check=True)
+        restart(machine)
+        wait_until(lambda: is_active(machine, DOCKER_USER_UNIT), DOCKER_USER_UNIT, 10)
+    finally:
+        stop(with_server)
