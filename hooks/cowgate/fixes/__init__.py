@@ -26,6 +26,7 @@ SUBJECTS = (
     "kernel",
     "timezone",
     "time",
+    "timeoffset",
     "ipv6_alias",
     "services",
     "firewall",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown
@@ -22,37 +23,51 @@ TOLERANCE = 5.0
 BREAKS_DNSSEC = 3600.0
 
 
+@dataclass(frozen=True)
+class Lag:
+    """By how many `seconds` the clock lags behind what others say (the median), and whether that is `allowed`."""
+
+    seconds: float
+    allowed: bool
+    samples: tuple[ClockSample, ...]
+
+
+def measured(clock: tuple[ClockSample, ...]) -> Lag | None:
+    """The clock's lag by time servers; where none answered, by the Date headers of web servers (RFC 9110 §6.6.1)."""
+    samples = tuple(sample for sample in clock if sample.kind == "sntp") or clock
+    if not samples:
+        return None
+    seconds = statistics.median(sample.offset for sample in samples)
+    return Lag(seconds, abs(seconds) <= TOLERANCE + min(sample.error for sample in samples), samples)
+
+
 @requirement(
     "time.offset",
     title="the clock is right",
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("probes",),
+    wants=("services", "timesources"),
+    fix="time.offset",
 )
 def offset(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """The median of what time servers say; where none answers, of the Date headers of web servers (RFC 9110 §6.6.1)."""
+    """Within five seconds of the median of what others say."""
     probes = facts.probes.value
     if not probes.asked:
         return not_asked(probes.reason, phase)
-    samples = _best(probes.clock)
-    if not samples:
+    lag = measured(probes.clock)
+    if lag is None:
         return unknown(
             "neither a time server nor a web server told the time",
             remedy="let UDP 123 out, or see what egress.registries says",
             commands=(("cowgate", "firewall-plan"),),
         )
-    lag = statistics.median(sample.offset for sample in samples)
-    allowed = TOLERANCE + min(sample.error for sample in samples)
-    evidence = {sample.source: f"{sample.offset:+.3f} s (± {sample.error:.3f}, {sample.kind})" for sample in samples}
+    evidence = {sample.source: f"{sample.offset:+.3f} s (± {sample.error:.3f}, {sample.kind})" for sample in lag.samples}
     expected = f"within {TOLERANCE:.0f} s of what others say"
-    if abs(lag) <= allowed:
-        return passed(f"{lag:+.2f} s by {len(samples)} {_sources(samples)}", expected=expected, evidence=evidence)
-    return _wrong(lag, expected, evidence)
-
-
-def _best(samples: tuple[ClockSample, ...]) -> tuple[ClockSample, ...]:
-    exact = tuple(sample for sample in samples if sample.kind == "sntp")
-    return exact or samples
+    if lag.allowed:
+        observed = f"{lag.seconds:+.2f} s by {len(lag.samples)} {_sources(lag.samples)}"
+        return passed(observed, expected=expected, evidence=evidence)
+    return _wrong(lag.seconds, expected, evidence)
 
 
 def _sources(samples: tuple[ClockSample, ...]) -> str:
