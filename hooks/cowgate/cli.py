@@ -382,7 +382,7 @@ def _agreed_to_seal() -> bool:
 
 def commands() -> tuple[Command, ...]:
     """All subcommands but `gate`, which is dispatched before any of this is loaded."""
-    from cowgate import dns_plan, firewall_plan, running
+    from cowgate import plans, running
 
     return (
         Command(
@@ -451,15 +451,15 @@ def commands() -> tuple[Command, ...]:
             "dns-plan",
             "print the DNS records that mailcow wants, with what is missing marked",
             "Asks DNS what is there already; with --offline it asks nothing and marks nothing.",
-            dns_plan.options,
-            dns_plan.main,
+            plans.dns_options,
+            plans.dns,
         ),
         Command(
             "firewall-plan",
             "print what must get in and out, for people and for firewalls",
             "Ports are those of mailcow.conf. Sends nothing. Whether a port can be reached, only the outside can tell.",
-            firewall_plan.options,
-            firewall_plan.main,
+            plans.firewall_options,
+            plans.firewall,
         ),
     )
 

@@ -9,8 +9,6 @@ from cowgate.errors import CowgateError
 from cowgate.probing.zone import Entry, entries
 
 if TYPE_CHECKING:
-    import argparse
-
     from cowgate.facts import Facts
     from cowgate.facts.records import Records
 
@@ -76,22 +74,3 @@ def table(facts: Facts) -> str:
 
 
 FORMATS = {"zone": bind, "table": table}
-
-
-def options(parser: argparse.ArgumentParser) -> None:
-    """The options of `cowgate dns-plan`."""
-    from cowgate import cli
-
-    cli.target_options(parser, replay=True)
-    cli.output_options(parser, tuple(FORMATS))
-
-
-def main(args: argparse.Namespace) -> int:
-    """Ask DNS (unless --offline) and print the plan. Returns the exit code. Raises CowgateError without a host name."""
-    from cowgate import cli
-    from cowgate.facts import collect
-
-    host = cli.host_of(args)
-    facts = cli.replayed(args) or collect(host, cli.policy_of(args, host), SOURCES)
-    cli.emit(args, FORMATS[args.format](facts))
-    return 0

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.conflicts import wanted_sockets
 from cowgate.probing.targets import wanted
 
 if TYPE_CHECKING:
-    import argparse
-
     from cowgate.facts import Facts
     from cowgate.facts.mailcow import Mailcow
     from cowgate.policy import Policy
@@ -259,25 +257,3 @@ FORMATS = {
     "hetzner-cloud": hetzner_cloud,
     "hetzner-robot": hetzner_robot,
 }
-
-
-def options(parser: argparse.ArgumentParser) -> None:
-    """The options of `cowgate firewall-plan`."""
-    from cowgate import cli
-
-    cli.target_options(parser, replay=True)
-    cli.output_options(parser, tuple(FORMATS))
-
-
-def main(args: argparse.Namespace) -> int:
-    """Print the plan. Sends no packet. Returns the exit code."""
-    from cowgate import cli
-    from cowgate.facts import collect
-
-    host = cli.host_of(args)
-    policy = cli.policy_of(args, host)
-    facts = cli.replayed(args) or collect(host, policy, SOURCES)
-    # What may leave is part of the plan even where cowgate itself may not send.
-    asked = replace(policy, probes=replace(policy.probes, enabled=True))
-    cli.emit(args, FORMATS[args.format](make(facts, asked)))
-    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -125,14 +126,12 @@ class Net:
         with socket.socket(FAMILIES[family_of(address)], socket.SOCK_DGRAM) as sock:
             sock.connect((address, port))
             sock.settimeout(seconds / tries)
-            for left in range(tries - 1, -1, -1):
+            for _ in range(tries - 1):
                 sock.send(payload)
-                try:
+                with contextlib.suppress(socket.timeout):  # no alias of TimeoutError before Python 3.10
                     return sock.recv(ANSWER_LIMIT)
-                except socket.timeout:  # no alias of TimeoutError before Python 3.10
-                    if not left:
-                        raise
-        raise TimeoutError("no answer")
+            sock.send(payload)
+            return sock.recv(ANSWER_LIMIT)
 
     def echo(self, address: str, sizes: Sequence[int], seconds: float, *, probe: bool = False) -> list[Echo]:
         """Send one ICMP echo request of each size (octets of the whole IP packet) and gather what comes back in `seconds`.

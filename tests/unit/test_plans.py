@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cowgate import cli, dns_plan, firewall_plan
+from cowgate import cli, dns_plan, firewall_plan, plans
 from cowgate.facts import Fact, Facts
 from tests.unit.conftest import healthy_facts, policy_of
 
@@ -214,6 +214,11 @@ def facts_file(tmp_path: Path) -> str:
     path = tmp_path / "facts.json"
     path.write_text(json.dumps(healthy_facts().to_json()))
     return str(path)
+
+
+def test_the_commands_offer_every_format() -> None:
+    assert tuple(firewall_plan.FORMATS) == plans.FIREWALL_FORMATS
+    assert tuple(dns_plan.FORMATS) == plans.DNS_FORMATS
 
 
 @pytest.mark.parametrize("command", ["firewall-plan", "dns-plan"])

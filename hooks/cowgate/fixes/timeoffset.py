@@ -26,4 +26,4 @@ def step(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         return
     _, unit = daemon_in_use(facts)
     if unit is not None and unit.running:
-        yield RestartUnit(unit.name, f"the clock is {lag.seconds:+.0f} s from what others say")
+        yield RestartUnit(unit.name, f"the clock is {abs(lag.seconds):.0f} s off")
