@@ -50,6 +50,13 @@ UNIT_DIRECTORIES = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+# What generators and programs make while systemd runs; exim4.service of Debian 12 is in generator.late.
+RUNTIME_DIRECTORIES = (
+    "/run/systemd/system",
+    "/run/systemd/transient",
+    "/run/systemd/generator",
+    "/run/systemd/generator.late",
+)
 SYSV_LEVELS = ("/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/rc5.d")
 RUNNING = ("active", "activating", "reloading", "refreshing")
 
@@ -100,9 +107,7 @@ def collect(host: Host, policy: Policy) -> Fact[Services]:
     """All units of conflicts.SERVERS and OTHER_UNITS that exist. Always a value."""
     names = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))
     if host.live and host.exists("/run/systemd/system"):
-        # Loads every unit it is asked about: 10 s are too few on a busy machine at first boot.
-        out = host.run(("systemctl", "show", f"--property={PROPERTIES}", *names), timeout=30).out
-        return Fact.of(Services("systemd", True, _with_sysv(host, parse_show(out))))
+        return Fact.of(Services("systemd", True, _units_of_systemd(host, names)))
     if host.exists("/sbin/openrc-run") or host.exists("/usr/sbin/openrc-run"):
         live = host.live and host.exists("/run/openrc/softlevel")
         states = parse_rc_status(host.run(("rc-status", "--servicelist"), timeout=10).out) if live else {}
@@ -113,6 +118,24 @@ def collect(host: Host, policy: Policy) -> Fact[Services]:
 
 
 # -- a running systemd -----------------------------------------------------------------------------------------------
+
+
+def _units_of_systemd(host: Host, names: tuple[str, ...]) -> tuple[Unit, ...]:
+    """One call for all units that have a file: to ask systemd for eighty that have none takes ten times as long."""
+    there = _unit_files(host, (*UNIT_DIRECTORIES, *RUNTIME_DIRECTORIES), names)
+    if not there:
+        return ()
+    shown = host.run(
+        ("systemctl", "show", f"--property={PROPERTIES}", *there), timeout=30
+    ).out  # it loads them; a first boot is busy
+    return _with_sysv(host, parse_show(shown))
+
+
+def _unit_files(host: Host, directories: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
+    """The path of each unit that has a file or a link (also a mask, whose target an offline tree may not have)."""
+    listed = [(directory, set(host.listdir(directory))) for directory in directories]
+    paths = ((name, next((f"{d}/{name}" for d, there in listed if name in there), "")) for name in names)
+    return {name: path for name, path in paths if path}
 
 
 def parse_show(text: str) -> tuple[Unit, ...]:
@@ -172,8 +195,9 @@ def _has_program(host: Host, script: str) -> bool:
 def _units_from_files(host: Host, names: tuple[str, ...]) -> Iterator[Unit]:
     started = _sysv_started(host)
     wanted = _wanted_units(host)
+    paths = _unit_files(host, UNIT_DIRECTORIES, names)
     for name in names:
-        path = next((f"{d}/{name}" for d in UNIT_DIRECTORIES if _is_there(host, f"{d}/{name}")), "")
+        path = paths.get(name, "")
         script = name.endswith(".service") and host.exists(f"/etc/init.d/{name[: -len('.service')]}")
         if not path and not script:
             continue
@@ -197,11 +221,6 @@ def _wanted_units(host: Host) -> dict[str, list[str]]:
                 for unit in host.listdir(f"{directory}/{name}"):
                     wanted.setdefault(unit, []).append(f"{directory}/{name}/{unit}")
     return wanted
-
-
-def _is_there(host: Host, path: str) -> bool:
-    """Also a link whose target is missing: a mask points to /dev/null, which an offline tree may not have."""
-    return host.readlink(path) is not None or host.exists(path)
 
 
 def _is_alias(host: Host, path: str, names: tuple[str, ...]) -> bool:

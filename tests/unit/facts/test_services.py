@@ -14,7 +14,6 @@ from cowgate.policy import Policy
 from tests.unit.facts.machine import Machine, directory, put, recorded
 
 NAMES = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))
-SHOW = " ".join(("systemctl", "show", f"--property={PROPERTIES}", *NAMES))
 SYSTEM = "/usr/lib/systemd/system"
 SYSTEMD = {"/usr/lib/systemd/systemd": "", "/run/systemd/system/x": ""}
 
@@ -24,7 +23,17 @@ def collected(host: Host) -> Services:
 
 
 def running(root: Path, says: Optional[str], files: Optional[dict[str, str]] = None) -> Services:
-    return collected(Machine(root, {**SYSTEMD, **(files or {})}, {SHOW: says}))
+    """A running systemd with a file for each unit that it tells about, and for no other; it is asked for these alone."""
+    told = [name for name in NAMES if f"Id={name}\n" in (says or "") and not not_found(says or "", name)]
+    told = told or ["nginx.service"]
+    units = {f"/run/systemd/generator.late/{name}": "" for name in told}
+    show = " ".join(("systemctl", "show", f"--property={PROPERTIES}", *told))
+    return collected(Machine(root, {**SYSTEMD, **units, **(files or {})}, {show: says}))
+
+
+def not_found(says: str, name: str) -> bool:
+    (block,) = [b for b in says.split("\n\n") if f"Id={name}\n" in f"{b}\n"]
+    return "LoadState=not-found" in block
 
 
 def tree(root: Path, *files: str) -> Services:
@@ -103,6 +112,10 @@ def test_states() -> None:
 def test_native_units_alone(tmp_path: Path) -> None:
     text = show(Id="nginx.service", LoadState="loaded", ActiveState="active", SubState="running", UnitFileState="enabled")
     assert running(tmp_path, text).units == (Unit("nginx.service", "loaded", "active", "running", "enabled", True),)
+
+
+def test_a_systemd_without_any_of_them_is_not_asked(tmp_path: Path) -> None:
+    assert collected(Machine(tmp_path, SYSTEMD)) == Services("systemd", True)
 
 
 def test_a_masked_script(tmp_path: Path) -> None:
