@@ -169,7 +169,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Host, StateD
     # Who runs the tests owns the tree; that root must own it is what tests/unit/gate and the journal's tests are about.
     monkeypatch.setattr(host, "trusted", lambda path, follow=True: host.resolve(path, follow=follow))
     write = host.write_atomic
-    monkeypatch.setattr(host, "write_atomic", lambda path, data, *, mode, owner: write(path, data, mode=mode))
+    monkeypatch.setattr(host, "write_atomic", lambda path, data, *, mode, owner: write(path, data, mode=mode))  # noqa: ARG005
     return host, StateDir(), state / gate.REPORT
 
 

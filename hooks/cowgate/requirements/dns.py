@@ -50,7 +50,7 @@ def _wants_ipv6(facts: Facts) -> bool:
 
 @requirement(
     "dns.address",
-    title="the host name points to this machine",
+    title="The host name points to this machine",
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("records", "interfaces", "mailcow"),
@@ -108,9 +108,9 @@ def _plain(text: str) -> str:
 
 @requirement(
     "dns.reverse",
-    title="the machine's addresses point back to the host name",
+    title="The machine's addresses point back to the host name",
     level=Level.ADVISED,
-    phases=(Phase.BOOT,),
+    phases=(Phase.BOOT, Phase.INSTALL),
     needs=("records", "probes"),
 )
 def reverse(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -158,9 +158,9 @@ def _reverse_faults(records: Records, address: str) -> Iterator[str]:
 
 @requirement(
     "dns.mail",
-    title="the records that mail needs exist",
+    title="The records that mail needs exist",
     level=Level.ADVISED,
-    phases=(Phase.BOOT,),
+    phases=(Phase.BOOT, Phase.INSTALL),
     needs=("records",),
 )
 def mail(facts: Facts, policy: Policy, phase: Phase) -> Verdict:

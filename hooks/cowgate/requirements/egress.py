@@ -175,7 +175,7 @@ def _signatures(probes: Probes, found: tuple[Result, ...], policy: Policy) -> Ve
 
 @requirement(
     "egress.icmp",
-    title="echo requests get out, as the health check of mailcow's resolver needs",
+    title="Echo requests get out, as the health check of mailcow's resolver needs",
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes", "mailcow"),
@@ -225,7 +225,7 @@ def _no_echo(result: Result, policy: Policy, expected: str) -> Verdict:
 
 @requirement(
     "egress.smtp",
-    title="mail can leave: port 25 to other mail servers",
+    title="Mail can leave: port 25 to other mail servers",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("probes",),
@@ -266,7 +266,7 @@ def _lift(probes: Probes, policy: Policy, answers: list[Answer]) -> str:
 
 @requirement(
     "egress.services",
-    title="the other services that mailcow talks to can be reached",
+    title="The other services that mailcow talks to can be reached",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("probes",),

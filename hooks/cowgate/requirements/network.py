@@ -161,7 +161,7 @@ def _normal(address: str) -> str:
 
 @requirement(
     "network.ipv6_alias",
-    title="own IPv6 address not on an alias",
+    title="Own IPv6 address not on an alias",
     level=Level.REQUIRED,
     phases=(Phase.EARLY, Phase.BOOT),
     needs=("ifupdown",),

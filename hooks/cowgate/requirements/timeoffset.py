@@ -43,7 +43,7 @@ def measured(clock: tuple[ClockSample, ...]) -> Lag | None:
 
 @requirement(
     "time.offset",
-    title="the clock is right",
+    title="The clock is right",
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("probes",),
