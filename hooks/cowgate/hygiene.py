@@ -73,7 +73,7 @@ REFUSED: tuple[Rule, ...] = (
             "~/.config/hcloud/cli.toml",
             "~/.config/doctl/config.yaml",
             "~/.config/gcloud/credentials.db",
-            "~/.azure/*token*",
+            "~/.azure/*[Tt]oken*",
             "~/.kube/config",
         ),
         REFUSE,

@@ -1,0 +1,115 @@
+"""The hook of an image on a tree: what the collector sees, and that the fix makes a tree that passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cowgate import engine, imagehook
+from cowgate.errors import StateError
+from cowgate.facts import image
+from cowgate.host import Host
+from cowgate.journal import Journal
+from cowgate.model import Phase, Status
+from cowgate.policy import Policy
+from cowgate.requirements import all_requirements
+from cowgate.state import StateDir
+from tests.unit.facts.machine import put
+
+
+def facts(root: Path) -> image.Image:
+    return image.collect(Host(str(root)), Policy()).value
+
+
+def installed(root: Path) -> Path:
+    """The copy of cowgate and its command, as hooks/image-build leaves them."""
+    put(root, imagehook.LAUNCHER, "#!/bin/sh\n", 0o755)
+    put(root, imagehook.COMMAND, f"-> {imagehook.LAUNCHER}")
+    return root
+
+
+def repair(root: Path) -> engine.RunResult:
+    """As on a clone: the seal emptied the journal. With it, what somebody changed after us is a conflict and stays."""
+    host = Host(str(root))
+    host.remove_tree("/var/lib/cowgate/journal")
+    state = StateDir()
+    state.ensure(host)
+    rows = [row for row in all_requirements() if row.id == "image.hook"]
+    return engine.run(host, Policy(), Phase.BUILD, rows, Journal(host, state), progress=print)
+
+
+def test_an_empty_tree_lacks_everything(tmp_path: Path) -> None:
+    found = facts(tmp_path)
+    assert not found.expected
+    assert len(found.problems) == len(imagehook.UNITS) + len(imagehook.LINKS) + 1
+    assert [problem.split(" (")[0] for problem in found.by_hand] == [imagehook.LAUNCHER, imagehook.COMMAND]
+
+
+def test_the_fix_makes_it_whole_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    installed(tmp_path)
+    (row,) = repair(tmp_path).evaluation.rows
+    assert row.verdict.status is Status.FIXED
+    assert facts(tmp_path) == image.Image(expected=True)
+    assert (tmp_path / imagehook.CLEAN_HOOK[1:]).stat().st_mode & 0o777 == 0o755
+    assert repair(tmp_path).applied == ()
+
+
+@pytest.mark.parametrize("unit", imagehook.UNITS)
+def test_each_unit_is_missed_and_comes_back(unit: str, tmp_path: Path) -> None:
+    repair(installed(tmp_path))
+    path = tmp_path / "etc/systemd/system" / unit
+    path.write_text(path.read_text() + "# changed\n")
+    assert facts(tmp_path).problems == (f"/etc/systemd/system/{unit} is not the unit of this version",)
+    path.unlink()
+    assert facts(tmp_path).problems == (f"/etc/systemd/system/{unit} is missing",)
+    repair(tmp_path)
+    assert facts(tmp_path) == image.Image(expected=True)
+
+
+@pytest.mark.parametrize(("link", "target"), imagehook.LINKS)
+def test_each_link_is_missed_and_comes_back(link: str, target: str, tmp_path: Path) -> None:
+    repair(installed(tmp_path))
+    (tmp_path / link[1:]).unlink()
+    assert facts(tmp_path).problems == (f"{Path(target).name} is not enabled ({link} is missing)",)
+    repair(tmp_path)
+    assert facts(tmp_path) == image.Image(expected=True)
+
+
+def test_masked_stays_masked(tmp_path: Path) -> None:
+    repair(installed(tmp_path))
+    unit = tmp_path / "etc/systemd/system/cowgate.service"
+    unit.unlink()
+    unit.symlink_to("/dev/null")
+    found = facts(tmp_path)
+    assert (found.masked, found.by_hand, found.problems) == (("cowgate.service",), ("cowgate.service is masked",), ())
+    (row,) = repair(tmp_path).evaluation.rows
+    assert row.verdict.status is Status.FAIL
+    assert unit.readlink() == Path("/dev/null")
+
+
+@pytest.mark.parametrize("path", [imagehook.LAUNCHER, imagehook.CLEAN_HOOK])
+def test_what_may_not_be_executed_is_named(path: str, tmp_path: Path) -> None:
+    repair(installed(tmp_path))
+    (tmp_path / path[1:]).chmod(0o644)
+    assert [problem for problem in facts(tmp_path).by_hand if problem.startswith(f"{path} (")]
+
+
+def test_clean_hook_is_missed(tmp_path: Path) -> None:
+    repair(installed(tmp_path))
+    (tmp_path / imagehook.CLEAN_HOOK[1:]).unlink()
+    assert facts(tmp_path).problems == (f"{imagehook.CLEAN_HOOK} (what `cloud-init clean` runs) is missing",)
+
+
+def test_links_are_what_the_units_ask_for() -> None:
+    """`systemctl enable` would make the same links: [Install] and LINKS must not drift apart."""
+    for link, target in imagehook.LINKS:
+        unit = Path(target).name
+        assert Path(link).name == unit
+        assert f"WantedBy={Path(link).parent.name.removesuffix('.wants')}\n" in imagehook.unit_text(unit)
+
+
+def test_an_unknown_unit_is_an_installation_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pkgutil.get_data", lambda *_: None)
+    with pytest.raises(StateError, match=r"lacks the unit cowgate\.service"):
+        imagehook.unit_text("cowgate.service")
