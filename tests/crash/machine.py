@@ -45,7 +45,7 @@ systemd-detect-virt*) case "$*" in *-c*) echo none; exit 1 ;; *) echo kvm ;; esa
 "systemctl unmask") rm -f $units/$2 ;;
 "systemctl is-active") [ -e $state/$3.active ] || exit 3 ;;
 "timedatectl set-ntp") rm -f $state/systemd-timesyncd.service.active
-    [ $2 = true ] && : >$state/systemd-timesyncd.service.active ;;
+    if [ $2 = true ]; then : >$state/systemd-timesyncd.service.active; fi ;;
 "rc-update add") mkdir -p /etc/runlevels/$3; : >/etc/runlevels/$3/$2 ;;
 "rc-update del") rm -f /etc/runlevels/$3/$2; rmdir /etc/runlevels/$3 /etc/runlevels ;;
 "rc-service --quiet") [ -e $state/$2.active ] || exit 3 ;;
