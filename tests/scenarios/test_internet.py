@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -310,6 +311,16 @@ def test_path_mtu(internet: Internet, mtu: int, muted: bool, expected: int, blac
     assert answer["seconds"] <= 10.0
 
 
+@pytest.mark.parametrize(("mtu", "muted"), [(1500, False), (1400, False), (1400, True)])
+def test_path_mtu_reaches_the_row_that_sets_mailcows(internet: Internet, mtu: int, muted: bool, tmp_path: Path) -> None:
+    (tmp_path / "docker-compose.yml").write_text("networks:\n  mailcow-network:\n    driver: bridge\n")
+    world = World("mtu", mtu=mtu, mute_icmp=muted, policy={"install_dir": str(tmp_path)})
+    with internet.machine(world) as machine:
+        status, diagnosis = machine.look(rows=("network.mtu",), phase="install")["rows"]["network.mtu"]
+    assert status == ("pass" if mtu == 1500 else "fail"), diagnosis
+    assert (str(mtu) in diagnosis) == (mtu != 1500)
+
+
 def test_healthy_without_false_alarms_and_fast(internet: Internet) -> None:
     runs = 200 if os.environ.get("COWGATE_LONG") else 3
     with internet.machine(World("healthy")) as machine:
@@ -327,7 +338,9 @@ def test_black_holed_within_its_deadline(internet: Internet) -> None:
     with internet.machine(World("everything dropped", filter=("drop",))) as machine:
         answer = machine.look(rows=ROWS)
         short = machine.look(rows=ROWS, probes={"deadline": 3.0})
-    print(f"everything black-holed: {answer['seconds']:.2f} s; with a deadline of 3 s: {short['seconds']:.2f} s")
+    print(f"everything black-holed: {answer['seconds']:.2f} s; with a deadline of 3 s: {short['seconds']:.2f} s", end="; ")
+    print(f"at most {answer['peak'] >> 20} MiB of memory")
+    assert answer["peak"] < 128 << 20
     assert answer["seconds"] <= 10.0
     assert short["seconds"] <= 4.0
 

@@ -1,12 +1,13 @@
 """Runs inside the machine's namespace: one look by cowgate, as JSON.
 
 Orders (JSON on standard input): policy, phase, rows (ids; empty: all), runs, settle (whether it waits as at first boot).
-Answer: rows, facts, seconds, packets, said.
+Answer: rows, facts, seconds, packets, said, peak (octets of memory).
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from typing import Any
@@ -16,7 +17,7 @@ from cowgate.engine import check
 from cowgate.host import Host
 from cowgate.model import Phase
 from cowgate.policy import Policy
-from cowgate.requirements import _registry, all_requirements, dns, egress, network, timeoffset  # noqa: F401 - they register their rows
+from cowgate.requirements import _registry, all_requirements, dns, egress, mailcow, network, timeoffset  # noqa: F401 - they register their rows
 from cowgate.settle import settle
 
 
@@ -49,6 +50,7 @@ def look(orders: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "packets": packets() - before,
         "said": said,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 
