@@ -454,12 +454,13 @@ def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: P
             continue
         undone.append(entry)
         notices += [note] if note else []
-    reverted = {(entry.run, entry.fix) for entry in undone} if host.live else set()
-    for entry in entries:
-        if not isinstance(entry.change, RestartUnit) or (entry.run, entry.fix) not in reverted:
-            continue
+    reverted = {(entry.run, entry.fix) for entry in undone}
+    for entry in [entry for entry in entries if isinstance(entry.change, RestartUnit)]:
         try:
-            journal.restart_again(entry, progress)
+            if host.live and (entry.run, entry.fix) in reverted:
+                journal.restart_again(entry, progress)
+            elif entry.fix not in {failure.fix for failure in failures}:
+                journal.mark(entry, "kept")  # nothing of its configuration is there to be put back
         except (CowgateError, OSError) as error:
             failures.append(failure_of(entry.fix, entry.target, error))
     return UndoResult(tuple(undone), tuple(failures), tuple(notices))

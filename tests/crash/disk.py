@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 
 from cowgate import engine
-from cowgate.changes import EditFile, Link, RemoveFile, WriteFile
+from cowgate.changes import Change, EditFile, Link, RemoveFile, WriteFile
 from cowgate.engine import PlannedFix
 from cowgate.errors import CowgateError
 from cowgate.fixes import Fix
@@ -26,7 +26,7 @@ from tests.crash.states import state_of, temporary_in
 MS_RDONLY, MS_REMOUNT = 1, 32
 PAGE = 4096
 SIZE = 64 * PAGE
-CHANGES = (
+CHANGES: tuple[Change, ...] = (
     WriteFile("/etc/new.d/drop-in.conf", "ours\n" * 2000),
     WriteFile("/etc/whole", "ours\n"),
     EditFile("/etc/fstab", "fstab.add", {"line": "/swapfile none swap sw 0 0"}),

@@ -174,6 +174,14 @@ def test_undo_whose_restart_fails_says_so_and_does_not_try_for_ever(host: Daemon
     assert journal_of(host).recover(quiet) == ()
 
 
+def test_restart_on_its_own_is_nothing_to_undo(host: Daemons) -> None:
+    make(host, planned("a", RestartUnit("chrony.service", "to step the clock")))
+    host.ran.clear()
+    result = engine.undo(host, journal_of(host), progress=quiet)
+    assert (result.undone, result.failures, host.restarts) == ((), (), [])
+    assert journal_of(host).active() == ()
+
+
 def set_state(host: Stage, entry: Entry, **changed: Any) -> None:
     path = Path(host.root) / f"var/lib/cowgate/journal/{entry.name}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
