@@ -133,7 +133,8 @@ def test_what_the_launcher_installs_is_what_the_package_needs() -> None:
 
 
 def test_launchers_are_executable_and_in_posix_sh() -> None:
-    for path in (LAUNCHER, HOOKS / "first-boot", HOOKS / "early-network", HOOKS / "pre-install"):
+    names = ("first-boot", "early-network", "pre-install", "keep-copy", "image-build", "image-seal")
+    for path in (LAUNCHER, *(HOOKS / name for name in names)):
         assert os.access(path, os.X_OK), path
         assert path.read_text().startswith("#!/bin/sh\n"), path
         assert run("sh", "-n", path).returncode == 0
