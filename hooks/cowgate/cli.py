@@ -6,12 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cowgate import VERSION
 from cowgate.errors import EXIT_BLOCKED, EXIT_INTERNAL, EXIT_READY, EXIT_WARNINGS, CowgateError, UsageError
 from cowgate.host import Host
+from cowgate.record import dataclass
 from cowgate.state import DEFAULT as STATE_DIR
 from cowgate.state import hint_for
 
@@ -99,9 +99,8 @@ def host_of(args: argparse.Namespace) -> Host:
 
 
 def policy_of(args: argparse.Namespace, host: Host) -> Policy:
-    from dataclasses import replace
-
     from cowgate.policy import load
+    from cowgate.record import replace
 
     # A policy named on the command line is a file of the person who types, not of the tree that is judged.
     policy = load(Host(), os.path.abspath(args.policy)) if args.policy else load(host)
@@ -382,7 +381,7 @@ def _agreed_to_seal() -> bool:
 
 def commands() -> tuple[Command, ...]:
     """All subcommands but `gate`, which is dispatched before any of this is loaded."""
-    from cowgate import plans, running
+    from cowgate import firstboot, plans, running
 
     return (
         Command(
@@ -460,6 +459,24 @@ def commands() -> tuple[Command, ...]:
             "Ports are those of mailcow.conf. Sends nothing. Whether a port can be reached, only the outside can tell.",
             plans.firewall_options,
             plans.firewall,
+        ),
+        Command(
+            "user-data",
+            "write the user-data that makes a new machine ready, and keeps the install shut until it is",
+            "Carries all of cowgate; where that is more than the provider takes, --bundle FILE writes one file to put on a\n"
+            "web server and --url names it, pinned by its digest. The size goes to standard error. The same options give\n"
+            "the same bytes.",
+            firstboot.user_data_options,
+            firstboot.user_data,
+        ),
+        Command(
+            "install",
+            "install mailcow on a machine that is ready",
+            "Needs root and an open gate. Clones what the policy names, checks once more, runs mailcow's generator with the\n"
+            "policy's host name, pulls the images and starts them. Where mailcow.conf is there already it does nothing.\n"
+            "Exits 3 when the gate is shut.",
+            firstboot.install_options,
+            firstboot.install,
         ),
     )
 
