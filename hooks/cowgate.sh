@@ -73,14 +73,15 @@ name_packages() {
     case $manager in
     apt-get)
         must="python3 python3-yaml python3-jsonschema python3-psutil python3-dnspython iproute2 ca-certificates"
-        may=python3-netifaces ;;
+        may="python3-netifaces python3-cryptography" ;;
     dnf)
         must="python3 python3-pyyaml python3-jsonschema python3-psutil python3-dns iproute ca-certificates"
+        may=python3-cryptography
         # EL8's own Python is 3.6; the newer one has no packages of all modules.
-        if grep -q '"platform:el8"' /etc/os-release; then must="python3.11 iproute ca-certificates"; fi ;;
+        if grep -q '"platform:el8"' /etc/os-release; then must="python3.11 iproute ca-certificates" may=; fi ;;
     apk)
         must="python3 py3-yaml py3-jsonschema py3-psutil py3-dnspython iproute2 ca-certificates"
-        may=py3-netifaces ;;
+        may="py3-netifaces py3-cryptography" ;;
     *) must= ;;
     esac
 }
@@ -113,8 +114,8 @@ make_venv() {
     [ "$manager" != apt-get ] || install_packages python3-venv || return 1
     "$python" -m venv "$venv" || return 1
     patiently "$venv/bin/python" -m pip install -q PyYAML jsonschema psutil dnspython || return 1
-    # Optional: without it /sys and ip give the same facts.
-    "$venv/bin/python" -m pip install -q netifaces-plus 2>/dev/null || :
+    # Optional: without the one /sys and ip give the same facts, without the other DNSSEC signatures are not verified.
+    for package in netifaces-plus cryptography; do "$venv/bin/python" -m pip install -q "$package" 2>/dev/null || :; done
     : >"$venv/complete"
 }
 
@@ -136,7 +137,7 @@ setup() {
         [ "$dry_run" = no ] || return 0
         may_install || return 1
         get_packages || return 1
-        [ -z "$may" ] || install_packages "$may" || :
+        for package in $may; do install_packages "$package" || :; done
         find_python || return 1
         if [ -n "$(lacking)" ]; then
             make_venv || :
