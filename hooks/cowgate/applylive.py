@@ -242,7 +242,15 @@ class InstallPackagesAction(Action[InstallPackages]):
         names = self.change.names
         if self.change.manager == "apt":
             # no recommended packages: cron alone recommends a mail server
-            options = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
+            # (the timeout is for an apt that comes between our look at the lock and our start)
+            options = (
+                "-o",
+                f"DPkg::Lock::Timeout={LOCK_TIMEOUT:.0f}",
+                "-o",
+                "Dpkg::Options::=--force-confdef",
+                "-o",
+                "Dpkg::Options::=--force-confold",
+            )
             return ("apt-get", "install", "-y", "-q", "--no-install-recommends", "--no-remove", *options, *names)
         if self.change.manager == "dnf":
             return ("dnf", "install", "-y", "-q", "--setopt=install_weak_deps=False", *names)

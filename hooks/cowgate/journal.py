@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate import VERSION, codec
@@ -26,6 +25,7 @@ from cowgate.changes import Change, EditFile, RestartUnit
 from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UsageError
 from cowgate.formats import edit
 from cowgate.model import Phase
+from cowgate.record import dataclass, replace
 from cowgate.state import hint_for
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 ACTIVE = ("done", "undoing")  # what an undo has to look at
+BY_HAND = "make the change by hand, or list the fix in the policy under fix.skip"
 PENDING = ("open", "undoing", "promised")  # what a killed run leaves
 
 
@@ -176,7 +177,7 @@ class Journal:
         """Forget everything: in an image, what the build changed must not be undone or recovered on a clone."""
         for run in reversed(self.host.listdir(self.state.journal_path)):
             directory = self._path(run)
-            # run.json last: without it the rest counts for nothing
+            # run.json last: what a kill leaves is still a journal, and is cleared the next time
             for name in sorted(self.host.listdir(directory), key=lambda name: name == "run.json"):
                 self.host.remove(f"{directory}/{name}")
             self.host.rmdir(directory)
@@ -273,7 +274,7 @@ class Journal:
         if earlier and type(earlier[-1].change) is type(action.change):
             last = earlier[-1]
             if not action.unchanged_since(last.record.after or {}, action.observe()):
-                raise _conflict(action.target, last)
+                raise _conflict(action.target, last, BY_HAND)
         return []
 
     def _examine_edit(self, action: FileAction[Any], earlier: list[Entry]) -> list[str]:
@@ -286,7 +287,7 @@ class Journal:
             renewed = edit(was.editor, now, was.args)
             # Our lines are no longer what we made them, and it makes no difference to the outcome: they would be overwritten.
             if now is not None and was.editor == action.change.editor and renewed != now and action.becomes(renewed) == new:
-                raise _conflict(action.target, entry)
+                raise _conflict(action.target, entry, BY_HAND)
             if edit(was.editor, new, was.args) != new:
                 replaced.append(entry.name)
         return replaced
@@ -357,7 +358,8 @@ class Journal:
         now = action.observe()
         if not action.as_before(entry.record.prior, now):
             if not action.may_undo(entry.record.prior, entry.record.after or {}, now, entry.state == "undoing"):
-                raise _conflict(entry.target, entry)
+                kept = f"what was there before is kept in {self._path(entry.name)}.old" if entry.record.backup else ""
+                raise _conflict(entry.target, entry, kept)
             entry = self.mark(entry, "undoing")
             self._restore(entry, action, progress)
         self.mark(entry, "undone")
@@ -444,8 +446,7 @@ def _real(entry: Entry) -> str:
     return file_state(entry.record.prior).real
 
 
-def _conflict(target: str, entry: Entry) -> FixError:
+def _conflict(target: str, entry: Entry, hint: str) -> FixError:
     return ConflictError(
-        f"{target} was changed by somebody else since cowgate changed it in run {entry.run}; it is left as it is",
-        hint="make the change by hand, or list the fix in the policy under fix.skip",
+        f"{target} was changed by somebody else since cowgate changed it in run {entry.run}; it is left as it is", hint=hint
     )

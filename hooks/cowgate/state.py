@@ -7,10 +7,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.errors import StateError, UntrustedPath
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.host import Host
@@ -101,6 +101,7 @@ def hint_for(error: OSError) -> str:
         errno.ENOSPC: "the file system is full: free some space, then run it again",
         errno.EDQUOT: "the disk quota is used up: free some space, then run it again",
         errno.EROFS: "the file system is mounted read-only: `dmesg` may tell why",
+        errno.EBUSY: "something is mounted on it: change what is mounted there, or take the mount away",
         errno.EIO: "the disk reports errors: see `dmesg`, and do not put a mail server on it",
     }
     return hints.get(error.errno or 0, "")

@@ -50,6 +50,16 @@ def test_replacing_keeps_mode_owner_and_extended_attributes(tree: Path) -> None:
     assert os.getxattr(path, "user.label") == b"mine"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can set labels")
+def test_selinux_label_stays_and_digests_of_the_content_do_not(tree: Path) -> None:
+    path = tree / "etc/conf"
+    path.write_text("old")
+    os.setxattr(path, "security.selinux", b"system_u:object_r:etc_t:s0")
+    Host(str(tree)).write_atomic("/etc/conf", b"new")
+    assert os.getxattr(path, "security.selinux") == b"system_u:object_r:etc_t:s0"
+    assert "security.ima" not in Host(str(tree)).xattrs("/etc/conf")
+
+
 def test_link_stays_and_its_target_is_edited_inside_the_root(tree: Path) -> None:
     (tree / "srv").mkdir()
     (tree / "srv/real").write_text("old")

@@ -189,8 +189,9 @@ def test_file_that_somebody_changed_is_not_overwritten_by_undo(root: Path, what:
     journal = journal_of(root)
     gone, whole = reversed(journal.active())
     journal.revert(gone, quiet)
-    with pytest.raises(ConflictError, match="somebody else since cowgate changed it in run 0001"):
+    with pytest.raises(ConflictError, match="somebody else since cowgate changed it in run 0001") as caught:
         journal.revert(whole, quiet)
+    assert caught.value.hint == "what was there before is kept in /var/lib/cowgate/journal/0001/0001.old"
     after = tree_listing(root / "etc")
     assert after.get("whole") == theirs
     assert after["gone"] == before["gone"]
