@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import stat
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.conflicts import all_units
 from cowgate.facts import Fact
+from cowgate.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,9 +125,8 @@ def _units_of_systemd(host: Host, names: tuple[str, ...]) -> tuple[Unit, ...]:
     there = _unit_files(host, (*UNIT_DIRECTORIES, *RUNTIME_DIRECTORIES), names)
     if not there:
         return ()
-    shown = host.run(
-        ("systemctl", "show", f"--property={PROPERTIES}", *there), timeout=30
-    ).out  # it loads them; a first boot is busy
+    # systemd loads what it is asked about: at a busy first boot 10 s were too few
+    shown = host.run(("systemctl", "show", f"--property={PROPERTIES}", *there), timeout=30).out
     return _with_sysv(host, parse_show(shown))
 
 
