@@ -22,7 +22,7 @@ from cowgate.action import Action, Json, Progress, decode_change, encode_change
 from cowgate.apply import action_for
 from cowgate.applyfile import FileAction, file_state
 from cowgate.changes import Change, EditFile, RestartUnit
-from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UsageError
+from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UntrustedPath, UsageError
 from cowgate.formats import edit
 from cowgate.model import Phase
 from cowgate.record import dataclass, replace
@@ -420,7 +420,9 @@ class Journal:
 
     def _sweep(self, directories: Iterable[str]) -> None:
         for directory in sorted(set(directories)):
-            self.host.sweep(directory)
+            # What was given to somebody else since is theirs to sweep, and must not stop every later run.
+            with contextlib.suppress(UntrustedPath):
+                self.host.sweep(directory)
 
     def _recover(self, entry: Entry, entries: list[Entry], progress: Progress) -> str:
         if entry.state == "promised":

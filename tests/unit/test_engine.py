@@ -20,6 +20,7 @@ from cowgate.model import Level, Phase, Requirement, Status, Verdict, failed, pa
 from cowgate.policy import Policy
 from cowgate.state import StateDir
 from tests.unit.conftest import policy_of
+from tests.unit.stage import Stage
 from tests.unit.treehash import tree_listing
 
 ALL_PHASES = (Phase.BUILD, Phase.BOOT, Phase.INSTALL)
@@ -37,6 +38,7 @@ class Machine:
         self.fixes: list[Fix] = []
         self.requirements: list[Requirement] = []
         self.mailcow: Fact[Any] = Fact.of(SimpleNamespace(installed=False, setting=str))
+        self.docker: Fact[Any] = Fact.absent()
         self.said: list[str] = []
         monkeypatch.setattr(engine, "all_fixes", lambda: tuple(self.fixes))
         monkeypatch.setattr(engine, "collect", self._collect)
@@ -47,7 +49,7 @@ class Machine:
         return Facts(
             {
                 "mailcow": self.mailcow,
-                "docker": Fact.absent(),
+                "docker": self.docker,
                 **{name: Fact.of(SimpleNamespace(text=text)) for name, text in texts.items()},
             }
         )
@@ -289,3 +291,43 @@ def test_status_of_a_row_that_was_never_bad_stays(machine: Machine) -> None:
     machine.row("a", level=Level.ADVISED)
     result = machine.run(policy={"fix": {"skip": ["a"]}})
     assert [row.verdict.status for row in result.evaluation.rows] == [Status.WARN]
+
+
+@pytest.mark.parametrize(
+    ("phase", "change", "waited"),
+    [
+        (Phase.BOOT, WriteFile("/etc/elsewhere", "x"), True),
+        (Phase.INSTALL, WriteFile("/etc/elsewhere", "x"), True),
+        (Phase.BUILD, WriteFile("/etc/elsewhere", "x"), False),
+        (Phase.BOOT, RemoveFile("/etc"), False),
+    ],
+)
+def test_clock_gets_its_time_to_synchronize_before_the_second_look(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, phase: Phase, change: Change, waited: bool
+) -> None:
+    limits = []
+
+    def wait(host: Host, limit: float, _progress: Any) -> bool:
+        limits.append(limit)
+        host.write_atomic("/etc/time.synchronization", b"good\n")
+        return True
+
+    monkeypatch.setattr("cowgate.facts.clock.wait_for_sync", wait)
+    machine.host = Stage(machine.root)
+    machine.row("time.synchronization", change)
+    (machine.root / "proc/sys/kernel/random").mkdir(parents=True)
+    (machine.root / "proc/sys/kernel/random/boot_id").write_text("x\n")
+    result = machine.run(phase, {"time": {"wait": 7}})
+    assert limits == ([7] if waited else [])
+    assert result.evaluation.ready == waited
+    machine.run(phase, {"time": {"wait": 7}}, dry_run=True)
+    assert limits == ([7] if waited else [])
+
+
+def test_containers_of_mailcow_count_as_installed(machine: Machine) -> None:
+    machine.row("a")
+    project = SimpleNamespace(containers=3, volumes=0)
+    machine.docker = Fact.of(SimpleNamespace(project=lambda _name: project))
+    assert machine.run(Phase.BOOT).applied == ()
+    project.containers = 0
+    assert len(machine.run(Phase.BOOT).applied) == 1

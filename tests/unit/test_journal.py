@@ -214,11 +214,12 @@ def test_directory_that_is_used_by_others_stays(root: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["write", "remove", "link"])
 def test_whole_file_that_somebody_changed_is_not_written_again(root: Path, kind: str) -> None:
-    change, path = {
+    cases: dict[str, tuple[Change, Path]] = {
         "write": (WriteFile("/etc/whole", "ours\n"), root / "etc/whole"),
         "remove": (RemoveFile("/etc/gone"), root / "etc/gone"),
         "link": (Link("/etc/localtime", "UTC"), root / "etc/localtime"),
-    }[kind]
+    }
+    change, path = cases[kind]
     perform(journal_of(root), [change])
     path.unlink(missing_ok=True)
     path.write_text("theirs\n")
@@ -341,6 +342,14 @@ def test_temporary_files_are_swept_wherever_they_may_lie(root: Path) -> None:
         (directory / ".cowgate-4711-0.tmp").write_text("half")
     journal_of(root).recover(quiet)
     assert not [path for path in tree_listing(root) if path.endswith(".tmp")]
+
+
+def test_directory_that_others_may_write_since_does_not_stop_the_next_run(root: Path) -> None:
+    perform(journal_of(root), ALL[:1])
+    (root / "etc/new.d/deep").chmod(0o777)
+    assert journal_of(root).recover(quiet) == ()
+    with pytest.raises(CowgateError, match="can be written by others"):
+        undo_all(journal_of(root))
 
 
 def test_run_that_was_killed_before_its_first_entry_leaves_nothing(root: Path) -> None:
