@@ -173,7 +173,7 @@ def strip(source: str) -> str:
         lines_of_node = range(getattr(node, "lineno", 0), getattr(node, "end_lineno", 0))
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             dropped.update(_docstring(node))
-        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse:
             dropped.update(lines_of_node, [lines_of_node.stop])
         elif isinstance(node, (ast.Constant, ast.JoinedStr)):
             in_text.update(lines_of_node)
