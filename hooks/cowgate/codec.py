@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import typing
 from typing import Any
+
+from cowgate.record import MISSING, fields, is_dataclass
 
 
 class CodecError(ValueError):
@@ -14,8 +15,8 @@ class CodecError(ValueError):
 
 def encode(value: Any) -> Any:
     """Dataclasses become objects, tuples arrays, enums their value; dicts keep their order of keys sorted."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (tuple, list)):
@@ -32,7 +33,7 @@ def decode(kind: Any, document: Any, path: str = "") -> Any:
         return document
     if origin is typing.Union:
         return _decode_union(args, document, path)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+    if is_dataclass(kind) and isinstance(kind, type):
         return _decode_dataclass(kind, document, path)
     if origin is tuple:
         _expect(isinstance(document, list), document, "an array", path)
@@ -70,12 +71,12 @@ def _decode_dataclass(kind: Any, document: Any, path: str) -> Any:
     _expect(isinstance(document, dict), document, "an object", path)
     hints = typing.get_type_hints(kind)
     values = {}
-    for f in dataclasses.fields(kind):
+    for f in fields(kind):
         if f.name in document:
             values[f.name] = decode(hints[f.name], document[f.name], f"{path}.{f.name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+        elif f.default is MISSING and f.default_factory is MISSING:
             raise CodecError(f"{path}: {f.name} is missing")
-    strangers = sorted(set(document) - {f.name for f in dataclasses.fields(kind)})
+    strangers = sorted(set(document) - {f.name for f in fields(kind)})
     if strangers:
         raise CodecError(f"{path}: unknown key {strangers[0]!r}")
     return kind(**values)

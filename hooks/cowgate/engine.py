@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from cowgate.fixes import Fix, all_fixes
 from cowgate.fixes.compose import is_installed
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict, deferred, unknown
 from cowgate.policy import Policy
+from cowgate.record import dataclass, replace
 from cowgate.state import hint_for
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import base64
 import errno
 import hashlib
 import stat
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from cowgate.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from cowgate.host import Host

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.conflicts import wanted_sockets
 from cowgate.probing.targets import wanted
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts

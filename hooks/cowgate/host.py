@@ -8,10 +8,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.errors import BusyError, CommandFailed, CommandMissing, OfflineError, UntrustedPath
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.net import Net

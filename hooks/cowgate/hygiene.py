@@ -6,7 +6,7 @@ machine-id(5), systemd-random-seed(8), cloud-init's documentation of `clean`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cowgate.record import dataclass
 
 REMOVE = "remove"  # the file or directory goes
 EMPTY = "empty"  # the file stays, without content

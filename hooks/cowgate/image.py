@@ -8,12 +8,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.errors import CowgateError, StateError
 from cowgate.facts.hygiene import Finding, scan
 from cowgate.hygiene import EMPTY, REMOVE
+from cowgate.record import dataclass
 from cowgate.state import StateDir
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from cowgate.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts

@@ -10,8 +10,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     import ssl

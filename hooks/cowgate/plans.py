@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from cowgate import cli
 from cowgate.errors import EXIT_READY
+from cowgate.record import replace
 
 # The first is the default; each is a key of the module's FORMATS.
 DNS_FORMATS = ("zone", "table")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from cowgate.errors import PolicyError
 from cowgate.gate import POLICY_DIR, POLICY_FILE, policy_digest
+from cowgate.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

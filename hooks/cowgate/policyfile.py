@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import pkgutil
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
 from cowgate.errors import PolicyError
+from cowgate.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

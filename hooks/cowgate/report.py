@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from cowgate import VERSION, gate
 from cowgate.errors import EXIT_BLOCKED, CowgateError, StateError
 from cowgate.model import Row, Status
 from cowgate.policy import counts_until, notes
+from cowgate.record import dataclass
 from cowgate.state import hint_for
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from cowgate.engine import Evaluation, judge_all
 from cowgate.facts import collect
+from cowgate.record import replace
 
 if TYPE_CHECKING:
     from cowgate.host import Host

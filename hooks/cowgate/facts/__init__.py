@@ -10,11 +10,11 @@ import importlib
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cowgate import codec
 from cowgate.errors import CowgateError, OfflineError, UsageError
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.facts.clock import Clock

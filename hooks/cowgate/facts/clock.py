@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.host import Host

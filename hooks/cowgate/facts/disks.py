@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts import Fact
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.host import Host

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
+from cowgate.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from cowgate.errors import CommandMissing, CowgateError
 from cowgate.facts import Fact
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,11 @@ import fnmatch
 import json
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.facts import Fact
 from cowgate.hygiene import REFUSE, RULES, Rule
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.host import Host

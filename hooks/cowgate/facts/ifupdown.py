@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cowgate.facts import Fact
 from cowgate.formats import FormatError
 from cowgate.formats.interfaces import Alias, Stanza, find_aliases, keep_names, parse, repair_alias
+from cowgate.record import dataclass, replace
 
 if TYPE_CHECKING:
     from cowgate.host import Host

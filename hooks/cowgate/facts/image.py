@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.facts import Fact
 from cowgate.imagehook import CLEAN_HOOK, COMMAND, LAUNCHER, LINKS, UNIT_DIR, UNITS, unit_text
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.host import Host

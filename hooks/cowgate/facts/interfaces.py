@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts import Fact
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.host import Host

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts import Fact
+from cowgate.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from cowgate.host import Host

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CommandFailed
 from cowgate.facts import Fact
 from cowgate.facts.cpu import CPUINFO_LIMIT
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

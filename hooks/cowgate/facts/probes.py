@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts import Fact
+from cowgate.record import dataclass, field
 
 if TYPE_CHECKING:
     from cowgate.host import Host

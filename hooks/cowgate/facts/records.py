@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -13,6 +12,7 @@ from cowgate.facts import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
 from cowgate.probing import targets
 from cowgate.probing.zone import reverse_name
+from cowgate.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from cowgate.host import Host

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
+from cowgate.record import dataclass, replace
 
 if TYPE_CHECKING:
     from cowgate.host import Host

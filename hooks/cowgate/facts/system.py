@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.facts import Fact
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.host import Host

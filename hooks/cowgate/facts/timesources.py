@@ -5,11 +5,11 @@ from __future__ import annotations
 import fnmatch
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.facts import Fact
 from cowgate.formats import ini
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.host import Host

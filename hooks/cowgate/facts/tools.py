@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.facts import Fact
+from cowgate.record import dataclass, field
 
 if TYPE_CHECKING:
     from cowgate.host import Host

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.changes import Change
 from cowgate.model import Phase
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from cowgate.formats.splice import Spec, add_lines, append, content_end, cut, fill, insert, replace, spec_of
@@ -32,6 +31,7 @@ from cowgate.formats.yamltext import (
     with_value,
     without_value,
 )
+from cowgate.record import dataclass
 
 NETWORK = "mailcow-network"
 MTU_KEY = "com.docker.network.driver.mtu"

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from cowgate.formats import FormatError
+from cowgate.record import dataclass
 
 _SPACE = " \t\n\v\f\r"  # isspace(3) in the C locale; str.split() would also split at other characters
 _WORD = re.compile(f"[^{_SPACE}]+")

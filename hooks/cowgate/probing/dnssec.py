@@ -9,7 +9,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dns.exception
@@ -20,6 +19,7 @@ import dns.rcode
 import dns.rdatatype
 
 from cowgate.facts.probes import Signatures
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.net import Net

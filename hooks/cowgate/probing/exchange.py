@@ -6,12 +6,12 @@ import errno
 import socket
 import struct
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts.probes import Answer, ClockSample
 from cowgate.probing.proxy import Proxy, ProxyRefused, tunnel
 from cowgate.probing.targets import Target
+from cowgate.record import dataclass, field
 
 if TYPE_CHECKING:
     from cowgate.host import Host

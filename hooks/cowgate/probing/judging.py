@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.model import Phase, Verdict, deferred, unknown
 from cowgate.probing.targets import Target, split, wanted
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.facts.probes import Answer, Probes

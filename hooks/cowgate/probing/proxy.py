@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.net import Net

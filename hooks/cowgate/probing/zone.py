@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from cowgate.record import dataclass
 
 if TYPE_CHECKING:
     from cowgate.facts.records import Lookup, Records

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
+from cowgate.record import dataclass
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.formats.interfaces import address_of, is_unique_local
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown
+from cowgate.record import dataclass
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:

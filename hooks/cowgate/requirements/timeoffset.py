@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown
 from cowgate.probing.judging import not_asked
 from cowgate.probing.targets import NTP_BY_ADDRESS
+from cowgate.record import dataclass
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:
