@@ -2,8 +2,8 @@
 
 python3 -m tests.crash.sweep [--long | --all | --points N] [--seed N] [--only ID]   (root; needs strace, unshare, overlayfs)
 
-The short form takes a seeded sample; --long (or COWGATE_LONG=1) strikes every call twice, with a kill and with one of the
-errors in turn; --all strikes every call with everything.
+The short form takes a seeded sample, in which every fault meets every workload; --long (or COWGATE_LONG=1) takes a larger
+one; --all strikes every call with everything (hours).
 
 Every fault starts from an open gate, in a throw-away copy of this machine. After it: no file may be torn (each is exactly as
 before or as after one of the changes), the gate may be open only if nothing at all was changed, and the next start must
@@ -37,6 +37,7 @@ CALLS = (
 )
 COMMAND = "cowgate run"
 OVERRIDE = "opt/mailcow-dockerized/docker-compose.override.yml"
+LONG = 1200  # points of the long form
 SAMPLE = 60  # points of the short form, or as many as every fault needs to meet every workload
 
 
@@ -298,12 +299,6 @@ def sample(points: list[tuple[Point, str]], size: int, seed: int) -> list[tuple[
     return (chosen + rest)[: max(size, len(chosen))]
 
 
-def twice(point: Point, number: int) -> list[tuple[Point, str]]:
-    """A call with a kill, and with one of the errors in turn."""
-    errors = FAULTS[1:]
-    return [(point, FAULTS[0]), (point, errors[number % len(errors)])]
-
-
 def all_workloads(only: str) -> list[Workload]:
     """The workloads by kind, and the largest case of every fix."""
     found = [Workload(entry["id"], [entry]) for entry in workloads.KINDS]
@@ -332,14 +327,12 @@ def main() -> int:
 def figures_of(sweep: Sweep, options: argparse.Namespace) -> int:
     """Strike, and print what was found."""
     started = time.monotonic()
+    size = LONG if options.long else options.points
     calls = [point for workload in all_workloads(options.only) for point in sweep.prepare(workload)]
     if options.only in COMMAND:
         calls += sweep.prepare_command()
     points = [(point, fault) for point in calls for fault in FAULTS]
-    if options.long:
-        chosen = [pair for number, point in enumerate(calls) for pair in twice(point, number)]
-    else:
-        chosen = points if options.all else sample(points, options.points, options.seed)
+    chosen = points if options.all else sample(points, size, options.seed)
     for number, (point, fault) in enumerate(chosen, 1):
         sweep.probe(point, fault)
         if number % 100 == 0:
