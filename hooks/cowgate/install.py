@@ -21,6 +21,10 @@ CONFIGURE_TIMEOUT = 300.0
 PULL_TIMEOUT = 5400.0
 START_TIMEOUT = 900.0
 
+# How far an install came that has not ended: one that was cut off goes on, and takes no half-written file for a whole one.
+STAGE = "/var/lib/cowgate/install"
+CONFIGURING, CONFIGURED = "configuring", "configured"
+
 
 def install(
     host: Host,
@@ -37,16 +41,27 @@ def install(
     """
     host.set_umask(0o022)  # files that containers read as other users (mailcow#866)
     directory = policy.install_dir
+    stage = (host.read_or_none(STAGE) or "").strip()
     if host.exists(f"{directory}/mailcow.conf"):
-        progress(f"mailcow is already configured in {directory}: nothing to install")
-        return 0
+        if not stage:
+            progress(f"mailcow is already configured in {directory}: nothing to install")
+            return 0
+        if stage == CONFIGURING:
+            raise StateError(
+                f"an earlier install was cut off while it wrote {directory}/mailcow.conf, which may lack anything",
+                hint=f"remove {directory}/mailcow.conf, then start the install again",
+            )
     clone(host, policy, progress)
     progress("checking once more, now that the checkout is there")
     code = check_again()
     if code != 0:
         return code
-    configure(host, policy, hostname, timezone, progress)
+    if stage != CONFIGURED:
+        host.write_atomic(STAGE, f"{CONFIGURING}\n".encode())
+        configure(host, policy, hostname, timezone, progress)
+        host.write_atomic(STAGE, f"{CONFIGURED}\n".encode())
     start(host, directory, progress)
+    host.remove(STAGE)
     progress(f"mailcow runs: https://{hostname}/admin (change the default password of the admin account now)")
     return 0
 
