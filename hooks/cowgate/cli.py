@@ -481,34 +481,18 @@ def commands() -> tuple[Command, ...]:
     )
 
 
-def _parser() -> Parser:
-    parser = _Parser(
-        prog="cowgate",
-        description="Makes a machine ready for mailcow: dockerized, proves it, and keeps the install shut until it is proven.",
-        epilog="start with:  cowgate check            what is missing?\n"
-        "             cowgate run --dry-run    what would be done about it?\n"
-        "             cowgate run              do it\n\n" + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"cowgate {VERSION}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in commands():
-        sub = subparsers.add_parser(
-            command.name,
-            help=command.summary,
-            description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\n{command.text}",
-            epilog=EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        command.options(sub)
-        sub.set_defaults(main=command.run)
-    subparsers.add_parser("gate", help="open or shut: run a command only behind a passing report (cowgate gate --help)")
-    return parser
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as it is written here, in 100 columns: asking for the terminal's loads more than all the options."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=100)
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors as everywhere else here: one sentence and a hint, not the whole usage."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> Any:
         raise UsageError(message, hint=f"{self.prog} --help")
@@ -521,6 +505,35 @@ class _Parser(argparse.ArgumentParser):
             raise UsageError(f"unknown {what} {value!r}{suggestion(value, action.choices)}", hint=f"{self.prog} --help")
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The parsed command line. Only the options of the command that is asked for are made."""
+    table = commands()
+    for command in table:
+        if list(arguments[:1]) == [command.name]:
+            parser = _Parser(
+                prog=f"cowgate {command.name}",
+                description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\n{command.text}",
+                epilog=EXIT_CODES,
+            )
+            command.options(parser)
+            parser.set_defaults(command=command.name, main=command.run)
+            return parser.parse_args(list(arguments[1:]))
+    parser = _Parser(
+        prog="cowgate",
+        description="Makes a machine ready for mailcow: dockerized, proves it, and keeps the install shut until it is proven.",
+        epilog="start with:  cowgate check            what is missing?\n"
+        "             cowgate run --dry-run    what would be done about it?\n"
+        "             cowgate run              do it\n\n" + EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"cowgate {VERSION}")
+    listed = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in table:
+        listed.add_parser(command.name, help=command.summary)
+    listed.add_parser("gate", help="open or shut: run a command only behind a passing report")
+    parser.parse_args(list(arguments))  # prints help or the version, or raises
+    raise UsageError("the command comes first", hint="cowgate --help")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code and never raises for what a user or a machine can do wrong."""
     for stream in (sys.stdout, sys.stderr):
@@ -528,7 +541,7 @@ def main(arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = _parser().parse_args(list(arguments))
+        args = _parse(arguments)
         code: int = args.main(args)
         return code
     except CowgateError as error:

@@ -544,13 +544,14 @@ class Host:
         CommandFailed when the answer is not HTTP, OfflineError.
         """
         self.demand_live(f"the socket {path}")
-        import socket
+        import _socket as socket  # what `socket` is built on: that one costs as much as starting Python
 
         until = time.monotonic() + timeout
         # HTTP/1.0, so that the server closes after the body and does not send it in chunks.
         request = f"GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode("ascii")
         answer = bytearray()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
             connection.settimeout(timeout)
             connection.connect(path)
             connection.sendall(request)
@@ -562,6 +563,8 @@ class Host:
                 if left <= 0:
                     raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
                 connection.settimeout(left)
+        finally:
+            connection.close()
         head, separator, body = bytes(answer).partition(b"\r\n\r\n")
         words = head.split(None, 2)
         if not separator or not head.startswith(b"HTTP/") or len(words) < 2 or not words[1].isdigit():

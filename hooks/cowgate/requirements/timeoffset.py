@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown
@@ -37,6 +36,8 @@ def measured(clock: tuple[ClockSample, ...]) -> Lag | None:
     samples = tuple(sample for sample in clock if sample.kind == "sntp") or clock
     if not samples:
         return None
+    import statistics  # ten modules behind it, and only needed once samples are there
+
     seconds = statistics.median(sample.offset for sample in samples)
     return Lag(seconds, abs(seconds) <= TOLERANCE + min(sample.error for sample in samples), samples)
 
