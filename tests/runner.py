@@ -6,6 +6,7 @@ Standard library only: it runs before anything is installed.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -117,8 +118,17 @@ def environment() -> str:
     python = os.path.join(venv, "bin", "python")
     if os.path.exists(os.path.join(venv, "complete")):
         return python
-    print(f"tests: making an environment in {venv}", flush=True)
-    shutil.rmtree(venv, ignore_errors=True)
+    os.makedirs(os.path.dirname(venv), exist_ok=True)
+    with open(f"{venv}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once make one environment
+        if not os.path.exists(os.path.join(venv, "complete")):
+            print(f"tests: making an environment in {venv}", flush=True)
+            shutil.rmtree(venv, ignore_errors=True)
+            _fill(venv, python)
+    return python
+
+
+def _fill(venv: str, python: str) -> None:
     _make_venv(venv, python)
     with tempfile.TemporaryDirectory(prefix="cowgate-source-") as copy:
         # From a copy: building leaves files beside the sources. The tests then run on the checkout itself.
@@ -128,8 +138,8 @@ def environment() -> str:
         )
         _pip(python, "install", f"{source}[test]")
     _pip(python, "uninstall", "-y", "cowgate")
-    with open(os.path.join(venv, "complete"), "w", encoding="ascii"):
-        return python
+    with open(os.path.join(venv, "complete"), "w", encoding="ascii") as mark:
+        mark.write("all of it is installed\n")
 
 
 def _make_venv(venv: str, python: str) -> None:

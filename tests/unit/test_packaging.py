@@ -146,3 +146,10 @@ def test_dry_run_of_setup_only_tells(tmp_path: Path) -> None:
     told = run(LAUNCHER, "--setup", "--dry-run", stdin=subprocess.DEVNULL, cwd=tmp_path)
     assert told.returncode == 0
     assert sorted(path.name for path in Path("/opt").iterdir()) == before
+
+
+def test_help_of_first_boot_installs_nothing() -> None:
+    told = run(HOOKS / "first-boot", "--yes", "--help", stdin=subprocess.DEVNULL)
+    assert told.returncode == 0
+    assert told.stdout.startswith("usage: cowgate run")
+    assert told.stderr == ""
