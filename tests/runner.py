@@ -71,6 +71,8 @@ class Result:
 
 def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
+    # A job that is cancelled ends as one that is interrupted: the tests take down what they built.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if arguments.long:
         os.environ["COWGATE_LONG"] = "1"
     python = environment()
@@ -285,17 +287,20 @@ def _limited(command: Sequence[str], environ: dict[str, str], seconds: int) -> i
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         print(f"tests: stopped after {seconds} s", flush=True)
-        os.killpg(process.pid, signal.SIGINT)  # pytest then tears down what the running test built
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _end(process)
         return -1
     except BaseException:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+        _end(process)
         raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGINT)  # pytest then tears down what the running test built
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _count(report: str, code: int, result: Result) -> None:
