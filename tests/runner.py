@@ -72,7 +72,7 @@ class Result:
 def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     # A job that is cancelled ends as one that is interrupted: the tests take down what they built.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if arguments.long:
         os.environ["COWGATE_LONG"] = "1"
     python = environment()
