@@ -70,14 +70,14 @@ def seal(host: Host, policy: Policy, progress: Callable[[str], None]) -> SealRes
     _demand_root(host)
     found = tuple(scan(host, policy, living=True))
     refused = tuple(finding for finding in found if finding.refused)
-    if refused:
+    if refused or not found:
         return SealResult((), refused)
     removed: list[Finding] = []
     state = StateDir()
     with ExitStack() as stack:
         if host.exists(state.path):
             stack.enter_context(state.lock(host))
-        if host.live and found:
+        if host.live:
             quiet(host, progress)
         for _ in range(ROUNDS):
             done = [finding for finding in found if reset(host, finding, progress)]

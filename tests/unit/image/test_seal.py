@@ -164,6 +164,7 @@ def test_only_root_can_tell(tmp_path: Path) -> None:
 
 def test_no_seal_while_cowgate_runs(tmp_path: Path) -> None:
     host = clean_tree(tmp_path)
+    plant(host, "/etc/hostname", "builder\n")
     StateDir().ensure(host)
     with StateDir().lock(host), pytest.raises(BusyError):
         image.seal(host, POLICY, told)

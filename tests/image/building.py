@@ -1,0 +1,160 @@
+"""Real Packer builds by software emulation, and machines made from their results. No packet leaves the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Optional
+
+from tests.lab.files import scratch
+from tests.lab.netns import Namespace
+from tests.lab.process import ENVIRONMENT, run
+from tests.lab.qemu import KERNEL_LINE, NETWORK_CONFIG, Machine, _key
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKER = ROOT / "packer"
+TREE = "trixie-vm"
+BUILD_SECONDS = 1200
+
+
+def template(builder: str, directory: Path) -> Path:
+    """The builder's directory for Packer 1.6, which has the plugins built in and does not know their block."""
+    copy = directory / "packer"
+    shutil.copytree(PACKER, copy, symlinks=True, dirs_exist_ok=True)
+    (copy / builder / "plugins.pkr.hcl").unlink()
+    return copy / builder
+
+
+def pyz(directory: Path) -> Path:
+    path = directory / "cowgate.pyz"
+    subprocess.run(
+        [sys.executable, str(ROOT / "hooks" / "build-pyz"), str(path)], check=True, capture_output=True, timeout=120
+    )
+    return path
+
+
+def arguments(variables: Mapping[str, str]) -> list[str]:
+    return [word for name, value in variables.items() for word in ("-var", f"{name}={value}")]
+
+
+def packer(words: Sequence[str], directory: Path, *, prefix: Sequence[str] = (), timeout: float = 120.0) -> tuple[int, str]:
+    """Exit code and everything that Packer printed."""
+    environment = {
+        **ENVIRONMENT,
+        "CHECKPOINT_DISABLE": "1",
+        "PACKER_CACHE_DIR": str(directory / "cache"),
+        "PACKER_CONFIG_DIR": str(directory),
+        "TMPDIR": str(directory),
+    }
+    done = subprocess.run(
+        [*prefix, "packer", *words],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+    )
+    return done.returncode, done.stdout
+
+
+def base_disk() -> str:
+    """The directory with the lab's disk, kernel and initrd."""
+    machine = Machine(TREE)
+    with scratch("base") as machine._scratch:
+        return machine._disk()
+
+
+class Build:
+    """One Packer build with the qemu template, in `directory`; `output` and `reports` are left there."""
+
+    def __init__(self, directory: Path, customize: str = "") -> None:
+        self.directory = directory
+        self.base = base_disk()
+        layer = directory / "base.qcow2"
+        make = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"{self.base}/disk.raw", str(layer)]
+        run(make, check=True)
+        archive = pyz(directory)
+        digest = run(["sha256sum", str(archive)], check=True).stdout.split()[0]
+        script = directory / "customize.sh"
+        script.write_text(customize)
+        machine = [
+            ["-cpu", "qemu64"],
+            ["-kernel", f"{self.base}/kernel"],
+            ["-initrd", f"{self.base}/initrd"],
+            ["-append", KERNEL_LINE],
+            ["-serial", f"file:{directory}/console.log"],
+            ["-device", "virtio-rng-pci"],
+            ["-device", "virtio-net,netdev=user.0,romfile="],
+        ]
+        variables = {
+            "cowgate_pyz": str(archive),
+            "cowgate_sha256": digest,
+            "image_url": str(layer),
+            "image_checksum": "none",
+            "ssh_private_key_file": _key(),
+            "accelerator": "tcg",
+            "qemu_arguments": json.dumps(machine),
+            "customize_script": str(script),
+            "report_directory": str(directory / "reports"),
+            "output_directory": str(directory / "output"),
+        }
+        # Packer forwards a port of every address: in a namespace there is none but loopback.
+        with Namespace() as network:
+            self.code, self.log = packer(
+                ["build", "-color=false", *arguments(variables), str(template("qemu", directory))],
+                directory,
+                prefix=network.prefix(),
+                timeout=BUILD_SECONDS,
+            )
+
+    @property
+    def image(self) -> Path:
+        return self.directory / "output" / "mailcow-ready.qcow2"
+
+    @property
+    def report(self) -> Optional[dict[str, object]]:
+        path = self.directory / "reports" / "qemu.json"
+        if not path.exists():
+            return None
+        document: dict[str, object] = json.loads(path.read_text())
+        return document
+
+
+class Clone(Machine):
+    """A machine made from a built image, with a seed of its own: who may log in, and what it is called."""
+
+    def __init__(self, build: Build, name: str) -> None:
+        super().__init__(TREE)
+        self.build = build
+        self.name = name
+
+    def _disk(self) -> str:
+        disk = f"{self._scratch}/disk.qcow2"
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(self.build.image), disk], check=True)
+        return self.build.base
+
+    def _boot(self, image: str, *more: str) -> None:
+        with open(f"{_key()}.pub", encoding="ascii") as public:
+            key = public.read().strip()
+        seed = {
+            "user-data": f"#cloud-config\ndisable_root: false\nssh_authorized_keys: ['{key}']\nlocale: C.UTF-8\n"
+            f"fqdn: {self.name}.example.org\nmanage_etc_hosts: true\n",
+            "meta-data": f"instance-id: i-{self.name}\nlocal-hostname: {self.name}\n",
+            "network-config": NETWORK_CONFIG,
+        }
+        os.makedirs(f"{self._scratch}/seed")
+        for file, text in seed.items():
+            Path(self._scratch, "seed", file).write_text(text)
+        iso = f"{self._scratch}/seed.iso"
+        run(
+            ["genisoimage", "-quiet", "-volid", "cidata", "-rock", "-joliet", "-output", iso, f"{self._scratch}/seed"],
+            check=True,
+        )
+        super()._boot(image, "-drive", f"file={iso},if=virtio,format=raw,readonly=on", *more)

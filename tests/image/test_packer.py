@@ -1,0 +1,103 @@
+"""The templates, as far as Packer 1.6 can tell without an account anywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.image.building import PACKER, arguments, packer, template
+from tests.lab.qemu import _key
+
+BUILDERS = ("qemu", "hcloud", "digitalocean")
+DIGEST = "0" * 64
+
+
+def variables(builder: str, directory: Path) -> dict[str, str]:
+    archive = directory / "cowgate.pyz"
+    archive.touch()
+    common = {"cowgate_pyz": str(archive), "cowgate_sha256": DIGEST}
+    if builder == "qemu":
+        return {**common, "image_url": str(archive), "image_checksum": "none", "ssh_private_key_file": _key()}
+    return {**common, "token": "not-a-token"}
+
+
+def validate(builder: str, directory: Path, **changed: str) -> tuple[int, str]:
+    given = {**variables(builder, directory), **changed}
+    return packer(["validate", *arguments(given), str(template(builder, directory))], directory)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_every_builder_validates(builder: str, tmp_path: Path) -> None:
+    code, said = validate(builder, tmp_path)
+    assert code == 0, said
+
+
+def test_every_directory_is_a_builder_that_is_tested() -> None:
+    assert {path.name for path in PACKER.iterdir() if path.is_dir()} == {*BUILDERS, "scripts", "shared"}
+    for builder in BUILDERS:
+        assert os.readlink(PACKER / builder / "variables.pkr.hcl") == "../shared/variables.pkr.hcl"
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("cowgate_sha256", "abc", "64 hexadecimal digits"),
+        ("architecture", "sparc", "must be x86_64 or arm64"),
+        ("docker_source", "snap", "must be distro or docker"),
+    ],
+)
+def test_wrong_values_are_refused(builder: str, name: str, value: str, said: str, tmp_path: Path) -> None:
+    code, output = validate(builder, tmp_path, **{name: value})
+    assert code != 0
+    assert said in " ".join(output.split())
+
+
+@pytest.mark.parametrize("builder", ("qemu", "hcloud"))
+def test_both_architectures_validate(builder: str, tmp_path: Path) -> None:
+    code, said = validate(builder, tmp_path, architecture="arm64")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("path", sorted(PACKER.glob("*/*.pkr.hcl")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_format(path: Path, tmp_path: Path) -> None:
+    code, said = packer(["fmt", "-check", "-diff", str(path)], tmp_path)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_plugin_files_name_their_plugin(builder: str, tmp_path: Path) -> None:
+    """Packer 1.6 does not know this block: it can only say whether the syntax is right, which test_format asks."""
+    path = PACKER / builder / "plugins.pkr.hcl"
+    owner = {"qemu": "hashicorp", "hcloud": "hetznercloud"}.get(builder, builder)
+    assert f'source  = "github.com/{owner}/{builder}"' in path.read_text()
+    broken = tmp_path / "plugins.pkr.hcl"
+    broken.write_text(path.read_text().replace("{", "", 1))
+    assert packer(["fmt", "-check", str(broken)], tmp_path)[0] != 0, "fmt reads the block"
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_the_steps_are_the_same_and_in_order(builder: str) -> None:
+    """A build block can not be shared between files, so it is compared: all but the name of the builder."""
+
+    def steps(name: str) -> str:
+        text = (PACKER / name / f"{name}.pkr.hcl").read_text()
+        return text[text.index("locals {") :].replace(name, "BUILDER")
+
+    assert steps(builder) == steps("qemu")
+    order = [
+        "wait.sh",
+        "install.sh",
+        "docker.sh",
+        "build.sh",
+        "pull.sh",
+        "download",
+        "customize",
+        "seal.sh",
+        "gate.sh",
+        "manifest",
+    ]
+    places = [steps(builder).index(word) for word in order]
+    assert places == sorted(places)
