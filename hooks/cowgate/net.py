@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _socket  # `socket` costs as much as starting Python, and a local check only asks for its own addresses
 import contextlib
 import errno
 import os
-import socket
 import struct
 import threading
 import time
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 from cowgate.record import dataclass
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
 T = TypeVar("T")
 
-FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+FAMILIES = {"ipv4": _socket.AF_INET, "ipv6": _socket.AF_INET6}
 PROBES_LIMIT = 160  # tasks at once, and so threads and (a few each) sockets
 ANSWER_LIMIT = 1 << 16  # bytes read from any answer
 
@@ -93,21 +94,27 @@ class Net:
 
         An address in text form gives itself. Blocks as long as the system's resolver does. Raises socket.gaierror.
         """
-        found = socket.getaddrinfo(name, port, FAMILIES[family], socket.SOCK_STREAM)
+        import socket
+
+        found = socket.getaddrinfo(name, port, FAMILIES[family], _socket.SOCK_STREAM)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def source(self, address: str) -> str | None:
         """The machine's own address on the way to `address`, or None where no route leads there. Sends nothing."""
-        with socket.socket(FAMILIES[family_of(address)], socket.SOCK_DGRAM) as sock:
-            try:
-                sock.connect((address, 9))
-            except OSError:
-                return None
+        sock = _socket.socket(FAMILIES[family_of(address)], _socket.SOCK_DGRAM)
+        try:
+            sock.connect((address, 9))
             return str(sock.getsockname()[0]).partition("%")[0]
+        except OSError:
+            return None
+        finally:
+            sock.close()
 
     def connect(self, address: str, port: int, seconds: float) -> socket.socket:
         """A TCP connection with time-out `seconds` on each later step. The caller closes it."""
-        sock = socket.socket(FAMILIES[family_of(address)], socket.SOCK_STREAM)
+        import socket
+
+        sock = socket.socket(FAMILIES[family_of(address)], _socket.SOCK_STREAM)
         try:
             sock.settimeout(seconds)
             sock.connect((address, port))
@@ -124,12 +131,14 @@ class Net:
 
     def datagram(self, address: str, port: int, payload: bytes, seconds: float, tries: int = 2) -> bytes:
         """The first answer from exactly that address and port. Raises TimeoutError, ConnectionRefusedError, OSError."""
-        with socket.socket(FAMILIES[family_of(address)], socket.SOCK_DGRAM) as sock:
+        import socket
+
+        with socket.socket(FAMILIES[family_of(address)], _socket.SOCK_DGRAM) as sock:
             sock.connect((address, port))
             sock.settimeout(seconds / tries)
             for _ in range(tries - 1):
                 sock.send(payload)
-                with contextlib.suppress(socket.timeout):  # no alias of TimeoutError before Python 3.10
+                with contextlib.suppress(_socket.timeout):  # no alias of TimeoutError before Python 3.10
                     return sock.recv(ANSWER_LIMIT)
             sock.send(payload)
             return sock.recv(ANSWER_LIMIT)
@@ -148,24 +157,26 @@ class Net:
 
 
 def _icmp_socket(family: str) -> socket.socket:
-    protocol = socket.IPPROTO_ICMP if family == "ipv4" else socket.IPPROTO_ICMPV6
+    import socket
+
+    protocol = _socket.IPPROTO_ICMP if family == "ipv4" else _socket.IPPROTO_ICMPV6
     try:
-        return socket.socket(FAMILIES[family], socket.SOCK_DGRAM, protocol)
+        return socket.socket(FAMILIES[family], _socket.SOCK_DGRAM, protocol)
     except PermissionError:  # net.ipv4.ping_group_range leaves us out
-        return socket.socket(FAMILIES[family], socket.SOCK_RAW, protocol)
+        return socket.socket(FAMILIES[family], _socket.SOCK_RAW, protocol)
 
 
 def _errors_on(sock: socket.socket, family: str, probe: bool) -> None:
     sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 19)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, 1 << 19)
     if family == "ipv4":
-        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        sock.setsockopt(_socket.IPPROTO_IP, IP_RECVERR, 1)
         if probe:
-            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
+            sock.setsockopt(_socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
     else:
-        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+        sock.setsockopt(_socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
         if probe:
-            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
+            sock.setsockopt(_socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
 
 
 class _Echoes:
@@ -174,7 +185,7 @@ class _Echoes:
     def __init__(self, sock: socket.socket, family: str, address: str, sizes: Sequence[int]) -> None:
         self.sock, self.family, self.address = sock, family, address
         self.sizes = tuple(sizes)
-        self.raw = sock.type == socket.SOCK_RAW
+        self.raw = sock.type == _socket.SOCK_RAW
         self.token = os.urandom(8)  # a raw socket hears the answers to everybody's requests
         self.identity = int.from_bytes(self.token[:2], "big")
         self.started = time.monotonic()
@@ -214,7 +225,7 @@ class _Echoes:
     def _drain(self) -> None:
         while True:
             try:
-                data, ancillary, _, _ = self.sock.recvmsg(ANSWER_LIMIT, 1024, socket.MSG_ERRQUEUE)
+                data, ancillary, _, _ = self.sock.recvmsg(ANSWER_LIMIT, 1024, _socket.MSG_ERRQUEUE)
             except BlockingIOError:
                 break
             self._error(data, ancillary)
