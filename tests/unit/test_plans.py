@@ -249,3 +249,13 @@ def test_dns_plan_without_facts_or_name() -> None:
         dns_plan.bind(healthy_facts({"records": {"value": {"hostname": ""}}}))
     with pytest.raises(CowgateError, match="no DNS plan: nobody answered"):
         dns_plan.bind(Facts({"records": Fact.unreadable("nobody answered")}))
+
+
+def test_quoted_texts_are_read_back_the_same() -> None:
+    import dns.rdata
+
+    from cowgate.probing.zone import quoted
+
+    for text in ("", "v=spf1 -all", 'with "quotes" and \\ backslash', "v=DKIM1; p=" + "A" * 600):
+        rdata = dns.rdata.from_text("IN", "TXT", quoted(text))
+        assert b"".join(rdata.strings).decode() == text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
-from cowgate.probing import targets
+from cowgate.probing import plain, targets
 from cowgate.probing.zone import reverse_name
 from cowgate.record import dataclass, field, replace
 
@@ -70,6 +70,7 @@ STEP = 2.0  # seconds for one answer of one resolver
 RESOLVERS_TRIED = 2
 AT_ONCE = 40  # questions: a small resolver drops what comes too fast
 FORWARD_LIMIT = 24  # questions about names that other people's records hold: their number is in the hands of others
+TXT_LIMIT = 4096  # characters of a TXT record that are kept
 HEADER_LIMIT = 16384  # octets of an address service's whole answer
 BODY_LIMIT = 1024  # octets of an address service's answer
 
@@ -172,8 +173,16 @@ def _lookup_all(
         results = together(tasks, max(0.0, until - host.monotonic()))
         for name, kind in batch:
             result = results[f"{name} {kind}"]
-            found.append(result if isinstance(result, Lookup) else Lookup(name, kind, "timeout", detail="no answer in time"))
+            found.append(result if isinstance(result, Lookup) else _unanswered(name, kind, result))
     return tuple(found)
+
+
+def _unanswered(name: str, kind: str, error: Exception) -> Lookup:
+    from cowgate.net import Unfinished
+
+    if isinstance(error, Unfinished):
+        return Lookup(name, kind, "timeout", detail="no answer in time")
+    return Lookup(name, kind, "failed", detail=plain(f"{type(error).__name__}: {error}"))
 
 
 def _lookup(host: Host, resolvers: Sequence[str], name: str, kind: str, until: float) -> Lookup:
@@ -211,7 +220,7 @@ def read_reply(name: str, kind: str, reply: Any) -> Lookup:
 
 def _text_of(rdata: Any, kind: str) -> str:
     if kind == "TXT":
-        return b"".join(rdata.strings).decode("utf-8", "replace")
+        return plain(b"".join(rdata.strings).decode("utf-8", "replace"), TXT_LIMIT)
     text = str(rdata.to_text())
     return text.rstrip(".") if kind in ("PTR", "MX") and not text.endswith(" .") else text
 

@@ -24,3 +24,9 @@ OUTCOMES = {
     "not-permitted": "this user may not probe",
     "untested": "can not be probed here",
 }
+
+
+def plain(text: str, limit: int = 200) -> str:
+    """Text from the network, fit to be shown: one line, no control characters (they could drive a terminal), not too long."""
+    shown = "".join(char if char.isprintable() else "?" for char in text[:limit])
+    return shown + "..." if len(text) > limit else shown

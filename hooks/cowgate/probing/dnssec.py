@@ -57,7 +57,7 @@ class Asker:
         data = self._over_tcp(address, wire) if tcp else self.net.datagram(address, self.port, wire, self.seconds)
         try:
             reply = dns.message.from_wire(data, ignore_trailing=True)
-        except dns.exception.DNSException as error:
+        except Exception as error:  # what comes from the network may make dnspython raise more than its own exceptions
             raise NoAnswer(f"{address} sent something that is not DNS: {error}") from None
         if not query.is_response(reply):
             raise NoAnswer(f"{address} answered another question")

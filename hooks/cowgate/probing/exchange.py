@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts.probes import Answer, ClockSample
+from cowgate.probing import plain
 from cowgate.probing.proxy import Proxy, ProxyRefused, tunnel
 from cowgate.probing.targets import Target
 from cowgate.record import dataclass, field
@@ -205,7 +206,7 @@ def judge_http(target: Target, name: str, status: int, fields: dict[str, str]) -
         location = fields.get("location", "")
         where = location.partition("://")[2].partition("/")[0].partition(":")[0]
         if where and where.lower() != name.lower():
-            return f"redirected to {where}"
+            return f"redirected to {plain(where)}"
     if target.expect and status not in target.expect:
         return f"HTTP status {status} where {', '.join(map(str, target.expect))} would be right"
     return ""
@@ -217,7 +218,7 @@ def date_sample(source: str, value: str, now: float, took: float) -> list[ClockS
 
     try:
         theirs = parsedate_to_datetime(value).timestamp() + 0.5
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return []
     return [ClockSample(source, "http", round(theirs - (now - took / 2), 3), round(0.5 + took / 2, 3))]
 
@@ -251,8 +252,8 @@ def _greeting(probe: Probe, sock: socket.socket) -> Answer:
         return probe.answer("refused", "connection closed after the greeting")
     code = int(line[:3]) if line[:3].isdigit() else None
     if code == 220:
-        return probe.answer("ok", line[:200], code)
-    return probe.answer("answer", f"greeting {line[:200]!r} instead of 220", code)
+        return probe.answer("ok", plain(line), code)
+    return probe.answer("answer", f"greeting '{plain(line)}' instead of 220", code)
 
 
 def _udp(probe: Probe, address: str) -> Answer:

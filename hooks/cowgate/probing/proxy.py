@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from cowgate.probing import plain
 from cowgate.record import dataclass
 
 if TYPE_CHECKING:
@@ -146,10 +147,10 @@ def tunnel(net: Net, proxy: Proxy, name: str, port: int, seconds: float) -> sock
             if not chunk:
                 break
             answer += chunk
-        line = answer.partition(b"\r\n")[0].decode("latin-1")
+        line = plain(answer.partition(b"\r\n")[0].decode("latin-1"))
         words = line.split(" ", 2)
         if len(words) < 2 or words[1] != "200":
-            raise ProxyRefused(f"{proxy.shown} said {line!r}")
+            raise ProxyRefused(f"{proxy.shown} said '{line}'")
     except BaseException:
         sock.close()
         raise

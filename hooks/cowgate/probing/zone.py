@@ -135,7 +135,13 @@ def _text(records: Records, name: str, begins: str, value: str) -> Entry:
         return _entry(lookup, value, False)
     if len(found) > 1:
         return Entry(name, "TXT", value, "wrong", f"{len(found)} records begin with {begins}, so none counts")
-    return Entry(name, "TXT", f'"{found[0]}"', "ok") if found else Entry(name, "TXT", value, "missing", "missing")
+    return Entry(name, "TXT", quoted(found[0]), "ok") if found else Entry(name, "TXT", value, "missing", "missing")
+
+
+def quoted(text: str) -> str:
+    """A text as character-strings of a zone file (RFC 1035 §5.1): quoted, escaped, in pieces of at most 255 octets."""
+    pieces = [text[at : at + 255] for at in range(0, len(text), 255)] or [""]
+    return " ".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
 
 
 def _dkim(records: Records, name: str) -> Entry:
@@ -146,7 +152,7 @@ def _dkim(records: Records, name: str) -> Entry:
     keys = [match.group(1) for text in lookup.values if (match := re.search(r"(?:^|;)\s*p=([^;]*)", text))]
     if keys and not any(key.strip() for key in keys):
         return Entry(name, "TXT", value, "wrong", "the key is empty, which means: revoked")
-    return Entry(name, "TXT", f'"{lookup.values[0]}"', "ok") if keys else Entry(name, "TXT", value, "missing", "missing")
+    return Entry(name, "TXT", quoted(lookup.values[0]), "ok") if keys else Entry(name, "TXT", value, "missing", "missing")
 
 
 # -- SPF (RFC 7208) ------------------------------------------------------------------------------------------------------

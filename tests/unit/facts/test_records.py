@@ -158,6 +158,12 @@ def test_time_runs_out() -> None:
     assert (late.outcome, late.detail) == ("failed", "no resolver")
 
 
+def test_a_name_that_dns_can_not_hold_is_no_silence() -> None:
+    host = machine()
+    (found,) = records._lookup_all(host, ["192.0.2.53"], [("a" * 70 + ".example", "A")], host.monotonic() + 5)
+    assert found.outcome == "failed" and "LabelTooLong" in found.detail
+
+
 def test_many_domains_are_asked_in_batches() -> None:
     domains = [f"d{n}.example" for n in range(40)]
     found = collected(machine(), {"dns": {"mail_domains": domains}})

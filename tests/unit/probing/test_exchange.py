@@ -9,8 +9,11 @@ import struct
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cowgate.facts.probes import Answer
+from cowgate.probing import plain
 from cowgate.probing.exchange import NTP_EPOCH, Probe, classify, date_sample, parse_http, parse_ntp
 from cowgate.probing.proxy import Proxy, ProxyRefused
 from cowgate.probing.targets import Target
@@ -273,3 +276,21 @@ def test_proxy_carries_the_name_and_no_address() -> None:
     assert isinstance(answer, Answer)
     assert (answer.outcome, answer.family, answer.address) == ("ok", "proxy", "")
     assert net.log[0].startswith(b"CONNECT host.example:443 HTTP/1.1\r\n")
+
+
+def test_what_the_network_says_can_not_drive_a_terminal() -> None:
+    net = network(b"220 \x1b]0;owned\x07 mx\r\n", 25)
+    found = probe("smtp", net, port=25).run()
+    assert found.detail == "220 ?]0;owned? mx"
+    net = network(b"HTTP/1.1 302 Found\r\nLocation: http://\x1b[2Jevil/\r\n\r\n", 80)
+    assert probe("http", net, port=80).run().detail == "redirected to ?[2Jevil"
+    assert plain("x" * 300).endswith("x...") and len(plain("x" * 300)) == 203
+
+
+@given(st.binary(max_size=300))
+def test_no_answer_breaks_a_parser(data: bytes) -> None:
+    status, fields = parse_http(data)
+    assert status is None or isinstance(status, int)
+    assert date_sample("a", fields.get("date", data.decode("latin-1")), 1e9, 0.1) is not None
+    offset, wrong = parse_ntp(data, data[24:32], 1e9, 0.1)
+    assert (offset is None) == bool(wrong)
