@@ -132,6 +132,8 @@ def _holders(host: Host, inodes: set[str]) -> tuple[dict[str, int], bool]:
         for inode in held & inodes:
             if holders.get(inode, 1) == 1:
                 holders[inode] = pid
+        if all(holders.get(inode, 1) != 1 for inode in inodes):
+            break  # the rest of the processes can not change it
     return holders, hidden
 
 
