@@ -28,7 +28,8 @@ def test_the_gate_in_a_user_namespace(tmp_path: Path) -> None:
     ]
     # Picked up by pytest-cov of the run outside, which combines what has its name in front.
     measured = ["--cov=cowgate", "--cov-branch", "--cov-report="] if "coverage" in sys.modules else []
-    environment = {**os.environ, "COVERAGE_FILE": str(TOP / f".coverage.gate.{os.getpid()}"), "PYTHONPATH": ":".join(sys.path)}
+    data = f"{os.environ.get('COVERAGE_FILE', TOP / '.coverage')}.gate.{os.getpid()}"
+    environment = {**os.environ, "COVERAGE_FILE": data, "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run(
         [*command, *measured, "tests/unit/gate"], cwd=TOP, env=environment, capture_output=True, text=True, timeout=280
     )
