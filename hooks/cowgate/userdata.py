@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import functools
 import importlib.resources
 import io
 import json
@@ -124,6 +125,7 @@ def demand_fit(provider: Provider, text: str) -> None:
 # -- the bundle ------------------------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=None)
 def bundle() -> bytes:
     """This installation of cowgate as one xz-compressed tar, Python without comments and docstrings."""
     tar = io.BytesIO()

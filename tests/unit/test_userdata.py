@@ -1,0 +1,362 @@
+"""What `cowgate user-data` writes: the same each time, whole, small enough or refused, and the same program inside."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cowgate import cli, userdata
+from cowgate.userdata import PROVIDERS, Options
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "mail.cowgate.test"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKo7 somebody"
+
+
+def ask(*words: str) -> int:
+    return cli.main(["user-data", *words])
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """As cloud-init reads it: the content of each file decoded."""
+    assert text.startswith("#cloud-config\n")
+    document: dict[str, Any] = yaml.safe_load(text)
+    for file in document["write_files"]:
+        raw = file["content"]
+        file["content"] = base64.b64decode(raw) if file.get("encoding") == "b64" else raw.encode()
+    return document
+
+
+def content(document: dict[str, Any], path: str) -> bytes:
+    (file,) = [file for file in document["write_files"] if file["path"] == path]
+    found: bytes = file["content"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle, as it lies on the machine."""
+    place = tmp_path_factory.mktemp("opt")
+    with tarfile.open(fileobj=io.BytesIO(userdata.bundle()), mode="r:xz") as archive:
+        for member in archive:
+            assert (member.uid, member.gid, member.mtime, member.isfile()) == (0, 0, 0, True)
+        archive.extractall(place)
+    return place
+
+
+# -- the text --------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
+    digests = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "cowgate", "user-data", "--bundle", str(tmp_path / seed)],
+            cwd=ROOT / "hooks",
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        digests.add(done.stdout)
+        assert done.stdout == hashlib.sha256((tmp_path / seed).read_bytes()).hexdigest() + "\n", done.stderr
+    assert len(digests) == 1
+
+
+def test_what_it_writes_and_starts() -> None:
+    document = parsed(userdata.build(Options(hostname=NAME, timezone="Europe/Vienna", install=True, ssh_keys=(KEY,))))
+    assert list(document) == ["ssh_authorized_keys", "write_files", "runcmd"]
+    assert document["ssh_authorized_keys"] == [KEY]
+    assert yaml.safe_load(content(document, userdata.SETTINGS)) == {"hostname": NAME, "timezone": "Europe/Vienna"}
+    assert content(document, "/opt/cowgate/bundle") == userdata.bundle()
+    assert {file["path"]: file["permissions"] for file in document["write_files"]} == {
+        userdata.SETTINGS: "0644",
+        "/opt/cowgate/bundle": "0644",
+        "/opt/cowgate/unpack": "0755",
+    }
+    commands = document["runcmd"]
+    assert commands[0] == ["/opt/cowgate/unpack"]
+    assert ["systemctl", "enable", "cowgate-install.service"] in commands
+    assert commands[-1] == ["systemctl", "start", "--no-block", "cowgate-ready.target"]
+
+
+def test_without_install_nothing_is_enabled() -> None:
+    assert not any("enable" in command for command in parsed(userdata.build(Options(hostname=NAME)))["runcmd"])
+
+
+def test_cloud_init_fails_with_it_only_when_asked() -> None:
+    document = parsed(userdata.build(Options(hostname=NAME, fail_cloud_init=True)))
+    assert document["runcmd"][-1] == ["/usr/local/sbin/cowgate", "--setup", "run", "--phase", "boot", "--yes"]
+    assert yaml.safe_load(content(document, userdata.SETTINGS))["fail_cloud_init"] is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hostname: a\n",
+        "  indented: first\n",
+        "no end of line",
+        "trailing blanks: 1  \n",
+        "tab:\t1\n",
+        "two ends\n\n",
+        "\nfirst line is empty\n",
+        "a: 1\n\n  # deeper\nb: 2\n",
+        "umlaut: ü\n",
+        "cr: 1\r\nlf: 2\n",
+        "# {{ jinja }} %\n",
+        "nul: \0\n",
+        "a: b \n",
+        "\u2028\n",
+    ],
+)
+def test_a_policy_arrives_byte_for_byte(text: str) -> None:
+    document = parsed(userdata.build(Options(hostname=NAME, policy=text, url="https://x", sha256="0" * 64)))
+    assert content(document, "/etc/cowgate/policy.yaml") == text.encode()
+
+
+def test_the_scripts_are_python_that_39_reads() -> None:
+    ast.parse(userdata.UNPACK, feature_version=(3, 9))
+    for url in ("https://x/y?a=b&c", "https://x/'\"\\"):
+        script = content(parsed(userdata.build(Options(url=url, sha256="ab" * 32))), "/opt/cowgate/unpack")
+        tree = ast.parse(script, feature_version=(3, 9))
+        literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert {url, "ab" * 32} <= literals
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def test_who_takes_all_of_it() -> None:
+    text = userdata.build(Options(hostname=NAME, install=True, ssh_keys=(KEY,), timezone="Europe/Vienna"))
+    takes = {name for name, provider in PROVIDERS.items() if userdata.size_for(provider, text) <= provider.limit}
+    assert takes == {"nocloud", "gce"}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
+def test_the_small_variant_fits_everywhere(provider: userdata.Provider) -> None:
+    text = userdata.build(
+        Options(hostname=NAME, url="https://example.com/" + "x" * 200, sha256="0" * 64, policy="a: 1\n" * 800)
+    )
+    userdata.demand_fit(provider, text)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
+def test_the_limit_is_exact(provider: userdata.Provider) -> None:
+    most = provider.limit if provider.encoding == "text" else provider.limit // 4 * 3
+    userdata.demand_fit(provider, "x" * most)
+    with pytest.raises(userdata.UsageError) as refused:
+        userdata.demand_fit(provider, "x" * (most + 1))
+    over = userdata.size_for(provider, "x" * (most + 1)) - provider.limit
+    assert f" {over} more than {provider.name} takes" in refused.value.message
+
+
+# -- the bundle ------------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_program_is_carried(unpacked: Path) -> None:
+    package = ROOT / "hooks" / "cowgate"
+    wanted = {
+        str(path.relative_to(package))
+        for pattern in ("**/*.py", "schemas/*.json", "docs/*.md", "units/*", "launcher.sh")
+        for path in package.glob(pattern)
+    }
+    carried = unpacked / "hooks" / "cowgate"
+    assert {str(path.relative_to(carried)) for path in carried.rglob("*") if path.is_file()} == wanted
+    for name in wanted:
+        if not name.endswith(".py"):
+            assert (carried / name).read_bytes() == (package / name).read_bytes()
+    launcher = unpacked / "hooks" / "cowgate.sh"
+    assert launcher.read_bytes() == (package / "launcher.sh").read_bytes() and os.access(launcher, os.X_OK)
+
+
+def outline(source: str) -> str:
+    """The program without what strip() may take away."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        body[:] = [
+            item
+            for item in body
+            if not (isinstance(item, ast.If) and ast.unparse(item.test) == "TYPE_CHECKING" and not item.orelse)
+        ]
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+            del body[0]
+    return ast.dump(tree)
+
+
+def test_stripped_modules_are_the_same_program(unpacked: Path) -> None:
+    for path in sorted((unpacked / "hooks" / "cowgate").rglob("*.py")):
+        source = (ROOT / "hooks" / "cowgate" / path.relative_to(unpacked / "hooks" / "cowgate")).read_text()
+        stripped = path.read_text()
+        assert outline(stripped) == outline(source), path
+        assert len(stripped) <= len(source)
+        compile(stripped, path, "exec")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('"""doc"""\nx = 1  # why\n', "x = 1\n"),
+        ('def f():\n    """only this"""\n', 'def f():\n    """only this"""\n'),
+        ('def f():\n    """doc\n\n    more\n    """\n\n    return 1\n', "def f():\n    return 1\n"),
+        ('x = """a\n\n# no comment\n  b"""\n\n\ny = 2\n', 'x = """a\n\n# no comment\n  b"""\ny = 2\n'),
+        ('x = f"""{1}\n\n# text"""\n', 'x = f"""{1}\n\n# text"""\n'),
+        ("x = '#'  # not '#'\n", "x = '#'\n"),
+        ("if TYPE_CHECKING:\n    import a\nx = 1\n", "x = 1\n"),
+        ("if TYPE_CHECKING:\n    import a\nelse:\n    b = 1\n", "if TYPE_CHECKING:\n    import a\nelse:\n    b = 1\n"),
+    ],
+)
+def test_what_strip_takes_away(source: str, expected: str) -> None:
+    assert userdata.strip(source) == expected
+
+
+def test_every_carried_module_can_be_imported_alone(unpacked: Path) -> None:
+    code = (
+        "import sys, pkgutil, importlib; sys.path.insert(0, sys.argv[1])\n"
+        "import cowgate\n"
+        "names = [m.name for m in pkgutil.walk_packages(cowgate.__path__, 'cowgate.') if not m.name.endswith('__main__')]\n"
+        "for name in names: importlib.import_module(name)\n"
+        "print(len(names))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-c", code, str(unpacked / "hooks")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 60
+
+
+def judge(hooks: Path, root: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [str(hooks / "cowgate.sh"), "check", "--offline", "--phase", "boot", "--root", str(root), "--format", "json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 3, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    for changing in ("started", "finished", "generated", "digest", "run"):
+        report.pop(changing, None)
+    return report
+
+
+def test_the_carried_program_judges_as_the_source_does(unpacked: Path, tmp_path: Path) -> None:
+    (tmp_path / "etc" / "network" / "interfaces.d").mkdir(parents=True)
+    (tmp_path / "etc" / "network" / "interfaces").write_text(
+        "auto eth0:0\niface eth0:0 inet6 static\n  address 2001:db8::1/64\n"
+    )
+    (tmp_path / "etc" / "os-release").write_text('ID=debian\nVERSION_ID="13"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n')
+    ours, carried = judge(ROOT / "hooks", tmp_path), judge(unpacked / "hooks", tmp_path)
+    assert ours["rows"] == carried["rows"]
+    assert {row["status"] for row in ours["rows"]} >= {"fail", "deferred"}
+    assert set(ours) == set(carried)
+
+
+def test_it_unpacks_where_a_tree_was_left_half_written(tmp_path: Path) -> None:
+    """The script as the machine runs it, with the machine's directories put below a directory of ours."""
+    home, sbin = tmp_path / "opt", tmp_path / "sbin"
+    for place in (home / "hooks" / "cowgate", home / "new", sbin):
+        place.mkdir(parents=True)
+    (home / "hooks" / "cowgate" / "stale.py").write_text("broken(")
+    (sbin / "cowgate").write_text("something else")
+    (home / "bundle").write_bytes(userdata.bundle())
+    script = userdata.UNPACK.replace("/opt/cowgate", str(home)).replace("/usr/local/sbin", str(sbin))
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not (home / "hooks" / "cowgate" / "stale.py").exists() and not (home / "new").exists()
+        assert os.readlink(sbin / "cowgate") == f"{home}/hooks/cowgate.sh"
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_it_and_tells_the_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--hostname", NAME, "--provider", "gce") == 0
+    out, err = capsys.readouterr()
+    assert out == userdata.build(Options(hostname=NAME))
+    assert err == f"cowgate: {len(out)} bytes; gce takes 262144 (Compute Engine: 256 KiB per metadata value)\n"
+
+
+def test_a_bundle_is_pinned_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bundle"
+    assert ask("--hostname", NAME, "--provider", "ec2", "--bundle", str(file), "--url", "https://www.cowgate.test/b") == 0
+    out, _ = capsys.readouterr()
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in out and "https://www.cowgate.test/b" in out
+    assert file.read_bytes() == userdata.bundle()
+
+
+def test_keys_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "keys.pub"
+    file.write_text(f"# mine\n{KEY}\n\nssh-rsa AAAAB3== x\n")
+    assert ask("--ask-later", "--url", "http://x", "--sha256", "0" * 64, "--ssh-key", str(file), "--ssh-key", KEY) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["ssh_authorized_keys"] == [KEY, "ssh-rsa AAAAB3== x", KEY]
+
+
+def test_a_policy_with_its_host_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"hostname: {NAME}\n")
+    assert ask("--policy", str(file), "--url", "http://x", "--sha256", "0" * 64) == 0
+    document = parsed(capsys.readouterr().out)
+    assert content(document, "/etc/cowgate/policy.yaml") == file.read_bytes()
+    assert yaml.safe_load(content(document, userdata.SETTINGS)) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no host name is given"),
+        (["--hostname", "mail"], "'mail' can not be mailcow's host name: it has 1 part, and three are needed"),
+        (["--hostname", "mail.example.org"], "nobody can own this name"),
+        (["--hostname", "mail.a_b.de"], "'a_b' is no valid part"),
+        (["--hostname", f'{NAME}"\nx: y'], "is no valid part"),
+        (["--hostname", NAME, "--timezone", "Europe/Vienna; rm"], "timezone can not be"),
+        (["--hostname", NAME, "--provider", "hetznr"], "unknown provider 'hetznr'; did you mean 'hetzner'?"),
+        (["--hostname", NAME, "--provider", "hetzner"], "more than hetzner takes (Hetzner Cloud API"),
+        (["--hostname", NAME, "--url", "https://x"], "--url and --sha256 go together"),
+        (["--hostname", NAME, "--sha256", "0" * 64], "--url and --sha256 go together"),
+        (["--hostname", NAME, "--url", "ftp://x", "--sha256", "0" * 64], "'ftp://x' is no address"),
+        (["--hostname", NAME, "--url", "https://x y", "--sha256", "0" * 64], "is no address"),
+        (["--hostname", NAME, "--url", "https://x", "--sha256", "0" * 63], "--sha256: a digest has 64 digits"),
+        (["--hostname", NAME, "--policy", "/nowhere/policy"], "the policy /nowhere/policy can not be read"),
+        (["--hostname", NAME, "--ssh-key", "/nowhere/key.pub"], "--ssh-key: /nowhere/key.pub: No such file"),
+        (["--hostname", NAME, "--ssh-key", "not a key"], "'not a key' is no public key"),
+        (["--hostname", NAME, "--ssh-key", "-----BEGIN OPENSSH PRIVATE KEY-----"], "is a private key"),
+        (["--bundle", "/nowhere/bundle"], "--bundle: /nowhere/bundle: No such file"),
+        (["--bundle", "/dev/null", "--sha256", "0" * 64], "the bundle of this cowgate has the digest"),
+    ],
+)
+def test_refusals_are_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(*words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, *rest = err.splitlines()
+    assert said in first and first.startswith("cowgate: ")
+    assert len(rest) <= 1 and all(line.startswith("  hint: ") for line in rest)
+
+
+def test_a_broken_policy_is_refused_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"hostname: {NAME}\ntimezon: x\n")
+    assert ask("--policy", str(file)) == 2
+    assert f"{file}, line 2, column 1: unknown key 'timezon'; did you mean 'timezone'?" in capsys.readouterr().err
+
+
+def test_a_file_without_a_key_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "keys.pub"
+    file.write_text("# none\n")
+    assert ask("--hostname", NAME, "--ssh-key", str(file)) == 2
+    assert "there is no key in" in capsys.readouterr().err
