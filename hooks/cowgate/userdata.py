@@ -125,7 +125,7 @@ def demand_fit(provider: Provider, text: str) -> None:
 # -- the bundle ------------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def bundle() -> bytes:
     """This installation of cowgate as one xz-compressed tar, Python without comments and docstrings."""
     tar = io.BytesIO()
