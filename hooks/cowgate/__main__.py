@@ -27,5 +27,17 @@ def main() -> int:
     return command_line(sys.argv[1:])
 
 
+def leave() -> None:
+    """Run the command line and end the process with its exit code at once: taking down two hundred modules one by one costs
+    as much as starting Python."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # nobody reads any more, and what was to be decided is
+            continue
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave()

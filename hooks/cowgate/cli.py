@@ -16,7 +16,7 @@ from cowgate.state import DEFAULT as STATE_DIR
 from cowgate.state import hint_for
 
 if TYPE_CHECKING:
-    from cowgate.engine import Evaluation
+    from cowgate.evaluation import Evaluation
     from cowgate.facts import Facts
     from cowgate.model import Requirement
     from cowgate.policy import Policy
@@ -217,14 +217,14 @@ def _check_options(parser: Parser) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Judge and print. Changes nothing and publishes nothing."""
-    from cowgate import engine
+    from cowgate import evaluation as looking
     from cowgate.model import Phase
 
     facts = replayed(args)
     host = host_of(args)
     policy = policy_of(args, host)
     requirements = requirements_of(args)
-    evaluation = engine.check(host, policy, Phase(args.phase), requirements, facts=facts)
+    evaluation = looking.check(host, policy, Phase(args.phase), requirements, facts=facts)
     document = document_of(args, host, policy, evaluation)
     show(args, document)
     return exit_code(args, document)
@@ -241,11 +241,11 @@ def _facts_options(parser: Parser) -> None:
 
 def facts(args: argparse.Namespace) -> int:
     """Collect and print; `cowgate check --facts FILE` judges them elsewhere."""
-    from cowgate import engine
+    from cowgate import evaluation as looking
     from cowgate.report import encode
 
     host = host_of(args)
-    collected = engine.collect_facts(host, policy_of(args, host), requirements_of(args))
+    collected = looking.collect_facts(host, policy_of(args, host), requirements_of(args))
     emit(args, encode(collected.to_json()).decode())
     return EXIT_READY
 

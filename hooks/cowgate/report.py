@@ -16,7 +16,7 @@ from cowgate.state import hint_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cowgate.engine import Evaluation
+    from cowgate.evaluation import Evaluation
     from cowgate.host import Host
     from cowgate.policy import Policy
     from cowgate.state import StateDir

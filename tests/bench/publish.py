@@ -13,19 +13,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hooks"))
 
-from cowgate import engine, gate, report  # noqa: E402
-from cowgate.host import Host  # noqa: E402
-from cowgate.model import Phase, passed  # noqa: E402
-from cowgate.policy import load  # noqa: E402
-from cowgate.requirements import all_requirements  # noqa: E402
-from cowgate.state import StateDir  # noqa: E402
+from cowgate import evaluation as looking
+from cowgate import gate, report
+from cowgate.host import Host
+from cowgate.model import Phase, passed
+from cowgate.policy import load
+from cowgate.requirements import all_requirements
+from cowgate.state import StateDir
 
 
 def main() -> int:
     host, state = Host(), StateDir(sys.argv[1])
     policy = load(host)
     policy = replace(policy, probes=replace(policy.probes, enabled=False))
-    evaluation = engine.check(host, policy, Phase.BOOT, all_requirements())
+    evaluation = looking.check(host, policy, Phase.BOOT, all_requirements())
     if "--sealed" in sys.argv:
         rows = tuple(replace(row, verdict=passed("made to pass, to measure the open gate")) for row in evaluation.rows)
         evaluation = replace(evaluation, rows=rows)

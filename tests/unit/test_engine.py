@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cowgate import engine
+from cowgate import engine, evaluation
 from cowgate.changes import Change, EditFile, RemoveFile, RestartUnit, Sysctl, UnitState, WriteFile
 from cowgate.errors import FixError, UsageError
 from cowgate.facts import Fact, Facts
@@ -41,7 +41,7 @@ class Machine:
         self.docker: Fact[Any] = Fact.absent()
         self.said: list[str] = []
         monkeypatch.setattr(engine, "all_fixes", lambda: tuple(self.fixes))
-        monkeypatch.setattr(engine, "collect", self._collect)
+        monkeypatch.setattr(evaluation, "collect", self._collect)
 
     def _collect(self, host: Host, _policy: Policy, names: list[str]) -> Facts:
         assert {"mailcow", "docker"} <= set(names)
