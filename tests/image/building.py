@@ -13,7 +13,7 @@ from typing import Optional
 
 from tests.lab.files import scratch
 from tests.lab.netns import Namespace
-from tests.lab.process import ENVIRONMENT, run
+from tests.lab.process import ENVIRONMENT, Result, run
 from tests.lab.qemu import KERNEL_LINE, NETWORK_CONFIG, Machine, _key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +117,17 @@ class Build:
     @property
     def image(self) -> Path:
         return self.directory / "output" / "mailcow-ready.qcow2"
+
+    def look_at_disk(self) -> Result[str]:
+        """`cowgate seal --check` on the disk as the machine left it: nothing runs, so all of it is judged."""
+        raw, mount = self.directory / "disk.raw", self.directory / "mount"
+        mount.mkdir()
+        run(["qemu-img", "convert", "-O", "raw", str(self.image), str(raw)], check=True, timeout=300)
+        script = 'mount -o ro,loop,noload "$1" "$2" && exec "$3" seal --check --root "$2"'
+        launcher = str(ROOT / "hooks" / "cowgate.sh")
+        done = run(["unshare", "--mount", "sh", "-c", script, "look", str(raw), str(mount), launcher], timeout=300)
+        raw.unlink()
+        return done
 
     @property
     def report(self) -> Optional[dict[str, object]]:
