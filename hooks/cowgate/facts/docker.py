@@ -196,12 +196,12 @@ def _packages(host: Host) -> dict[str, str]:
 def parse_dpkg_status(text: str, names: Iterable[str]) -> dict[str, str]:
     """From /var/lib/dpkg/status: the named packages that are unpacked and configured."""
     found = {}
-    text = f"\n{text}\n\n"
-    for name in names:
-        start = text.find(f"\nPackage: {name}\n")
-        if start < 0:
+    wanted = set(names)
+    # Cut up in one go: looking for each name in a file of a megabyte takes ten times as long.
+    for stanza in f"\n\n{text}\n".split("\n\nPackage: ")[1:]:
+        name = stanza[: stanza.index("\n")]
+        if name not in wanted:
             continue
-        stanza = text[start : text.index("\n\n", start + 1)]
         version = re.search(r"(?m)^Version: (\S+)$", stanza)
         if version and re.search(r"(?m)^Status: \S+ ok installed$", stanza):
             found[name] = version[1]
@@ -274,13 +274,13 @@ def _text_or_reason(host: Host, path: str) -> tuple[str | None, str]:
 
 def parse_daemon_json(read: tuple[str | None, str]) -> DaemonJson:
     """From the text of the file (None: there is none) or the reason why it can not be read."""
-    from cowgate.formats import FormatError, jsonmerge
-
     text, reason = read
     if reason:
         return DaemonJson(state="unreadable", reason=reason)
     if text is None:
         return DaemonJson(state="absent")
+    from cowgate.formats import FormatError, jsonmerge
+
     if not text.lstrip(jsonmerge.BOM).strip():
         return DaemonJson(state="empty", line=1, reason="holds nothing, not even {}")
     try:
