@@ -100,6 +100,10 @@ class Action(Generic[C]):
         """What is there now, in as much detail as undo() needs."""
         raise NotImplementedError
 
+    def observe_again(self, prior: Json) -> Json:
+        """What is there now, of that which `prior` describes."""
+        return self.observe()
+
     def backup(self) -> bytes | None:
         """The content that the change destroys."""
         return None

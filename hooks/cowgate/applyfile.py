@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cowgate import codec
@@ -28,6 +29,11 @@ class FileAction(Action[C]):
     def target(self) -> str:
         return self.path
 
+    @property
+    def new_mode(self) -> int:
+        """The mode of a file that is not there yet."""
+        return int(getattr(self.change, "mode", 0o644))
+
     def text(self, pending: Pending) -> str | None:
         """The text there is, None for no file."""
         real = self.host.inside(self.host.trusted(self.path, follow=self.follow))
@@ -51,11 +57,18 @@ class FileAction(Action[C]):
 
     def _for_all_eyes(self) -> bool:
         state, _ = take(self.host, self.path, follow=self.follow)
-        mode = state.mode if state.kind == FILE else getattr(self.change, "mode", 0o644)
+        mode = state.mode if state.kind == FILE else self.new_mode
         return bool(mode & 0o004)
 
     def observe(self) -> Json:
-        state, _ = take(self.host, self.path, follow=self.follow)
+        return self._observe(self.path, self.follow)
+
+    def observe_again(self, prior: Json) -> Json:
+        # the file that was changed, even if the link by which it was reached leads elsewhere now
+        return self._observe(file_state(prior).real, False)
+
+    def _observe(self, path: str, follow: bool) -> Json:
+        state, _ = take(self.host, path, follow=follow)
         return {"file": codec.encode(state), "directories": list(self.host.missing_directories(state.real))}
 
     def backup(self) -> bytes | None:
@@ -72,7 +85,7 @@ class FileAction(Action[C]):
         else:
             for directory in prior["directories"]:
                 self.host.mkdir(directory)
-            mode = None if before.kind == FILE else getattr(self.change, "mode", 0o644)
+            mode = None if before.kind == FILE else self.new_mode
             self.host.write_atomic(before.real, new.encode("utf-8", "surrogateescape"), mode=mode)
         reload_units(self.host, before.real)
 
@@ -88,8 +101,15 @@ class FileAction(Action[C]):
         return "" if new is None else sha256(new)
 
     def ours(self, prior: Json, wanted: str, now: Json) -> bool:
-        state = file_state(now)
-        return state.digest == wanted or state.same_as(file_state(prior))
+        state, before = file_state(now), file_state(prior)
+        if state.same_as(before):
+            return True
+        # what we left has the mode and owner of before, or those of a new file: others mean that somebody went on with it
+        if before.kind == FILE == state.kind:
+            kept = replace(state, sha256=before.sha256).same_as(before)
+        else:
+            kept = state.kind != FILE or state.mode == self.new_mode
+        return state.digest == wanted and kept
 
     def may_undo(self, prior: Json, after: Json, now: Json, half_done: bool) -> bool:
         # a file is put back in one step, so even half of an undo left it old or new

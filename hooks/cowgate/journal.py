@@ -298,7 +298,7 @@ class Journal:
         if action.irreversible:
             self.mark(entry, "failed", why)
             return f"{entry.target}: a run was interrupted here; {action.irreversible}"
-        now = action.observe()
+        now = action.observe_again(entry.record.prior)
         if not action.as_before(entry.record.prior, now):
             if not action.ours(entry.record.prior, entry.record.wanted, now):
                 note = f"{entry.target} was changed by somebody else since: it is left as it is"
@@ -355,7 +355,7 @@ class Journal:
         if not action.lasting and entry.record.boot != self._boot():
             self.mark(entry, "undone", "gone with the reboot")
             return ""
-        now = action.observe()
+        now = action.observe_again(entry.record.prior)
         if not action.as_before(entry.record.prior, now):
             if not action.may_undo(entry.record.prior, entry.record.after or {}, now, entry.state == "undoing"):
                 kept = f"what was there before is kept in {self._path(entry.name)}.old" if entry.record.backup else ""
@@ -427,11 +427,8 @@ class Journal:
     def _recover(self, entry: Entry, entries: list[Entry], progress: Progress) -> str:
         if entry.state == "promised":
             changed = any((other.run, other.fix, other.state) == (entry.run, entry.fix, "done") for other in entries)
-            if changed and self.host.live:
-                self.keep_promise(entry, progress)
-                return f"{entry.target}: restarted, which an interrupted run had left undone"
-            self.mark(entry, "void")
-            return ""
+            kept = self.keep_promise(entry, progress, unneeded=not changed or not self.host.live)
+            return f"{entry.target}: restarted, which an interrupted run had left undone" if kept else ""
         if isinstance(entry.change, RestartUnit):
             self.restart_again(entry, progress)
             return f"{entry.target}: restarted, which an interrupted undo had left undone"

@@ -156,6 +156,15 @@ def test_restart_that_a_kill_prevented_is_made_up_for(host: Daemons) -> None:
     assert states(host) == [("chrony.service", "done"), ("chrony.service", "void"), ("/etc/a", "done")]
 
 
+def test_restart_that_a_kill_prevented_is_not_made_of_what_does_not_run(host: Daemons) -> None:
+    journal = journal_of(host)
+    journal.promise("a", RestartUnit("chrony.service", "new servers"))
+    journal.perform("a", WriteFile("/etc/a", "a"), quiet)
+    host.running.clear()
+    assert journal_of(host).recover(quiet) == ()
+    assert host.restarts == []
+
+
 def test_undo_restarts_what_its_files_belong_to(host: Daemons) -> None:
     make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
     host.ran.clear()
