@@ -79,9 +79,11 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="cowgate-tests-") as scratch:
         os.environ["COVERAGE_FILE"] = os.path.join(scratch, "coverage")
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(scratch, "hypothesis"))
+        # All packages first: a unit test that can use a tool then finds it.
+        layers = [(layer, _obstacle(layer)) for layer in _wanted(arguments)]
         results = [] if arguments.layer else [style(python)]
-        for layer in _wanted(arguments):
-            results.append(run_layer(python, layer, scratch, arguments.pytest))
+        for layer, reason in layers:
+            results.append(run_layer(python, layer, reason, scratch, arguments.pytest))
         if not arguments.layer:
             results.append(coverage(python, scratch))
     return conclude(results, arguments)
@@ -238,15 +240,14 @@ def _shell_scripts() -> list[str]:
     return sorted(found)
 
 
-def run_layer(python: str, layer: Layer, scratch: str, more: Sequence[str]) -> Result:
-    """Run one layer with pytest and read its counts from the report."""
+def run_layer(python: str, layer: Layer, obstacle: str, scratch: str, more: Sequence[str]) -> Result:
+    """Run one layer with pytest and read its counts from the report; with an obstacle it is left out for that reason."""
     result = Result(layer.name)
+    if obstacle:
+        result.left_out[layer.name] = obstacle
+        return result
     directory = os.path.join("tests", layer.name)
     started = time.monotonic()
-    reason = _obstacle(layer, directory)
-    if reason:
-        result.left_out[layer.name] = reason
-        return result
     report = os.path.join(scratch, f"{layer.name}.xml")
     targets = [] if any(word.startswith("tests/") for word in more) else [directory]
     command = [python, "-B", "-m", "pytest", *PYTEST, f"--junitxml={report}", *targets]
@@ -260,9 +261,9 @@ def run_layer(python: str, layer: Layer, scratch: str, more: Sequence[str]) -> R
     return result
 
 
-def _obstacle(layer: Layer, directory: str) -> str:
+def _obstacle(layer: Layer) -> str:
     """Why a layer can not run here, or nothing; installs the packages that it needs."""
-    if not os.path.isdir(os.path.join(ROOT, directory)):
+    if not os.path.isdir(os.path.join(ROOT, "tests", layer.name)):
         return "there is no such directory yet"
     if not layer.machine:
         return ""
