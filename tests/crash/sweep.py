@@ -273,6 +273,7 @@ class Sweep:
     def _problem(self, kind: str, text: str) -> None:
         self.counts[kind] += 1
         self.problems.append(f"{kind}: {text}")
+        sys.stderr.write(f"{kind}: {text}\n")
 
 
 def changes_something(line: str) -> bool:
@@ -349,7 +350,6 @@ def figures_of(sweep: Sweep, options: argparse.Namespace) -> int:
         "seconds": round(time.monotonic() - started),
     }
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
-    sys.stderr.write("".join(f"{problem}\n" for problem in sweep.problems[:40]))
     return 1 if sweep.problems else 0
 
 
