@@ -21,7 +21,7 @@ DOCKER_ROOT = "/var/lib/docker"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that must not be there. `size` is in bytes, a directory's with all that it holds."""
+    """One thing that must not be there. `size` is in bytes, a directory's with all that it holds; 0 for what is refused."""
 
     rule: str
     path: str
@@ -91,7 +91,9 @@ def _matches(host: Host, rule: Rule, pattern: str) -> Iterator[Finding]:
     for path in _glob(host, pattern):
         detail = probe(host, path) if probe else ""
         if detail is not None:
-            yield Finding(rule.id, path, rule.action, rule.why, size_of(host, path), detail)
+            # What is refused may be all mail of a server: it is not counted.
+            size = 0 if rule.action == REFUSE else size_of(host, path)
+            yield Finding(rule.id, path, rule.action, rule.why, size, detail)
 
 
 def _glob(host: Host, pattern: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cowgate.model import Phase, Status
 from cowgate.policy import Policy
 from cowgate.requirements import all_requirements
 from cowgate.state import StateDir
+from tests.unit.conftest import healthy_facts
 from tests.unit.facts.machine import put
 
 
@@ -99,6 +101,13 @@ def test_clean_hook_is_missed(tmp_path: Path) -> None:
     repair(installed(tmp_path))
     (tmp_path / imagehook.CLEAN_HOOK[1:]).unlink()
     assert facts(tmp_path).problems == (f"{imagehook.CLEAN_HOOK} (what `cloud-init clean` runs) is missing",)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.BUILD])
+def test_hygiene_is_no_row_of_another_phase(phase: Phase) -> None:
+    """Nothing later decides it: deferred, it would keep the install phase shut for ever."""
+    rows = engine.judge_all(all_requirements(), healthy_facts(), Policy(), phase, date(2026, 1, 1))
+    assert "image.hygiene" not in {row.requirement.id for row in rows}
 
 
 def test_links_are_what_the_units_ask_for() -> None:

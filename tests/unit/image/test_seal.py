@@ -138,6 +138,17 @@ def test_data_root_of_docker_and_a_log_directory_behind_a_link(tmp_path: Path) -
     assert rules_found(host) == {"logs"}
 
 
+def test_what_is_no_text_file_stops_nothing(tmp_path: Path) -> None:
+    host = clean_tree(tmp_path)
+    plant(host, "/root/.ssh/control/socket", "x")
+    plant(host, "/etc/shadow", "no colons here\n")
+    for path in ("/etc/hostname", "/etc/fstab"):
+        (tmp_path / path[1:]).unlink()
+    (tmp_path / "etc/hostname").symlink_to("/nowhere")
+    (tmp_path / "etc/fstab").mkdir()
+    assert rules_found(host) == set()
+
+
 def test_broken_login_file_is_refused(tmp_path: Path) -> None:
     host = clean_tree(tmp_path)
     plant(host, "/root/.docker/config.json", "{")
