@@ -160,8 +160,13 @@ class Tree:
             uid = owners.get((status.st_dev, status.st_ino), status.st_uid)
             return os.stat_result((*status[:4], uid, *status[5:]))
 
-        lstat, fstat = os.lstat, os.fstat
-        lying = mock.patch.multiple(os, lstat=lambda path: told(lstat(path)), fstat=lambda fd: told(fstat(fd)))
+        stat, lstat, fstat = os.stat, os.lstat, os.fstat
+        lying = mock.patch.multiple(
+            os,
+            stat=lambda path, **options: told(stat(path, **options)),
+            lstat=lambda path: told(lstat(path)),
+            fstat=lambda fd: told(fstat(fd)),
+        )
         with lying:
             yield
 
