@@ -30,6 +30,7 @@ SUBJECTS = (
     "ipv6_alias",
     "services",
     "firewall",
+    "provision",
     "docker",
     "compose",
     "image",

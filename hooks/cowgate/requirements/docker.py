@@ -90,7 +90,8 @@ def _install_commands(facts: Facts) -> tuple[tuple[str, ...], ...]:
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
     needs=("docker",),
-    wants=("tools",),
+    wants=("tools", "platform", "mailcow", "interfaces"),
+    fix="docker.engine",
 )
 def engine(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The daemon answers, its version is at least 24, and not 25.0.0 to 25.0.2. While an image is built the package counts."""
@@ -206,7 +207,8 @@ def flavour(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
     needs=("docker",),
-    wants=("tools",),
+    wants=("tools", "platform", "mailcow", "interfaces"),
+    fix="docker.engine",
 )
 def compose(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The plugin or docker-compose, at least 2.0; at least 2.24 where the engine takes only API 1.44 and newer."""
