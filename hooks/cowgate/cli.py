@@ -156,7 +156,7 @@ def document_of(
         policy,
         report.NO_MACHINE if replayed else report.identity(host),
         boottime=host.boottime() if host.live and not replayed else 0.0,
-        complete=not is_partial(args) and args.command == "run",
+        complete=args.command == "run" and not args.dry_run and not is_partial(args),
         remarks=(*remarks, *unprivileged),
     )
 

@@ -117,7 +117,7 @@ class _Run:
         """Show the verdicts and what would be done about them."""
         result = self.engine(dry_run=True)
         document = self.document(result.evaluation, result)
-        cli.show(self.args, {**document, "complete": False})
+        cli.show(self.args, document)
         told = plan_text(result.planned)
         if self.args.format == "text" and not self.args.output:
             cli.emit(argparse.Namespace(), "\n" + told)
