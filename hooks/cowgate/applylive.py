@@ -195,6 +195,9 @@ class RestartUnitAction(Action[RestartUnit]):
         obstacle = self.obstacle()
         if obstacle:
             raise FixError(obstacle, hint=f"restart it when it suits you: systemctl restart {self.change.unit}")
+        # docker.service allows three starts a minute: a run and its undo close together would leave it down. systemctl(1):
+        # reset-failed also sets the start rate limit counter back. It fails for a unit that never failed, on old systemd.
+        self.host.run(("systemctl", "reset-failed", self.change.unit), ok=None)
         self.host.run(("systemctl", "restart", self.change.unit), timeout=UNIT_TIMEOUT)
 
     def obstacle(self) -> str:

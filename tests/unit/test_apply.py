@@ -231,7 +231,8 @@ def test_service_that_we_started_is_stopped_again(stage: Stage) -> None:
 def test_only_what_runs_is_restarted(stage: Stage) -> None:
     action = action_for(stage, RestartUnit("chrony.service", "new servers"))
     assert action.describe({}) == "systemctl try-restart chrony.service  # new servers\n"
-    for active, ran in (("inactive", []), ("active", ["systemctl restart chrony.service"])):
+    both = ["systemctl reset-failed chrony.service", "systemctl restart chrony.service"]
+    for active, ran in (("inactive", []), ("active", both)):
         stage.answers["systemctl show"] = show(active)
         prior = action.observe()
         stage.ran.clear()
