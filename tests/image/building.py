@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKER = ROOT / "packer"
 TREE = "trixie-vm"
 BUILD_SECONDS = 1200
+POLICY = "{time: {wait: 1}, probes: {enabled: false, patience: 0}}"  # nothing here can be waited for: there is no network
 
 
 def template(builder: str, directory: Path) -> Path:
@@ -156,7 +157,8 @@ class Clone(Machine):
             key = public.read().strip()
         seed = {
             "user-data": f"#cloud-config\ndisable_root: false\nssh_authorized_keys: ['{key}']\nlocale: C.UTF-8\n"
-            f"fqdn: {self.name}.example.org\nmanage_etc_hosts: true\n",
+            f"fqdn: {self.name}.example.org\nmanage_etc_hosts: true\n"
+            f"write_files: [{{path: /etc/cowgate/policy.yaml, content: '{POLICY}'}}]\n",
             "meta-data": f"instance-id: i-{self.name}\nlocal-hostname: {self.name}\n",
             "network-config": NETWORK_CONFIG,
         }

@@ -22,6 +22,7 @@ class Builder:
         self.machine = machine
         self.digest = run(["sha256sum", str(archive)], check=True).stdout.split()[0]
         machine.write("/dev/shm/cowgate.pyz", archive.read_bytes())
+        machine.write("/dev/shm/policy.yaml", "timezone: Europe/Vienna\n")
 
     def script(self, name: str, **variables: str) -> Result[str]:
         self.machine.write("/dev/shm/script.sh", (PACKER / "scripts" / name).read_text())
@@ -57,6 +58,8 @@ def test_wrong_digest_installs_nothing(builder: Builder) -> None:
 def test_an_image_passes_and_three_do_not(builder: Builder) -> None:
     machine = builder.machine
     builder.build()
+    assert machine.read("/etc/cowgate/policy.yaml") == "timezone: Europe/Vienna\n"
+    assert machine.run(["ls", "/dev/shm"]).stdout == "script.sh\n"
     report = machine.read("/var/lib/cowgate/readiness.json")
     assert '"phase": "build"' in report
     shut = machine.run([COWGATE, "gate"])
