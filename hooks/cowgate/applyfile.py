@@ -92,9 +92,12 @@ class FileAction(Action[C]):
     def undo(self, prior: Json, backup: bytes | None, progress: Progress) -> None:
         before = file_state(prior)
         put_back(self.host, before, backup)
-        for directory in reversed(prior["directories"]):
+        for directory in reversed((*prior.get("ours", ()), *prior["directories"])):
             self.host.rmdir(directory)
         reload_units(self.host, before.real)
+
+    def as_before(self, prior: Json, now: Json) -> bool:
+        return all(prior[key] == now[key] for key in ("file", "directories"))
 
     def wanted(self) -> str:
         new = self.becomes(self.text({}))

@@ -246,7 +246,7 @@ class Journal:
         if action.is_true({}):
             return None
         supersedes = self._examine(action)
-        prior = action.observe()
+        prior = {**action.observe(), **self._own_directories(action)}
         entry = self._open(fix, action, "open", prior, supersedes)
         try:
             action.apply(prior, progress)
@@ -257,6 +257,14 @@ class Journal:
             with contextlib.suppress(Exception):
                 self._roll_back(entry, str(error), progress)
             raise
+
+    def _own_directories(self, action: Action[Any]) -> Json:
+        """The directories above a file that earlier changes made: whichever of them is undone last takes them away."""
+        if not isinstance(action, FileAction):
+            return {}
+        real = self.host.inside(self.host.trusted(action.path, follow=action.follow))
+        made = {directory for entry in self.active() for directory in entry.record.prior.get("directories", ())}
+        return {"ours": sorted(directory for directory in made if real.startswith(directory + "/"))}
 
     def _examine(self, action: Action[Any]) -> list[str]:
         """Compare a file with what we left there. Returns the entries whose lines the new change replaces.

@@ -205,6 +205,15 @@ def test_undo_of_what_somebody_put_back_already_is_no_conflict(root: Path) -> No
     assert journal_of(root).active() == ()
 
 
+def test_directory_of_ours_goes_with_the_last_of_its_files_whatever_the_order(root: Path) -> None:
+    before = tree_listing(root / "etc")
+    journal = journal_of(root)
+    perform(journal, [WriteFile("/etc/d/e/one", "1"), WriteFile("/etc/d/e/two", "2"), Link("/etc/d/three", "3")])
+    for entry in journal.active():
+        journal.revert(entry, quiet)
+    assert tree_listing(root / "etc") == before
+
+
 def test_directory_that_is_used_by_others_stays(root: Path) -> None:
     perform(journal_of(root), ALL[:1])
     (root / "etc/new.d/theirs").write_text("x")
