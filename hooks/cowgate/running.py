@@ -249,7 +249,8 @@ def undo(args: argparse.Namespace) -> int:
             f"not put back: {failure.target or failure.fix}: {failure.message}"
             + (f" ({failure.hint})" if failure.hint else "")
         )
-    cli.progress(f"{len(result.undone)} changes put back, {len(result.failures)} not; the gate is shut")
+    changes = "1 change" if len(result.undone) == 1 else f"{len(result.undone)} changes"
+    cli.progress(f"{changes} put back, {len(result.failures)} not; the gate is shut")
     return EXIT_INTERNAL if result.failures else EXIT_READY
 
 
