@@ -83,12 +83,12 @@ def run(machine: Container) -> tuple[dict[str, Any], str]:
 def test_everything_wrong_at_once_is_fixed_once_and_undone(machine: Container) -> None:
     before = etc(machine)
     units = ("exim4.service", "nginx.service")
-    assert {unit: state(machine, unit) for unit in units} == {unit: ("active", "enabled") for unit in units}
+    assert {unit: state(machine, unit) for unit in units} == dict.fromkeys(units, ("active", "enabled"))
     assert "deprecated" in machine.run(["ip", "-6", "addr", "show", "dev", "eth0", "scope", "global"]).stdout
 
     document, _ = run(machine)
     assert {row["id"] for row in document["rows"] if row["status"] == "fixed"} == FIXED
-    assert {unit: state(machine, unit) for unit in units} == {unit: ("inactive", "masked") for unit in units}
+    assert {unit: state(machine, unit) for unit in units} == dict.fromkeys(units, ("inactive", "masked"))
     assert machine.run(["pgrep", "-x", "exim4|nginx"]).returncode == 1
     assert "deprecated" not in machine.run(["ip", "-6", "addr", "show", "dev", "eth0", "scope", "global"]).stdout
 
@@ -105,7 +105,7 @@ def test_everything_wrong_at_once_is_fixed_once_and_undone(machine: Container) -
     after = etc(machine)
     assert [line for line in after if line not in before] == []
     assert [line for line in before if line not in after] == []
-    assert {unit: state(machine, unit) for unit in units} == {unit: ("active", "enabled") for unit in units}
+    assert {unit: state(machine, unit) for unit in units} == dict.fromkeys(units, ("active", "enabled"))
     assert machine.run([COWGATE, "gate"]).returncode == 3
 
 
