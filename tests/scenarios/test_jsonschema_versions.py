@@ -1,4 +1,4 @@
-"""The same reports and policies validate, or are refused, whatever jsonschema a distribution ships: 3.2, 4.10 and the newest."""
+"""The same reports validate, or are refused, whatever jsonschema a distribution ships: 3.2, 4.10 and the newest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ assert jsonschema.__file__.startswith(sys.argv.pop(1)), jsonschema.__file__
 schema = json.load(open(sys.argv[1]))
 jsonschema.Draft7Validator.check_schema(schema)
 validator = jsonschema.Draft7Validator(schema)
-print(json.dumps([sorted("/".join(map(str, e.path)) for e in validator.iter_errors(json.load(open(p)))) for p in sys.argv[2:]]))
+documents = [json.load(open(path)) for path in sys.argv[2:]]
+print(json.dumps([sorted("/".join(map(str, e.path)) for e in validator.iter_errors(d)) for d in documents]))
 """
 
 
