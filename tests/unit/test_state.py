@@ -46,7 +46,7 @@ def test_a_directory_above_that_others_can_write_is_told(tmp_path: Path) -> None
 def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "var/lib").mkdir(parents=True)
     (tmp_path / "var/lib/cowgate").write_text("")
-    with pytest.raises(StateError, match="Not a directory|File exists"):
+    with pytest.raises(StateError, match=r"Not a directory|File exists"):
         StateDir().ensure(Host(str(tmp_path)))
 
 

@@ -100,8 +100,8 @@ def test_sources_in_circles_with_variables_and_bad_quotes(tmp_path: Path) -> Non
     found = tree(
         tmp_path,
         {
-            "/etc/network/interfaces": "source /etc/network/i*\nsource $HOME/x\nsource 'etc\nsource /etc/network/with\\ space\n"
-            "source /etc/network/no*thing\nsource /etc/network/missing\n",
+            "/etc/network/interfaces": "source /etc/network/i*\nsource $HOME/x\nsource 'etc\n"
+            "source /etc/network/with\\ space\nsource /etc/network/no*thing\nsource /etc/network/missing\n",
             "/etc/network/with space": "auto eth7\n",
         },
     )
