@@ -29,7 +29,7 @@ DISTRIBUTIONS = {
     "docker.engine",
     title="install Docker Engine and Compose from the distribution's packages",
     phases=(Phase.BUILD, Phase.BOOT),
-    repairs=("docker.engine", "docker.compose", "docker.daemon_json", "docker.open_relay"),
+    repairs=("docker.engine", "docker.compose"),
 )
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     """Nothing where another Docker is there: two of them end badly, and which one stays is for a person to say."""
