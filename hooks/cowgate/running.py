@@ -168,15 +168,18 @@ class _Run:
         from cowgate.fixes import compose
 
         document = published.document
+        unlocked = False
         if published.validated and document["ready"] and document["complete"] and document["phase"] in gate.PHASES:
+            # Before the seal, because every change of the journal shuts the gate.
             self.change_compose(compose.unlock_changes(evaluation.facts, self.policy))
+            unlocked = True
             decision = gate.seal(self.host, self.state, published.content)
             if decision.open:
                 return decision
         else:
             decision = gate.decide(self.state.path)
         if self.policy.fix.enabled:
-            self.change_compose(compose.lock_changes(evaluation.facts, self.policy))
+            self.change_compose(compose.lock_changes(evaluation.facts, self.policy, taken_out=unlocked))
         return decision
 
     def change_compose(self, changes: Iterable[Change]) -> None:

@@ -45,13 +45,17 @@ def network_mtu(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         yield Command(up, "mailcow was taken down for its network", timeout=UP_TIMEOUT)
 
 
-def lock_changes(facts: Facts, policy: Policy) -> Iterator[Change]:
+def lock_changes(facts: Facts, policy: Policy, *, taken_out: bool = False) -> Iterator[Change]:
     """What puts the lock into the override: nothing without a checkout (git clone refuses a directory that is not empty), once
-    mailcow is installed (an admin is not locked out of a live server), or where Compose stops by itself."""
+    mailcow is installed (an admin is not locked out of a live server), or where Compose stops by itself.
+
+    `taken_out`: a lock that the facts still show was taken out since they were collected.
+    """
     if facts.mailcow.state != "value" or is_installed(facts):
         return
     mailcow = facts.mailcow.value
-    if mailcow.checkout and not mailcow.override.locked and mailcow.override.state in ("absent", "ok", "refused"):
+    locked = mailcow.override.locked and not taken_out
+    if mailcow.checkout and not locked and mailcow.override.state in ("absent", "ok", "refused"):
         yield EditFile(_override(facts), "compose.lock", {"message": LOCK_MESSAGE})
 
 

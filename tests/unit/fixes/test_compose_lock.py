@@ -53,3 +53,8 @@ def test_the_sentence_names_the_report() -> None:
     text = edit("compose.lock", None, LOCK[0].args)
     assert text is not None and "/var/lib/cowgate/readiness.json" in text and "'cowgate report'" in text
     assert edit("compose.unlock", text, {}) is None
+
+
+def test_a_lock_that_was_taken_out_for_a_seal_that_failed_goes_back() -> None:
+    facts = healthy_facts(mailcow(override={"state": "ok", "locked": True}))
+    assert list(lock_changes(facts, policy_of(None), taken_out=True)) == LOCK
