@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cowgate import codec
@@ -11,6 +10,7 @@ from cowgate.changes import EditFile, Link, RemoveFile, WriteFile
 from cowgate.errors import ConflictError
 from cowgate.filestate import ABSENT, FILE, FileState, put_back, sha256, take
 from cowgate.formats import edit
+from cowgate.record import replace
 
 if TYPE_CHECKING:
     from cowgate.host import Host

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -172,3 +174,22 @@ def test_an_empty_set_of_facts_gives_no_pass() -> None:
 
     for row in judge_all(ROWS, Facts({}), policy_of(None), Phase.INSTALL, date(2026, 1, 1)):
         assert row.verdict.status in (Status.UNKNOWN, Status.DEFERRED), row.requirement.id
+
+
+def test_the_order_is_the_catalogues_whichever_domain_was_imported_first() -> None:
+    script = "import cowgate.requirements.mailcow, cowgate.fixes.compose\n"
+    script += "from cowgate.requirements import all_requirements\nfrom cowgate.fixes import all_fixes\n"
+    script += "print([r.id for r in all_requirements()], [f.id for f in all_fixes()])"
+    plain = script.partition("\n")[2]
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", text],
+            cwd=Path(__file__).parents[2] / "hooks",
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for text in (script, plain)
+    ]
+    assert printed[0] == printed[1]

@@ -79,7 +79,8 @@ def all_fixes() -> tuple[Fix, ...]:
     for subject in SUBJECTS:
         importlib.import_module(f"cowgate.fixes.{subject}")
     ordered: list[Fix] = []
-    todo = list(_registry.values())
+    # In the order of the subjects, whichever of them was imported first.
+    todo = sorted(_registry.values(), key=lambda fix: SUBJECTS.index(fix.plan.__module__.rpartition(".")[2]))
     while todo:
         ready = [f for f in todo if not any(a in {t.id for t in todo} for a in f.after)]
         if not ready:
