@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from tests.image.building import Build, Clone
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("COWGATE_LONG"), reason="ten minutes and more: tests/run --long --layer image"
+)
 
 COWGATE = "/usr/local/sbin/cowgate"
 CLONE_SECONDS = 1200.0  # on a machine that is busy with something else too
