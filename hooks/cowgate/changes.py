@@ -18,12 +18,17 @@ class WriteFile:
 
 @dataclass(frozen=True)
 class EditFile:
-    """A keyed edit on whatever the file holds now; see formats.EDITORS. Everything that was not asked for stays."""
+    """A keyed edit on whatever the file holds now; see formats.EDITORS. Everything that was not asked for stays.
+
+    `rendered`: a program writes the file anew, as cloud-init does at boot. The edit is then made again of whatever it holds,
+    where in a person's file a change of our lines would be a conflict.
+    """
 
     path: str
     editor: str
     args: dict[str, Any] = field(default_factory=dict)
     mode: int = 0o644
+    rendered: bool = False
 
 
 @dataclass(frozen=True)

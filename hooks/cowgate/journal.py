@@ -294,7 +294,8 @@ class Journal:
             assert isinstance(was, EditFile)
             renewed = edit(was.editor, now, was.args)
             # Our lines are no longer what we made them, and it makes no difference to the outcome: they would be overwritten.
-            if now is not None and was.editor == action.change.editor and renewed != now and action.becomes(renewed) == new:
+            ours = now is not None and was.editor == action.change.editor and renewed != now
+            if ours and action.becomes(renewed) == new and not action.change.rendered:
                 raise _conflict(action.target, entry, BY_HAND)
             if edit(was.editor, new, was.args) != new:
                 replaced.append(entry.name)

@@ -269,6 +269,19 @@ def test_keyed_edit_conflicts_when_our_own_line_was_changed(root: Path) -> None:
     assert path.read_text() == "first\nmtu 1450\nother y\n"
 
 
+def test_edit_of_what_a_program_renders_is_made_again(root: Path) -> None:
+    change = EditFile("/etc/network/50-cloud-init", "interfaces.repair_alias", {"aliases": ["eth0:0"]}, rendered=True)
+    rendered = "auto eth0\niface eth0 inet static\n    address 192.0.2.2/24\n\nauto eth0:0\niface eth0:0 inet6 static\n"
+    file = root / "etc/network/50-cloud-init"
+    file.parent.mkdir()
+    for _ in range(2):  # at the first boot, and again after cloud-init wrote the file anew
+        file.write_text(rendered)
+        assert len(perform(journal_of(root), [change])) == 1
+        assert "eth0:0" not in file.read_text()
+    undo_all(journal_of(root))
+    assert file.read_text() == rendered
+
+
 def test_keyed_edit_follows_a_changed_policy(root: Path) -> None:
     path = root / "etc/edited"
     path.write_text("first\n")

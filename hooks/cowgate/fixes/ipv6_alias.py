@@ -33,7 +33,10 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     config: Ifupdown = facts.ifupdown.value
     for file in defect.files:
         args = {"aliases": list(file.repair), **({"keep": list(file.keep)} if file.keep else {})}
-        yield EditFile(file.path, "interfaces.repair_alias", args)
+        # What cloud-init renders it may render again, with the alias: then it is repaired again.
+        yield EditFile(
+            file.path, "interfaces.repair_alias", args, rendered=file.path.rpartition("/")[2].startswith("50-cloud-init")
+        )
     net: Interfaces | None = facts.interfaces.content
     if net is None or phase is Phase.EARLY:  # before networking is up the file is all there is to repair
         return
