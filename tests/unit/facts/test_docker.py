@@ -347,7 +347,7 @@ def test_a_home_of_roots_that_is_closed(tmp_path: Path) -> None:
         (None, "absent", 0),
         ("", "empty", 1),
         ("\ufeff \n", "empty", 1),
-        ('{\n  "ipv6": true,\n}\n', "invalid", 3),
+        ('{\n  "ipv6": true,\n  b\n}\n', "invalid", 3),
         ('{"ipv6": true,\n "ipv6": false}', "invalid", 2),
         ("{" * 100, "invalid", 1),
         ("[]", "not-object", 1),

@@ -70,7 +70,7 @@ def test_merge(text: Optional[str], values: dict[str, Any], wanted: str) -> None
         ("true", "holds true or false"),
         ("null", "holds null"),
         ("12", "holds a number"),
-        ('{\n  "a": 1,\n}', "line 3 column 1: not valid JSON"),
+        ('{\n  "a": 1,\n  b\n}', "line 3 column 3: not valid JSON"),
         ('{"a": 1', "line 1 column 8: not valid JSON"),
         ("{'a': 1}", "line 1 column 2: not valid JSON"),
         ('// comment\n{"a": 1}', "line 1 column 1: not valid JSON"),
