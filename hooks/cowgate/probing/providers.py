@@ -16,7 +16,7 @@ class Provider:
     reverse: str
 
 
-# Each provider's own documentation, as read in 2026; the sentence says what to ask for, since the forms move.
+# What is publicly known in 2026 (Hetzner's from its FAQ); the sentence says what to ask for, since forms and rules move.
 PROVIDERS: tuple[Provider, ...] = (
     Provider(
         "Hetzner",
