@@ -48,12 +48,12 @@ LAYERS = (
     Layer("fuzz", 600),
     Layer(
         "scenarios",
-        1800,
+        3000,
         True,
         ("ifupdown", "bind9", "chrony", "iptables", "nftables", "docker.io", "busybox-static", "strace", "git", "openssl"),
     ),
     Layer("crash", 900, True, ("strace",)),
-    Layer("boot", 1500, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony")),
+    Layer("boot", 1800, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony")),
     Layer("image", 1500, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client")),
 )
 
