@@ -33,7 +33,7 @@ exit codes:
   2   wrong usage, or an error in the policy
   3   blocked: the machine is not ready, or the gate is shut
   4   ready with warnings, only with --strict
-  75  another run holds the lock, or a reboot is needed
+  75  another run holds the lock
 """
 
 
