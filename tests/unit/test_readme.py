@@ -1,14 +1,25 @@
-"""The table in the README is what `cowgate list --format markdown` prints."""
+"""Tables and figures in the README are what the code says."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+from cowgate import userdata
+
 TOP = Path(__file__).parents[2]
 BEGIN = "<!-- requirements: made by `cowgate list --format markdown`, kept in step by tests/unit/test_readme.py -->\n"
 END = "<!-- requirements end -->\n"
+EMBEDDED = userdata.Options(hostname="mail.cowgate.test", timezone="Europe/Vienna", install=True)
+PINNED = userdata.Options(
+    hostname="mail.cowgate.test",
+    timezone="Europe/Vienna",
+    install=True,
+    url="https://files.cowgate.test/cowgate.tar.xz",
+    sha256="0" * 64,
+)
 
 
 def test_the_table_of_requirements_is_generated() -> None:
@@ -28,3 +39,24 @@ def test_every_link_leads_somewhere() -> None:
         path, _, anchor = link.partition("#")
         headings = [line[3:].strip() for line in (TOP / path).read_text().splitlines() if line.startswith("## ")]
         assert anchor in [heading.replace(".", "").replace(" ", "-").lower() for heading in headings], link
+
+
+def test_the_form_for_each_provider() -> None:
+    readme = (TOP / "README.md").read_text()
+    forms = {True: userdata.build(EMBEDDED), False: userdata.build(PINNED)}
+    for provider in userdata.PROVIDERS.values():
+        inside = userdata.size_for(provider, forms[True]) <= provider.limit
+        userdata.demand_fit(provider, forms[inside])
+        limit = f"{provider.limit:,}{', as base64' if provider.encoding == 'base64' else ''}"
+        row = f"| {provider.name} | {limit} | {'everything inside' if inside else 'pinned file'} |"
+        assert row in readme, f"the README wants this row: {row}"
+
+
+def test_the_sizes_are_true_and_within_budget() -> None:
+    readme = (TOP / "README.md").read_text()
+    told = re.search(r"about ([\d,]+) bytes; the pinned form has\nabout ([\d,]+)\.", readme)
+    assert told
+    for number, options, budget in ((told[1], EMBEDDED, 250_000), (told[2], PINNED, 3_000)):
+        size = len(userdata.build(options))
+        assert size <= budget, f"{size} bytes: too much for GCE's field soon; make the code smaller"
+        assert abs(int(number.replace(",", "")) / size - 1) <= 0.05, f"the README says {number}, it has {size}"
