@@ -6,6 +6,7 @@ Standard library only: it runs before anything is installed.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import fcntl
 import hashlib
 import json
@@ -17,6 +18,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -24,7 +26,7 @@ import xml.etree.ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import unescape
-from typing import Optional
+from typing import IO, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LEFT_OUT = os.path.join(ROOT, "tests", "left-out.txt")
@@ -41,6 +43,7 @@ class Layer:
     seconds: int
     machine: bool = False  # root on a Debian host
     packages: tuple[str, ...] = ()
+    lane: int = 1
 
 
 LAYERS = (
@@ -52,9 +55,9 @@ LAYERS = (
         True,
         ("ifupdown", "bind9", "chrony", "iptables", "nftables", "docker.io", "busybox-static", "strace", "git", "openssl"),
     ),
-    Layer("crash", 900, True, ("strace",)),
-    Layer("boot", 1800, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony")),
-    Layer("image", 1500, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client")),
+    Layer("crash", 900, True, ("strace",), lane=2),
+    Layer("boot", 1800, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),
+    Layer("image", 1500, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client"), 2),
 )
 
 
@@ -80,10 +83,9 @@ def main(argv: Sequence[str]) -> int:
         os.environ["COVERAGE_FILE"] = os.path.join(scratch, "coverage")
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(scratch, "hypothesis"))
         # All packages first: a unit test that can use a tool then finds it.
-        layers = [(layer, _obstacle(layer)) for layer in _wanted(arguments)]
+        obstacles = {layer: _obstacle(layer) for layer in _wanted(arguments)}
         results = [] if arguments.layer else [style(python)]
-        for layer, reason in layers:
-            results.append(run_layer(python, layer, reason, scratch, arguments.pytest))
+        results += Lanes(python, scratch, arguments.pytest).run(obstacles)
         if not arguments.layer:
             results.append(coverage(python, scratch))
     return conclude(results, arguments)
@@ -240,25 +242,83 @@ def _shell_scripts() -> list[str]:
     return sorted(found)
 
 
-def run_layer(python: str, layer: Layer, obstacle: str, scratch: str, more: Sequence[str]) -> Result:
-    """Run one layer with pytest and read its counts from the report; with an obstacle it is left out for that reason."""
-    result = Result(layer.name)
-    if obstacle:
-        result.left_out[layer.name] = obstacle
+class Lanes:
+    """Runs the layers: those that boot systems wait much and compute little, so two lanes of them share the machine."""
+
+    def __init__(self, python: str, scratch: str, more: Sequence[str]) -> None:
+        self.python = python
+        self.scratch = scratch
+        self.more = more
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.stopped = threading.Event()
+
+    def run(self, obstacles: dict[Layer, str]) -> list[Result]:
+        """The result of each layer, in their order. A layer with an obstacle is left out for that reason."""
+        second = {layer for layer in obstacles if layer.lane == 2}
+        aside = bool(second) and len(second) < len(obstacles)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            lanes = [
+                pool.submit(self._lane, {layer: why for layer, why in obstacles.items() if (layer in second) is other}, aside)
+                for other in (False, True)
+            ]
+            try:
+                found = [result for lane in lanes for result in lane.result()]
+            except BaseException:
+                self.stopped.set()
+                for process in list(self.running):
+                    _end(process)
+                raise
+        return found
+
+    def _lane(self, obstacles: dict[Layer, str], aside: bool) -> list[Result]:
+        found = []
+        for layer, obstacle in obstacles.items():
+            if obstacle:
+                found.append(Result(layer.name, left_out={layer.name: obstacle}))
+            elif not self.stopped.is_set():
+                found.append(self._layer(layer, aside))
+        return found
+
+    def _layer(self, layer: Layer, aside: bool) -> Result:
+        """Run one layer with pytest and read its counts from the report. With another `aside` it is heard when it is done."""
+        result = Result(layer.name)
+        started = time.monotonic()
+        report = os.path.join(self.scratch, f"{layer.name}.xml")
+        targets = [] if any(word.startswith("tests/") for word in self.more) else [os.path.join("tests", layer.name)]
+        command = [self.python, "-B", "-m", "pytest", *PYTEST, f"--junitxml={report}", *targets]
+        if not layer.machine:
+            command += ["--cov=cowgate", "--cov-append", "--cov-report="]
+        print(f"== {layer.name}" + (" (heard when it is done)" if aside else ""), flush=True)
+        log = os.path.join(self.scratch, f"{layer.name}.log")
+        with open(log, "wb") as heard:
+            code = self._limited([*command, *self.more], layer.seconds, heard if aside else None)
+        with open(log, encoding="utf-8", errors="replace") as text:
+            print(text.read(), end="", flush=True)
+        _count(report, code, result)
+        result.seconds = time.monotonic() - started
         return result
-    directory = os.path.join("tests", layer.name)
-    started = time.monotonic()
-    report = os.path.join(scratch, f"{layer.name}.xml")
-    targets = [] if any(word.startswith("tests/") for word in more) else [directory]
-    command = [python, "-B", "-m", "pytest", *PYTEST, f"--junitxml={report}", *targets]
-    if not layer.machine:
-        command += ["--cov=cowgate", "--cov-append", "--cov-report="]
-    print(f"== {layer.name}", flush=True)
-    path = os.pathsep.join([os.path.join(ROOT, "hooks"), ROOT])
-    code = _limited([*command, *more], {**os.environ, "PYTHONPATH": path}, layer.seconds)
-    _count(report, code, result)
-    result.seconds = time.monotonic() - started
-    return result
+
+    def _limited(self, command: Sequence[str], seconds: int, output: Optional[IO[bytes]]) -> int:
+        """Run to the end or to the limit, and leave no process behind; -1 for one that was stopped."""
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.join(ROOT, "hooks"), ROOT])}
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,
+        )
+        self.running.add(process)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            print(f"tests: stopped after {seconds} s", flush=True)
+            _end(process)
+            return -1
+        finally:
+            self.running.discard(process)
 
 
 def _obstacle(layer: Layer) -> str:
@@ -279,20 +339,6 @@ def _obstacle(layer: Layer) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return f"its packages can not be installed: {error}"
     return ""
-
-
-def _limited(command: Sequence[str], environ: dict[str, str], seconds: int) -> int:
-    """Run to the end or to the limit, and leave no process behind; -1 for one that was stopped."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, start_new_session=True)
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        print(f"tests: stopped after {seconds} s", flush=True)
-        _end(process)
-        return -1
-    except BaseException:
-        _end(process)
-        raise
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
