@@ -6,97 +6,33 @@ test's policy, each with a reason, and the waived rows are asserted.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.lab.container import NETWORK_CONFIG, Container
-from tests.lab.process import run, stop
-
-ROOT = Path(__file__).resolve().parents[2]
-LAUNCHER = str(ROOT / "hooks" / "cowgate.sh")
-WAIVED = (
-    "resources.swap",
-    "storage.filesystem",  # the lab keeps Docker's data in memory
-    "time.synchronization",
-    "time.servers",
-    "egress.registries",
-    "egress.dns",
-    "egress.icmp",
+from tests.boot.material import (
+    HOLDER,
+    HOSTNAME,
+    PLACE,
+    WAIVED,
+    WITHOUT_DOCKER,
+    container,
+    container_policy,
+    journal,
+    make_material,
+    result_of,
+    rows,
+    user_data,
+    waived,
 )
-WITHOUT_DOCKER = ("docker.engine", "docker.compose")
-HOSTNAME = "mail.cowgate.test"
-REPOSITORY = "/srv/mailcow.git"
+from tests.lab.container import Container
+from tests.lab.process import stop
+
 SLOW = 600.0  # seconds; the machine that runs this may be busy
 
-# A repository in mailcow's shape: a generator that asks unless its environment answers, and a compose file.
-GENERATOR = """\
-#!/bin/sh
-[ -n "$MAILCOW_HOSTNAME" ] || read -r MAILCOW_HOSTNAME || exit 1
-[ -n "$MAILCOW_TZ" ] || read -r MAILCOW_TZ || exit 1
-umask > generated-with-umask
-ENABLE_IPV6=false
-[ -z "$(ip -6 route show default)" ] || ENABLE_IPV6=true
-cat > mailcow.conf <<END
-MAILCOW_HOSTNAME=$MAILCOW_HOSTNAME
-TZ=$MAILCOW_TZ
-SKIP_CLAMD=$SKIP_CLAMD
-ENABLE_IPV6=$ENABLE_IPV6
-COMPOSE_PROJECT_NAME=mailcowdockerized
-END
-"""
-COMPOSE = """\
-services:
-  idle-mailcow:
-    image: lab/idle
-    pull_policy: never
-    command: [sleep, infinity]
-    environment: ["TZ=${TZ}"]
-    networks: [mailcow-network]
-networks:
-  mailcow-network:
-    driver: bridge
-    driver_opts: {com.docker.network.bridge.name: br-mailcow}
-"""
-IMAGE = """\
-[Service]
-ExecStartPost=sh -c 'docker image inspect lab/idle >/dev/null 2>&1 || docker import /srv/image.tar lab/idle'
-"""
-# Where the tree has no Docker: a command that writes down what it is asked.
-SHIM = """\
-#!/bin/sh
-[ "$*" != "compose version --short" ] || exec echo 2.40.3
-echo "$PWD $COWGATE_READY $*" >> /var/log/docker-shim
-"""
-# Nobody can put this right but a person: cowgate stops no service that it does not know.
-HOLDER_UNIT = """\
-[Service]
-ExecStart=python3 -m http.server 443
-"""
-HOLDER = {
-    "/etc/systemd/system/lab-holder.service": HOLDER_UNIT,
-    "/etc/systemd/system/multi-user.target.d/lab.conf": "[Unit]\nWants=lab-holder.service\n",
-}
 OUR_UNITS = ("cowgate-early.service", "cowgate.service", "cowgate-install.service", "cowgate-ready.target")
-# exim4 looks its own name up, and no locale is made. With ProtectControlGroups systemd 252 gives the unit a /proc of its
-# own, in which the disguise is not.
-LAB = {
-    "/etc/cloud/cloud.cfg.d/95-lab.cfg": "locale: C.UTF-8\nmanage_etc_hosts: true\n",
-    "/etc/systemd/system/cowgate.service.d/lab.conf": "[Service]\nProtectControlGroups=no\n",
-}
-# Without Docker nobody can set Docker up for IPv6.
-IPV4_CONFIG = """\
-version: 1
-config:
-  - type: physical
-    name: eth0
-    subnets:
-      - {type: static, address: 203.0.113.10/24, gateway: 203.0.113.1}
-"""
 ALIAS_CONFIG = """\
 version: 1
 config:
@@ -114,77 +50,7 @@ config:
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository in mailcow's shape, and an image."""
-    directory = tmp_path_factory.mktemp("first-boot")
-    work = directory / "work"
-    work.mkdir()
-    (work / "generate_config.sh").write_text(GENERATOR)
-    (work / "generate_config.sh").chmod(0o755)
-    (work / "docker-compose.yml").write_text(COMPOSE)
-    (work / ".env").symlink_to("mailcow.conf")
-    identity = ["-c", "user.name=test", "-c", "user.email=test@cowgate.test"]
-    for words in (["init", "-q", "."], ["add", "."], [*identity, "commit", "-q", "-m", "in mailcow's shape"], ["tag", "v1"]):
-        run(["git", "-C", str(work), *words], check=True)
-    run(["git", "clone", "-q", "--bare", str(work), str(directory / "mailcow.git")], check=True)
-    (directory / "image" / "bin").mkdir(parents=True)
-    run(["cp", "/bin/busybox", str(directory / "image" / "bin" / "sleep")], check=True)
-    run(["tar", "-C", str(directory / "image"), "-cf", str(directory / "image.tar"), "."], check=True)
-    return directory
-
-
-def user_data(directory: Path, *words: str, waived: tuple[str, ...] = WAIVED) -> str:
-    """What `cowgate user-data` prints, with a policy that waives these rows."""
-    policy = {
-        "hostname": HOSTNAME,
-        "timezone": "Europe/Vienna",
-        "probes": {"enabled": False},
-        "waivers": [{"id": id, "reason": "no container has it"} for id in waived],
-        "install": {"repository": f"file://{REPOSITORY}", "ref": "v1"},
-    }
-    file = directory / "policy.yaml"
-    file.write_text(json.dumps(policy, indent=2) + "\n")
-    done = run([LAUNCHER, "user-data", "--policy", str(file), *words], timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def container(tree: str, material: Path, text: str, **more: Any) -> Container:
-    """A disguised machine that holds nothing of cowgate: its user-data brings all of it."""
-    docker = tree.endswith("-docker")
-    units: dict[str, Any] = (
-        {"/etc/systemd/system/docker.service.d/lab.conf": IMAGE} if docker else {"/usr/local/bin/docker": (SHIM, 0o755)}
-    )
-    return Container(
-        tree,
-        user_data=text,
-        network_config=more.pop("network_config", NETWORK_CONFIG),
-        docker=True,  # also where there is none: the disguise needs the rights
-        disguise=True,
-        binds={str(material / "image.tar"): "/srv/image.tar"},
-        copy={str(material / "mailcow.git"): REPOSITORY},
-        files={
-            **LAB,
-            **units,
-            **more.pop("files", {}),
-        },
-    )
-
-
-def rows(machine: Container) -> dict[str, Any]:
-    """The rows of the published report, by id."""
-    report = json.loads(machine.read("/var/lib/cowgate/readiness.json"))
-    return {row["id"]: row for row in report["rows"]}
-
-
-def waived(machine: Container) -> set[str]:
-    return {id for id, row in rows(machine).items() if row["status"] == "waived"}
-
-
-def journal(machine: Container, unit: str) -> str:
-    return machine.run(["journalctl", "--no-pager", "-o", "cat", "-u", unit]).stdout
-
-
-def result_of(machine: Container, unit: str) -> str:
-    return machine.run(["systemctl", "show", "-P", "Result", unit]).stdout.strip()
+    return make_material(tmp_path_factory.mktemp("first-boot"))
 
 
 # -- a healthy machine -----------------------------------------------------------------------------------------------
@@ -193,9 +59,8 @@ def result_of(machine: Container, unit: str) -> str:
 @pytest.fixture(scope="module", params=["trixie-docker", "bookworm", "bullseye"])
 def healthy(request: pytest.FixtureRequest, material: Path) -> Iterator[Container]:
     docker = request.param == "trixie-docker"
-    text = user_data(material, "--install", waived=WAIVED if docker else (*WAIVED, *WITHOUT_DOCKER))
-    network = NETWORK_CONFIG if docker else IPV4_CONFIG
-    with container(request.param, material, text, network_config=network) as machine:
+    text = user_data(material, container_policy(*(() if docker else WITHOUT_DOCKER)), "--install")
+    with container(request.param, material, text) as machine:
         machine.wait(SLOW)
         yield machine
 
@@ -213,16 +78,12 @@ def test_1_it_is_ready_and_mailcow_is_installed(healthy: Container) -> None:
 
 
 def test_2_exactly_these_rows_are_waived(healthy: Container) -> None:
-    expected = set(WAIVED)
-    if healthy.tree != "trixie-docker":
-        expected |= set(WITHOUT_DOCKER)
-    assert waived(healthy) <= expected
-    assert {"resources.swap", "time.synchronization", "egress.registries"} <= waived(healthy)
-    assert ("docker.engine" in waived(healthy)) == (healthy.tree != "trixie-docker")
+    docker = healthy.tree == "trixie-docker"
+    assert waived(healthy) == {*WAIVED, *(() if docker else WITHOUT_DOCKER)}
 
 
 def test_3_the_install_did_what_it_says(healthy: Container) -> None:
-    place = "/opt/mailcow-dockerized"
+    place = PLACE
     assert healthy.run(["git", "-C", place, "describe", "--tags"]).stdout == "v1\n"
     conf = healthy.read(f"{place}/mailcow.conf")
     assert f"MAILCOW_HOSTNAME={HOSTNAME}\nTZ=Europe/Vienna\nSKIP_CLAMD=n\n" in conf
@@ -273,7 +134,7 @@ def test_7_after_a_reboot_it_is_checked_again_and_stays_installed(healthy: Conta
 
 @pytest.fixture(scope="module")
 def blocked(material: Path) -> Iterator[Container]:
-    text = user_data(material, "--install", "--fail-cloud-init")
+    text = user_data(material, container_policy(), "--install", "--fail-cloud-init")
     with container("trixie-docker", material, text, files=HOLDER) as machine:
         machine.wait(SLOW)
         yield machine
@@ -318,7 +179,7 @@ def test_4_without_the_cause_it_opens_and_installs_with_no_reboot(blocked: Conta
 
 @pytest.fixture(scope="module", params=["trixie", "bookworm"])
 def alias(request: pytest.FixtureRequest, material: Path) -> Iterator[Container]:
-    text = user_data(material, waived=(*WAIVED, *WITHOUT_DOCKER))
+    text = user_data(material, container_policy(*WITHOUT_DOCKER))
     with container(request.param, material, text, network_config=ALIAS_CONFIG) as machine:
         machine.wait(SLOW)
         yield machine
@@ -368,7 +229,9 @@ def test_2_the_early_unit_repairs_it_before_the_network(alias: Container) -> Non
 def test_a_pinned_file_is_fetched_and_another_is_refused(tampered: bool, material: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "cowgate.tar.xz"
     text = user_data(
-        material, "--install", "--provider", "ec2", "--bundle", str(bundle), "--url", "http://203.0.113.1/cowgate.tar.xz"
+        material,
+        container_policy(),
+        *("--install", "--provider", "ec2", "--bundle", str(bundle), "--url", "http://203.0.113.1/cowgate.tar.xz"),
     )
     if tampered:
         bundle.write_bytes(bundle.read_bytes() + b"\n")

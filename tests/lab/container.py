@@ -104,6 +104,7 @@ class Container:
         self.outside = Namespace()
         self._stack = ExitStack()
         self._scratch = ""
+        self._docker_data = ""
         self._nspawn: Optional[subprocess.Popen[bytes]] = None
         self._leader = 0
 
@@ -113,6 +114,8 @@ class Container:
         trees.install_host_packages(*trees.HOST_PACKAGES)
         with ExitStack() as stack:
             self._scratch = stack.enter_context(scratch(self.tree))
+            if self.docker:  # on the host's disk: an overlay can not lie over another, and Docker's data not in memory
+                self._docker_data = stack.enter_context(scratch(f"{self.tree}-data", trees.lab_dir()))
             stack.enter_context(self.inside)
             stack.enter_context(self.outside)
             connect(self.inside, "eth0", self.outside, "wan0")
@@ -254,7 +257,7 @@ class Container:
             command += [
                 "--capability=all",
                 "--system-call-filter=add_key keyctl bpf",
-                f"--bind={self._scratch}/docker:/var/lib/docker",
+                f"--bind={self._docker_data}:/var/lib/docker",
             ]
         else:
             command += ["--capability=CAP_NET_ADMIN"]  # ifupdown; never CAP_SYS_TIME: there is one clock
@@ -263,7 +266,7 @@ class Container:
 
     def _prepare(self) -> None:
         """Put the files in place as the tree's own tar would, so that links of the tree count."""
-        for name in ("upper", "work", "root", "docker"):
+        for name in ("upper", "work", "root"):
             os.makedirs(os.path.join(self._scratch, name))
         os.makedirs("/run/systemd/nspawn", exist_ok=True)
         if self.disguise:

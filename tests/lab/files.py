@@ -29,9 +29,10 @@ Content = Union[str, bytes, tuple[str, int]]  # a file: text, bytes, or text and
 
 
 @contextmanager
-def scratch(label: str) -> Iterator[str]:
-    """A directory that goes away at the end, in memory where there is room; those of dead runs are swept first."""
-    base = _scratch_base()
+def scratch(label: str, base: str = "") -> Iterator[str]:
+    """A directory that goes away at the end, in `base` (default: in memory where there is room); those of dead runs are swept
+    first."""
+    base = base or _scratch_base()
     for old in glob(os.path.join(base, "cowgate-lab-*")):
         if not os.path.exists(f"/proc/{old.rsplit('-', 2)[1]}"):
             shutil.rmtree(old, ignore_errors=True)

@@ -27,15 +27,16 @@ from types import TracebackType
 from typing import Optional
 
 from tests.lab import trees
-from tests.lab.files import Content, scratch, seed, write_archive
+from tests.lab.files import Content, bytes_of, scratch, seed, write_archive
 from tests.lab.netns import Namespace
 from tests.lab.process import Result, run, stop, wait_until
 
-HOST_PACKAGES = (*trees.HOST_PACKAGES, "qemu-system-x86", "qemu-utils", "openssh-client", "e2fsprogs")
+HOST_PACKAGES = (*trees.HOST_PACKAGES, "qemu-system-x86", "qemu-utils", "openssh-client", "e2fsprogs", "genisoimage")
 BOOT_SECONDS = 600
 SSH_PORT = 2222
 MAC = "52:54:00:12:34:56"
-# QEMU's own network; its router also sends advertisements, so there is an IPv6 address by itself.
+# QEMU's router also sends advertisements, so there is an IPv6 address by itself.
+NETWORK = f"user,id=n0,hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22,ipv6-net=2001:db8:1::/64"
 NETWORK_CONFIG = f"""\
 version: 1
 config:
@@ -45,6 +46,7 @@ config:
     subnets:
       - {{type: static, address: 10.0.2.15/24, gateway: 10.0.2.2}}
 """
+SEED = "/var/lib/cloud/seed/"
 USER_DATA = "#cloud-config\nfqdn: mail.example.org\nmanage_etc_hosts: true\nlocale: C.UTF-8\n"
 # Slow and pointless in a guest that lives for minutes; wait-online alone is two minutes.
 MASKED = (
@@ -76,6 +78,7 @@ class Machine:
     """One emulated machine with 24 GB of (sparse) disk. Context manager: started on entry, gone on exit.
 
     memory in MiB (6656 shows 6.29 GiB, what is sold as 6.5); files as for Container; snapshot=True: see above.
+    seed_disk=True: the seed comes on a disk of its own, as from a provider, and the root holds nothing of it.
     """
 
     def __init__(
@@ -88,10 +91,14 @@ class Machine:
         files: Optional[Mapping[str, Content]] = None,
         copy: Optional[Mapping[str, str]] = None,
         snapshot: bool = False,
+        seed_disk: bool = False,
     ) -> None:
         self.tree = tree
         self.memory = memory
-        self.files: dict[str, Content] = {**seed(user_data, network_config, "mail"), **(files or {})}
+        self.clock = ""
+        own = seed(user_data, network_config, "mail")
+        self.seed = {name: own.pop(name) for name in list(own) if seed_disk and name.startswith(SEED)}
+        self.files: dict[str, Content] = {**own, **(files or {})}
         self.copy = dict(copy or {})
         self.snapshot = snapshot
         self.network = Namespace()
@@ -153,6 +160,16 @@ class Machine:
             return False
 
         wait_until(other, "the next boot", BOOT_SECONDS, 3)
+
+    def restart(self, clock: str = "") -> None:
+        """Shut down, and switch on again with the hardware clock at `clock` (default: the host's). Then wait()."""
+        self.clock = clock
+        self.run(["systemctl", "--no-block", "poweroff"])
+        if self._qemu is not None:
+            self._qemu.wait(BOOT_SECONDS)
+        self._end()
+        self._close_monitor()
+        self._boot(self._disk())
 
     def reset(self) -> None:
         """Press the reset button: whatever was not on the disk is lost."""
@@ -229,10 +246,27 @@ class Machine:
         command += ["-monitor", f"unix:{self._scratch}/monitor,server,nowait", "-kernel", f"{image}/kernel"]
         command += ["-initrd", f"{image}/initrd", "-append", KERNEL_LINE, "-device", "virtio-rng-pci"]
         command += ["-drive", f"file={disk},format=qcow2,if=virtio,cache=unsafe"]
-        command += ["-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22"]
+        command += [*self._seed_disk(), *(["-rtc", f"base={self.clock}"] if self.clock else [])]
+        command += ["-netdev", NETWORK]
         command += ["-device", f"virtio-net-pci,netdev=n0,mac={MAC},romfile="]
         self._qemu = self.network.start([*command, *more], log=f"{self._scratch}/qemu.log")
         wait_until(lambda: os.path.exists(f"{self._scratch}/monitor") or self._died(), "QEMU's monitor", 30)
+
+    def _close_monitor(self) -> None:
+        with suppress(FileNotFoundError):  # the old door, which a new one would be mistaken for
+            os.unlink(f"{self._scratch}/monitor")
+
+    def _seed_disk(self) -> list[str]:
+        """QEMU's words for the disk with the seed; none where the seed lies in the root."""
+        if not self.seed:
+            return []
+        directory, iso = f"{self._scratch}/seed", f"{self._scratch}/seed.iso"
+        os.makedirs(directory, exist_ok=True)
+        for path, content in self.seed.items():
+            with open(f"{directory}/{os.path.basename(path)}", "wb") as out:
+                out.write(bytes_of(content))
+        run(["genisoimage", "-quiet", "-volid", "cidata", "-rock", "-joliet", "-output", iso, directory], check=True)
+        return ["-drive", f"file={iso},if=virtio,format=raw,readonly=on"]
 
     def _died(self) -> bool:
         if self._qemu is not None and self._qemu.poll() is None:
@@ -250,8 +284,7 @@ class Machine:
                 self.run(["sync"], check=True)
                 self.monitor("savevm ready")
                 self._end()
-                with suppress(FileNotFoundError):  # the old door, which a new one would be mistaken for
-                    os.unlink(f"{self._scratch}/monitor")
+                self._close_monitor()
                 shutil.copyfile(f"{self._scratch}/disk.qcow2", f"{saved}.part")
                 os.replace(f"{saved}.part", saved)
         if not os.path.exists(f"{self._scratch}/disk.qcow2"):
@@ -262,7 +295,7 @@ class Machine:
         """Directory with the disk, kernel and initrd of this making, built when it is not there."""
         tree = trees.tree(self.tree)
         making = json.dumps(
-            [os.path.basename(tree), repr(sorted(self.files.items())), _state_of(self.copy), MASKED, MAKE_DISK]
+            [os.path.basename(tree), repr(sorted(self.files.items())), _state_of(self.copy), MASKED, MAKE_DISK, NETWORK]
         )
         path = os.path.join(trees.lab_dir(), f"disk.{hashlib.sha256(making.encode()).hexdigest()[:12]}")
         with trees.locked(os.path.basename(path)):
