@@ -10,6 +10,9 @@ UNIT_DIR = "/etc/systemd/system"
 LAUNCHER = "/opt/cowgate/hooks/cowgate.sh"
 COMMAND = "/usr/local/sbin/cowgate"
 CLEAN_HOOK = "/etc/cloud/clean.d/90-cowgate"
+LOGIN = "/opt/cowgate/hooks/cowgate/login.sh"
+MOTD = "/etc/update-motd.d/90-cowgate"
+PROFILE = "/etc/profile.d/cowgate.sh"
 
 INSTALL_UNIT = "cowgate-install.service"
 
@@ -38,6 +41,21 @@ set -eu
 rm -f /var/lib/cowgate/readiness.json /var/lib/cowgate/seal.json
 exec /usr/local/sbin/cowgate run --phase build --only image.hook --yes
 """
+
+# Debian's and Ubuntu's pam_motd runs what is in update-motd.d, and shows it from /run/motd.dynamic.
+MOTD_TEXT = f"""\
+#!/bin/sh
+[ ! -r {LOGIN} ] || exec sh {LOGIN}
+"""
+PROFILE_TEXT = f"""\
+# Whether this machine is ready for mailcow, where pam_motd did not tell it already.
+case $- in
+*i*) [ ! -r {LOGIN} ] || [ -e ~/.hushlogin ] || grep -qs "^cowgate: " /run/motd.dynamic || sh {LOGIN} ;;
+esac
+"""
+
+# What is put in place beside the units, as (path, text, mode). Whoever takes the login message away may: no row misses it.
+FILES = ((CLEAN_HOOK, CLEAN_HOOK_TEXT, 0o755), (MOTD, MOTD_TEXT, 0o755), (PROFILE, PROFILE_TEXT, 0o644))
 
 
 def unit_text(name: str) -> str:

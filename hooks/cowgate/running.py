@@ -132,15 +132,20 @@ class _Run:
             self.journal.shut_gate()
         result = self.engine(dry_run=False)
         document = self.document(result.evaluation, result)
-        if self.phase is Phase.EARLY:
-            from cowgate.render.text import early
-
-            cli.emit(self.args, early(document))
-            return cli.exit_code(self.args, document)
         if not published_one:
-            cli.show(self.args, document)
+            self.show(document)
             return cli.exit_code(self.args, document)
         return self.publish(document, result.evaluation)
+
+    def show(self, document: Document) -> None:
+        """The report; before the network, and to the journal, one line per verdict."""
+        journal = _to_journal()
+        if (journal or self.phase is Phase.EARLY) and self.args.format == "text" and not self.args.output:
+            from cowgate.render.text import lines
+
+            cli.emit(self.args, lines(document, priorities=journal))
+        else:
+            cli.show(self.args, document)
 
     def document(self, evaluation: Evaluation, result: RunResult) -> Document:
         remarks = (*(failure_text(failure) for failure in result.failures), *result.notices)
@@ -152,10 +157,10 @@ class _Run:
         try:
             published = report.publish(self.host, self.state, document)
         except CowgateError:
-            cli.show(self.args, document)  # the person who waits still learns what was found
+            self.show(document)  # the person who waits still learns what was found
             raise
         decision = self.decide(published, evaluation)
-        cli.show(self.args, published.document)
+        self.show(published.document)
         if self.phase is not Phase.BUILD:
             cli.progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
             if not decision.open:
@@ -191,6 +196,15 @@ class _Run:
             cli.progress(f"docker-compose.override.yml: {error.message}")
         except OSError as error:
             cli.progress(f"docker-compose.override.yml: {error.strerror}")
+
+
+def _to_journal() -> bool:
+    """Whether standard output is systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        out = os.fstat(1)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{out.st_dev}:{out.st_ino}"
 
 
 def failure_text(failure: Failure) -> str:

@@ -306,11 +306,21 @@ def test_every_face_takes_every_kind_of_row(form: str) -> None:
     assert render(built(*rows), form)
 
 
-def test_early_is_one_line_per_verdict() -> None:
-    from cowgate.render.text import early
+def test_lines_are_one_per_verdict_and_what_blocks_comes_last() -> None:
+    from cowgate.render.text import lines
 
-    assert early(built(row(Status.PASS, observed="fine"))) == "cowgate: resources.swap: pass: fine\n"
-    assert early(built(row(Status.PASS))) == "cowgate: resources.swap: pass\n"
+    assert lines(built(row(Status.PASS, observed="fine"))) == "cowgate: resources.swap: pass: fine\n"
+    assert lines(built(row(Status.PASS))) == "cowgate: resources.swap: pass\n"
+    document = built(row(Status.FAIL, diagnosis="two\nlines"), row(Status.WARN, diagnosis="w"), row(Status.PASS))
+    document["notes"] = ["a fix\nfailed"]
+    for number, found in enumerate(document["rows"]):
+        found["id"] = f"r.{number}"
+    assert lines(document, priorities=True).splitlines() == [
+        "<6>r.2: pass",
+        "<4>r.1: warn: w",
+        "<4>note: a fix failed",
+        "<3>r.0: fail: two lines",
+    ]
 
 
 # -- schemas ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Puts the hook into an image: units, their links, and what `cloud-init clean` runs."""
+"""Puts the hook into an image: units, their links, what `cloud-init clean` runs, and the login message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.changes import Change, Link, WriteFile
 from cowgate.fixes import fix
-from cowgate.imagehook import CLEAN_HOOK, CLEAN_HOOK_TEXT, LINKS, UNIT_DIR, UNITS, unit_text
+from cowgate.imagehook import FILES, LINKS, UNIT_DIR, UNITS, unit_text
 from cowgate.model import Phase
 
 if TYPE_CHECKING:
@@ -22,4 +22,5 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         yield WriteFile(f"{UNIT_DIR}/{unit}", unit_text(unit))
     for link, target in LINKS:
         yield Link(link, target)
-    yield WriteFile(CLEAN_HOOK, CLEAN_HOOK_TEXT, mode=0o755)
+    for path, text, mode in FILES:
+        yield WriteFile(path, text, mode=mode)

@@ -32,13 +32,19 @@ def render(document: dict[str, Any], *, colour: bool = False, width: int = WIDTH
     return page.text()
 
 
-def early(document: dict[str, Any]) -> str:
-    """One line per verdict: the early phase writes to a boot console."""
-    lines = []
+def lines(document: dict[str, Any], *, priorities: bool = False) -> str:
+    """One line per verdict, those that block last: for journals, and consoles that show the last lines.
+
+    `priorities` puts a level before each line, as sd-daemon(3) wants it: err what blocks, warning, or info.
+    """
+    blocking = set(blockers(document["phase"], document["rows"]))
+    told: dict[int, list[str]] = {6: [], 4: [], 3: []}
     for row in document["rows"]:
-        said = row["diagnosis"] or row["observed"]
-        lines.append(f"cowgate: {row['id']}: {row['status']}{': ' + said if said else ''}")
-    return "\n".join(lines) + "\n"
+        said = " ".join((row["diagnosis"] or row["observed"]).split())
+        level = 3 if row["id"] in blocking else 4 if row["status"] in ("warn", "fail", "unknown") else 6
+        told[level].append(f"{row['id']}: {row['status']}{': ' + said if said else ''}")
+    told[4] += [f"note: {' '.join(note.split())}" for note in document["notes"]]
+    return "".join(f"{f'<{level}>' if priorities else 'cowgate: '}{line}\n" for level, found in told.items() for line in found)
 
 
 class _Page:

@@ -53,8 +53,17 @@ def test_the_fix_makes_it_whole_and_a_second_run_changes_nothing(tmp_path: Path)
     (row,) = repair(tmp_path).evaluation.rows
     assert row.verdict.status is Status.FIXED
     assert facts(tmp_path) == image.Image(expected=True)
-    assert (tmp_path / imagehook.CLEAN_HOOK[1:]).stat().st_mode & 0o777 == 0o755
+    for path, text, mode in imagehook.FILES:
+        assert (tmp_path / path[1:]).read_text() == text
+        assert (tmp_path / path[1:]).stat().st_mode & 0o777 == mode
     assert repair(tmp_path).applied == ()
+
+
+def test_nobody_needs_the_login_message(tmp_path: Path) -> None:
+    repair(installed(tmp_path))
+    for path in (imagehook.MOTD, imagehook.PROFILE):
+        (tmp_path / path[1:]).unlink()
+    assert facts(tmp_path) == image.Image(expected=True)
 
 
 @pytest.mark.parametrize("unit", imagehook.UNITS)
