@@ -123,7 +123,7 @@ def _options(args: argparse.Namespace) -> Options:
         ssh_keys=tuple(key for given in args.ssh_key for key in _keys(given)),
         url=args.url,
         sha256=args.sha256,
-        fail_cloud_init=args.fail_cloud_init,
+        fail_cloud_init=args.fail_cloud_init or policy.fail_cloud_init,
     )
     policyfile.validate(policyfile.parse("the options", settings(options).encode()))
     return options

@@ -29,6 +29,7 @@ from tests.boot.material import (
 )
 from tests.lab.container import Container
 from tests.lab.process import stop
+from tests.lab.terminal import Terminal
 
 SLOW = 600.0  # seconds; the machine that runs this may be busy
 
@@ -53,6 +54,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_material(tmp_path_factory.mktemp("first-boot"))
 
 
+def login(machine: Container) -> list[str]:
+    """What cowgate says to a person who logs in on a terminal."""
+    with Terminal(machine) as terminal:
+        terminal.expect("# ")
+        return [line.strip() for line in terminal.said.splitlines() if line.startswith("cowgate: ")]
+
+
 # -- a healthy machine -----------------------------------------------------------------------------------------------
 
 
@@ -75,6 +83,7 @@ def test_1_it_is_ready_and_mailcow_is_installed(healthy: Container) -> None:
     assert result_of(healthy, "cowgate-install.service") == "success", said
     assert f"mailcow runs: https://{HOSTNAME}/admin" in said
     assert healthy.run(["cowgate", "gate"]).returncode == 0
+    assert login(healthy) == ["cowgate: READY: this machine is ready for mailcow"]
 
 
 def test_2_exactly_these_rows_are_waived(healthy: Container) -> None:
@@ -145,6 +154,10 @@ def test_1_it_is_blocked_and_nothing_was_installed(blocked: Container) -> None:
     assert row["status"] == "fail"
     assert "port 443 is held by" in row["diagnosis"] and "lab-holder.service" in row["diagnosis"]
     assert result_of(blocked, "cowgate.service") == "exit-code"
+    assert login(blocked) == ["cowgate: BLOCKED: this machine is not ready for mailcow"]
+    command = ["journalctl", "--no-pager", "-o", "cat", "-p", "err", "_SYSTEMD_UNIT=cowgate.service"]
+    assert [line.split(":")[0] for line in blocked.run(command).stdout.splitlines()] == ["ports.available"]
+    assert "ports.available: fail: port 443 is held by" in blocked.console()
     assert not blocked.exists("/opt/mailcow-dockerized")
     assert "Dependency failed" in blocked.run(["journalctl", "--no-pager", "-u", "cowgate-install.service"]).stdout
     outcome = blocked.cloud_init()

@@ -72,7 +72,7 @@ def test_wheel_holds_schemas_docs_units_and_the_command(tmp_path: Path) -> None:
     package = HOOKS / "cowgate"
     expected = {
         f"cowgate/{path.relative_to(package)}"
-        for pattern in ("**/*.py", "schemas/*.json", "docs/*.md", "units/*", "launcher.sh")
+        for pattern in ("**/*.py", "schemas/*.json", "docs/*.md", "units/*", "*.sh")
         for path in package.glob(pattern)
     }
     assert expected <= names, sorted(expected - names)

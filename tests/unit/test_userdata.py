@@ -170,7 +170,7 @@ def test_the_whole_program_is_carried(unpacked: Path) -> None:
     package = ROOT / "hooks" / "cowgate"
     wanted = {
         str(path.relative_to(package))
-        for pattern in ("**/*.py", "schemas/*.json", "docs/*.md", "units/*", "launcher.sh")
+        for pattern in ("**/*.py", "schemas/*.json", "docs/*.md", "units/*", "*.sh")
         for path in package.glob(pattern)
     }
     carried = unpacked / "hooks" / "cowgate"
@@ -305,6 +305,13 @@ def test_keys_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     file.write_text(f"# mine\n{KEY}\n\nssh-rsa AAAAB3== x\n")
     assert ask("--ask-later", "--url", "http://x", "--sha256", "0" * 64, "--ssh-key", str(file), "--ssh-key", KEY) == 0
     assert yaml.safe_load(capsys.readouterr().out)["ssh_authorized_keys"] == [KEY, "ssh-rsa AAAAB3== x", KEY]
+
+
+def test_a_policy_may_ask_for_an_error_of_cloud_init(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"hostname: {NAME}\nfail_cloud_init: true\n")
+    assert ask("--policy", str(file), "--url", "http://x", "--sha256", "0" * 64) == 0
+    assert parsed(capsys.readouterr().out)["runcmd"][-1][1:3] == ["--setup", "run"]
 
 
 def test_a_policy_with_its_host_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
