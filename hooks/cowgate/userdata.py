@@ -228,7 +228,7 @@ def _commands(options: Options) -> Iterator[list[str]]:
     yield [COMMAND, "run", "--phase", "build", "--only", "image.hook", "--yes"]
     yield ["systemctl", "daemon-reload"]
     if options.install:
-        yield ["systemctl", "enable", INSTALL_UNIT]
+        yield ["systemctl", "add-wants", "cowgate-ready.target", INSTALL_UNIT]
     # --no-block: these units wait for cloud-final, and this command runs inside it.
     yield ["systemctl", "start", "--no-block", "cowgate-ready.target"]
     if options.fail_cloud_init:

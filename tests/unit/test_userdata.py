@@ -89,7 +89,7 @@ def test_what_it_writes_and_starts() -> None:
     }
     commands = document["runcmd"]
     assert commands[0] == ["/opt/cowgate/unpack"]
-    assert ["systemctl", "enable", "cowgate-install.service"] in commands
+    assert ["systemctl", "add-wants", "cowgate-ready.target", "cowgate-install.service"] in commands
     assert commands[-1] == ["systemctl", "start", "--no-block", "cowgate-ready.target"]
 
 

@@ -131,3 +131,9 @@ def test_an_unknown_unit_is_an_installation_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("pkgutil.get_data", lambda *_: None)
     with pytest.raises(StateError, match=r"lacks the unit cowgate\.service"):
         imagehook.unit_text("cowgate.service")
+
+
+def test_a_first_boot_enables_nothing_but_the_hook() -> None:
+    """With a machine-id that is to be made, systemd enables every unit that has an [Install] section: on every clone."""
+    enabled = {target.rpartition("/")[2] for _, target in imagehook.LINKS}
+    assert {name for name in imagehook.UNITS if "[Install]" in imagehook.unit_text(name)} == enabled
