@@ -53,7 +53,10 @@ LAYERS = (
         "scenarios",
         3000,
         True,
-        ("ifupdown", "bind9", "chrony", "iptables", "nftables", "docker.io", "busybox-static", "strace", "git", "openssl"),
+        (
+            *("ifupdown", "bind9", "chrony", "iptables", "nftables", "docker.io", "busybox-static", "strace", "git"),
+            *("openssl", "gnupg"),
+        ),
     ),
     Layer("crash", 900, True, ("strace",), lane=2),
     Layer("boot", 1800, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),

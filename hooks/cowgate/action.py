@@ -11,6 +11,7 @@ from cowgate.changes import (
     Change,
     Command,
     EditFile,
+    FetchKey,
     InstallPackages,
     Link,
     LiveAddress,
@@ -37,6 +38,7 @@ KINDS: dict[str, type] = {
     for kind in (
         WriteFile,
         EditFile,
+        FetchKey,
         RemoveFile,
         Link,
         UnitState,

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 UNIT_TIMEOUT = 150.0  # seconds; systemd itself gives a unit 90 to stop
 INSTALL_TIMEOUT = 1800.0  # seconds for a package manager that works
 LOCK_TIMEOUT = 600.0  # seconds to wait for another package manager; unattended-upgrades at first boot takes minutes
+# At a first boot the network, or its DNS, can come late. Seconds before each try, and what apt, dnf and apk say then.
+NETWORK_PAUSES = (10, 30)
+APT_RETRIES = "Acquire::Retries=3"
+NO_NETWORK = re.compile(
+    r"Could not resolve|Temporary failure|[Cc]ould not connect|[Cc]onnection (failed|timed out|refused)|unreachable"
+    r"|Curl error|temporary error|network error"
+)
 FOREVER = 4294967295  # how iproute2 prints a lifetime without end (INFINITY_LIFE_TIME)
 DOCKER_SOCKET = "/var/run/docker.sock"
 
@@ -250,6 +257,8 @@ class InstallPackagesAction(Action[InstallPackages]):
                 "-o",
                 f"DPkg::Lock::Timeout={LOCK_TIMEOUT:.0f}",
                 "-o",
+                APT_RETRIES,
+                "-o",
                 "Dpkg::Options::=--force-confdef",
                 "-o",
                 "Dpkg::Options::=--force-confold",
@@ -277,19 +286,28 @@ class InstallPackagesAction(Action[InstallPackages]):
     def apply(self, prior: Json, progress: Progress) -> None:
         # needrestart (Ubuntu) would restart services of its own choice
         env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "APT_LISTCHANGES_FRONTEND": "none"}
+        # a fresh image has no package lists, or old ones
+        update = [("apt-get", "update", "-q", "-o", APT_RETRIES)] if self.change.manager == "apt" else []
         install = self._install()
         self._wait_for_lock(progress)
         progress(f"{self.summary()}: this can take minutes")
-        try:
-            self.host.run(install, timeout=INSTALL_TIMEOUT, env=env)
-        except CommandFailed:
-            if self.change.manager != "apt":
-                raise
-            # a fresh image has no package lists, or old ones
-            self._wait_for_lock(progress)
-            self.host.run(("apt-get", "update", "-q"), timeout=INSTALL_TIMEOUT, env=env)
-            self._wait_for_lock(progress)
-            self.host.run(install, timeout=INSTALL_TIMEOUT, env=env)
+        done = self.host.run(install, timeout=INSTALL_TIMEOUT, env=env, ok=None)
+        said = done.err + done.out
+        for pause in (0, *NETWORK_PAUSES) if update else NETWORK_PAUSES:
+            if done.code == 0 or (pause and not NO_NETWORK.search(said)):
+                break
+            if pause:
+                progress(f"the packages can not be fetched: {done.failure()}; trying again in {pause} s")
+                self.host.sleep(pause)
+            said = ""
+            for command in (*update, install):
+                self._wait_for_lock(progress)
+                done = self.host.run(command, timeout=INSTALL_TIMEOUT, env=env, ok=None)
+                said += done.err + done.out
+                if done.code != 0:
+                    break
+        if done.code != 0:
+            raise done.failure()
 
     def _wait_for_lock(self, progress: Progress) -> None:
         """Wait for another apt or dpkg. dnf and apk wait by themselves."""

@@ -32,6 +32,15 @@ class EditFile:
 
 
 @dataclass(frozen=True)
+class FetchKey:
+    """A public key that is fetched, and written only where its OpenPGP fingerprint (40 digits, upper case) is this one."""
+
+    path: str
+    url: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class RemoveFile:
     path: str
 
@@ -114,6 +123,7 @@ class Command:
 Change = Union[
     WriteFile,
     EditFile,
+    FetchKey,
     RemoveFile,
     Link,
     UnitState,

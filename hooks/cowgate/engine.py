@@ -211,6 +211,8 @@ class Work:
                     self._perform(fix.id, change)
         except Exception as error:  # a bug in one kind of change must not keep the other fixes from being made
             self._fail(fix.id, target, error)
+            if fix.whole:
+                self._take_back({fix.id})
 
     def _perform(self, fix: str, change: Change) -> None:
         action = action_for(self.host, change)
@@ -240,16 +242,20 @@ class Work:
         if isinstance(action, RestartUnitAction) and action.obstacle():
             return
         fixes = {entry.fix for entry in self.promised if entry.target == restart.target}
+        self._take_back(fixes)
+        try:
+            self.journal.restart_again(restart, self.progress, was_running=True)
+        except (CowgateError, OSError) as error:
+            self._fail(restart.fix, restart.target, error)
+
+    def _take_back(self, fixes: set[str]) -> None:
+        """Undo what these fixes changed in this run."""
         for entry in reversed([entry for entry in self.applied if entry.fix in fixes]):
             try:
                 self.journal.revert(entry, self.progress)
                 self.applied.remove(entry)
             except (CowgateError, OSError) as error:
                 self._fail(entry.fix, entry.target, error)
-        try:
-            self.journal.restart_again(restart, self.progress, was_running=True)
-        except (CowgateError, OSError) as error:
-            self._fail(restart.fix, restart.target, error)
 
     def _fail(self, fix: str, target: str, error: Exception) -> None:
         self.failed.add(fix)

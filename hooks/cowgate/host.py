@@ -16,7 +16,7 @@ from cowgate.record import dataclass
 if TYPE_CHECKING:
     from cowgate.net import Net
 
-# The environment of every external command: messages we can parse, and nothing inherited.
+# The environment of every external command: messages we can parse, and nothing inherited but the proxy's variables.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PATH": PATH, "HOME": "/root"}
 
@@ -35,6 +35,13 @@ class Completed:
     code: int
     out: str
     err: str
+
+    def failure(self) -> CommandFailed:
+        """The error that a wrong exit code is, with the last line of what was said."""
+        said = (self.err.strip() or self.out.strip()).splitlines()
+        return CommandFailed(
+            f"{_shortened(self.argv)} failed with exit code {self.code}: {said[-1] if said else 'no message'}"
+        )
 
 
 class Host:
@@ -513,7 +520,7 @@ class Host:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
-                env={**ENVIRONMENT, **(env or {})},
+                env={**ENVIRONMENT, **self.environment("_proxy"), **(env or {})},
                 start_new_session=True,
             )
         except FileNotFoundError:
@@ -533,9 +540,30 @@ class Host:
             err[:OUTPUT_LIMIT].decode("utf-8", "replace"),
         )
         if ok is not None and done.code not in ok:
-            said = (done.err.strip() or done.out.strip()).splitlines()
-            raise CommandFailed(f"{_shortened(argv)} failed with exit code {done.code}: {said[-1] if said else 'no message'}")
+            raise done.failure()
         return done
+
+    def fetch(self, url: str, limit: int, *, timeout: float = 30.0) -> bytes:
+        """What a web server gives, through the proxy that /etc/environment or our own environment names.
+
+        Raises OSError when nobody gives it, or more than `limit` bytes. Raises OfflineError.
+        """
+        self.demand_live(url)
+        import urllib.request
+
+        from cowgate.probing import proxy
+
+        settings = {**proxy.parse_environment(self.read_or_none("/etc/environment") or ""), **self.environment("_proxy")}
+        lower = {name.lower(): value for name, value in settings.items()}
+        request = urllib.request.Request(url)
+        direct = proxy.excluded(request.host.partition(":")[0], lower.get("no_proxy", ""))
+        proxies = {} if direct else {scheme: lower.get(f"{scheme}_proxy", "") for scheme in ("http", "https")}
+        handler = urllib.request.ProxyHandler({scheme: address for scheme, address in proxies.items() if address})
+        with urllib.request.build_opener(handler).open(request, timeout=timeout) as answer:
+            content: bytes = answer.read(limit + 1)
+        if len(content) > limit:
+            raise OSError(f"more than {limit} bytes")
+        return content
 
     def unix_http(self, path: str, target: str, *, timeout: float = 5.0, limit: int = OUTPUT_LIMIT) -> tuple[int, bytes]:
         """Status and body of `GET target`, asked of the HTTP server behind a Unix socket, within `timeout` seconds.

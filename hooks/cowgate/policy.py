@@ -114,6 +114,14 @@ class Install:
 
 
 @dataclass(frozen=True)
+class DockerMirror:
+    """Takes the place of download.docker.com: `url` holds linux/debian and so on, `fingerprint` is "" for Docker's own key."""
+
+    url: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
 class Policy:
     """The whole policy. `digest` is over names and raw bytes of `files`, those it was read from.
 
@@ -125,7 +133,8 @@ class Policy:
     install_dir: str = "/opt/mailcow-dockerized"
     users: Users = field(default_factory=Users)
     fix: Fix = field(default_factory=Fix)
-    docker: str = "distro"
+    docker: str = "auto"
+    docker_mirror: DockerMirror = field(default_factory=DockerMirror)
     network: Network = field(default_factory=Network)
     time: Time = field(default_factory=Time)
     keep_services: tuple[str, ...] = ()

@@ -24,7 +24,9 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     # The checkout may belong to another user than the one who runs the tests.
     safe = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
     subprocess.run(["git", "clone", "-q", ROOT, clone], check=True, timeout=120, env={**os.environ, **safe})
-    with Bare(request.param, copy={str(clone): CLONE}) as fresh:
+    # The distribution's mirrors are in reach, Docker's are not.
+    policy = {"/etc/cowgate/policy.yaml": "docker: distro\n"}
+    with Bare(request.param, copy={str(clone): CLONE}, files=policy) as fresh:
         fresh.run(["sh", "-c", f"useradd -d {HOME} admin && chown -R admin: {HOME}"], check=True)
         yield fresh
 

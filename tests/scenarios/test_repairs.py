@@ -21,7 +21,7 @@ SUITES = ("bullseye", "bookworm", "trixie")
 # Swap and these kernel settings belong to the machine that runs the test; timesyncd does not start in containers.
 # Docker's packages can not be fetched without a network.
 POLICY = """\
-docker: docker.com
+docker: none
 timezone: Europe/Vienna
 time: {wait: 1}
 fix: {skip: [resources.inotify, resources.overcommit, resources.swap, time.synchronization]}

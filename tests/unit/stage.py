@@ -28,6 +28,7 @@ class Stage(Host):
         self.ran: list[str] = []
         self.clock = 0.0
         self.holders: list[int | None] = []
+        self.web: list[bytes | Exception] = []
 
     def resolve(self, path: str, *, follow: bool = True) -> str:
         return self._walk(path, follow, None)
@@ -52,6 +53,13 @@ class Stage(Host):
         if ok is not None and code not in ok:
             raise CommandFailed(f"{line} failed")
         return Completed(tuple(argv), code, out, "")
+
+    def fetch(self, url: str, limit: int, *, timeout: float = 30.0) -> bytes:
+        assert url.startswith("https://") and limit > 4000 and timeout > 0
+        answer = self.web.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def write_kernel(self, path: str, text: str) -> None:
         Path(self.resolve(path)).write_text(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 
@@ -17,6 +18,7 @@ from cowgate.changes import (
     Change,
     Command,
     EditFile,
+    FetchKey,
     InstallPackages,
     Link,
     LiveAddress,
@@ -34,6 +36,7 @@ from tests.unit.stage import Stage, quiet
 EVERY: tuple[Change, ...] = (
     WriteFile("/etc/a", "x", 0o600),
     EditFile("/etc/a", "json.merge", {"values": {"a": [1, None]}}),
+    FetchKey("/etc/a", "https://mirror.example/gpg", "0" * 40),
     RemoveFile("/etc/a"),
     Link("/etc/a", "b"),
     UnitState("a.service", running=False, enabled=None, masked=True),
@@ -126,6 +129,57 @@ def test_systemd_is_told_of_a_unit_file(stage: Stage, tmp_path: Path) -> None:
         stage.ran.clear()
         action.apply(action.observe(), quiet)
         assert stage.ran == told
+
+
+# -- keys ------------------------------------------------------------------------------------------------------------------
+
+KEYS = sorted((Path(__file__).parent / "formats" / "data" / "openpgp").glob("????????????????????????????????????????.asc"))
+FETCH = FetchKey("/etc/apt/keyrings/docker.asc", "https://mirror.example/gpg", KEYS[0].stem)
+
+
+def test_a_key_is_fetched_late_and_put_back(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "etc/apt").mkdir(parents=True)
+    stage.web = [OSError("no route"), KEYS[0].read_bytes()]
+    said: list[str] = []
+    action = action_for(stage, FETCH)
+    assert not action.is_true({})
+    assert action.describe({}) == (
+        f"fetch https://mirror.example/gpg into /etc/apt/keyrings/docker.asc, only if it is the key {KEYS[0].stem}\n"
+    )
+    prior = action.observe()
+    action.apply(prior, said.append)
+    action.verify()
+    assert said == ["https://mirror.example/gpg can not be fetched: no route; trying again in 3 s"]
+    assert (tmp_path / "etc/apt/keyrings/docker.asc").read_bytes() == KEYS[0].read_bytes()
+    assert action_for(stage, FETCH).is_true({})
+    assert action_for(stage, FETCH).ours(prior, "", action.observe())
+    action.undo(prior, None, quiet)
+    assert not (tmp_path / "etc/apt/keyrings").exists()
+    assert action_for(stage, FETCH).ours(prior, "", action.observe())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (KEYS[1].read_bytes(), f"does not give the key {KEYS[0].stem}: it is the key {KEYS[1].stem}"),
+        (KEYS[0].read_bytes() + KEYS[1].read_bytes(), "not one armored public key"),
+        (b"\xff\xfe<html>", "not one armored public key"),
+    ],
+)
+def test_another_key_is_refused_at_once(stage: Stage, tmp_path: Path, content: bytes, said: str) -> None:
+    stage.web = [content]
+    action = action_for(stage, FETCH)
+    with pytest.raises(FixError, match=said):
+        action.apply(action.observe(), quiet)
+    assert not (tmp_path / "etc/apt/keyrings").exists() and stage.clock == 0
+
+
+def test_a_server_that_never_answers_is_told(stage: Stage) -> None:
+    stage.web = [URLError(OSError("Temporary failure in name resolution"))] * 5
+    action = action_for(stage, FETCH)
+    with pytest.raises(FixError, match="/gpg can not be fetched: Temporary failure in name resolution"):
+        action.apply(action.observe(), quiet)
+    assert stage.web == [] and stage.clock == 10300
 
 
 # -- units -----------------------------------------------------------------------------------------------------------------
@@ -311,6 +365,24 @@ def test_apt_gets_its_lists_when_it_has_none(stage: Stage) -> None:
     with pytest.raises(CommandFailed):
         action_for(stage, InstallPackages("dnf", ("jq",))).apply({}, quiet)
     assert len(stage.ran) == 1
+
+
+def test_a_late_network_is_waited_for_and_another_trouble_is_not(stage: Stage) -> None:
+    apt = action_for(stage, InstallPackages("apt", ("jq",)))
+    said: list[str] = []
+    stage.answers = {
+        "apt-get update": (0, "W: Failed to fetch: Temporary failure resolving"),
+        "apt-get install": (100, "gone"),
+    }
+    with pytest.raises(CommandFailed, match="gone"):
+        apt.apply({}, said.append)
+    assert [line.split()[1] for line in stage.ran] == ["install", *["update", "install"] * 3]
+    assert stage.clock == 4000 and said[-1].endswith("exit code 100: gone; trying again in 30 s")
+    stage.answers = {"apt-get update": (100, "E: The repository is not signed."), "apt-get install": (100, "gone")}
+    stage.ran.clear()
+    with pytest.raises(CommandFailed, match="not signed"):
+        apt.apply({}, quiet)
+    assert [line.split()[1] for line in stage.ran] == ["install", "update"] and stage.clock == 4000
 
 
 def test_lock_of_another_package_manager_is_waited_for_and_its_holder_named(stage: Stage) -> None:

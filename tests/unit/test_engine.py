@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,7 +71,7 @@ class Machine:
 
         phases = how.get("phases", ALL_PHASES)
         self.requirements.append(Requirement(name, name, level, phases, (name,), judge, name))
-        self.fixes.append(Fix(name, name, plan, (name,), phases, after, offline=True))
+        self.fixes.append(Fix(name, name, plan, (name,), phases, after, offline=True, whole=how.get("whole", False)))
 
     def journal(self) -> Journal:
         return Journal(self.host, self.state)
@@ -171,6 +172,23 @@ def test_fix_that_can_not_be_finished_is_not_begun(machine: Machine) -> None:
     result = machine.run()
     assert machine.text("a") is None
     assert [failure.fix for failure in result.failures] == ["a"]
+
+
+def test_half_of_a_whole_fix_is_taken_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = machine.host.write_atomic
+
+    def full(path: str, data: bytes, **how: Any) -> None:
+        if path == "/etc/full":
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        write(path, data, **how)
+
+    monkeypatch.setattr(machine.host, "write_atomic", full)
+    machine.row("a", WriteFile("/etc/a", "good\n"), WriteFile("/etc/full", "x"))
+    machine.row("b", WriteFile("/etc/b", "good\n"), WriteFile("/etc/full", "x"), whole=True)
+    result = machine.run()
+    assert (machine.text("a"), machine.text("b")) == ("good\n", None)
+    assert [entry.target for entry in result.applied] == ["/etc/a"]
+    assert [failure.fix for failure in result.failures] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

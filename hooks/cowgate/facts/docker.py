@@ -38,6 +38,9 @@ SNAP_COMMANDS = ("/snap/bin/docker", "/var/lib/snapd/snap/bin/docker")
 # The packages that bring the engine, and Compose: Docker's own, Debian's and Ubuntu's, Fedora's, Alpine's.
 ENGINE_PACKAGES = ("docker-ce", "docker.io", "moby-engine", "docker-engine", "docker")
 COMPOSE_PACKAGES = ("docker-compose-plugin", "docker-compose-v2", "docker-compose", "docker-cli-compose")
+# What can not be there together with Docker's own packages (docs.docker.com/engine/install: uninstall old versions).
+CONFLICTING = ("docker.io", "docker-cli", "docker-compose", "docker-compose-v2", "podman-docker", "containerd", "runc")
+REPOSITORIES = ("/etc/apt/sources.list.d", "/etc/yum.repos.d")
 PROJECT_LABEL = "com.docker.compose.project"
 DIRECTORY_LABEL = "com.docker.compose.project.working_dir"
 
@@ -111,6 +114,8 @@ class Docker:
     `compose` is native (the plugin), standalone or ""; `compose_path` its program.
     `flags` are the daemon's own command line options, without values: a key of daemon.json that is also given as an
     option keeps dockerd from starting.
+    `conflicting` are installed packages that can not be there together with Docker's own. `repository` is the file that
+    makes Docker's own repository known, "" where none does.
     """
 
     cli: str = ""
@@ -135,6 +140,8 @@ class Docker:
     networks: tuple[Network, ...] = ()
     published: tuple[Published, ...] = ()
     projects: tuple[Project, ...] = ()
+    conflicting: tuple[str, ...] = ()
+    repository: str = ""
 
     def project(self, name: str) -> Optional[Project]:
         """The compose project of that name, or None where the daemon knows none."""
@@ -165,6 +172,8 @@ def collect(host: Host, policy: Policy) -> Fact[Docker]:
         compose_path=compose[1],
         compose_version=compose[2],
         daemon_json=daemon_json,
+        conflicting=tuple(name for name in CONFLICTING if name in packages),
+        repository=_repository(host),
     )
     return Fact.of(_with_daemon(host, docker) if host.live else replace(docker, reason="an offline tree runs no daemon"))
 
@@ -180,7 +189,7 @@ def upstream_version(text: str) -> str:
 
 def _packages(host: Host) -> dict[str, str]:
     """Name to version of the installed packages that this source knows, from the package manager's own database."""
-    names = (*ENGINE_PACKAGES, *COMPOSE_PACKAGES)
+    names = tuple(dict.fromkeys((*ENGINE_PACKAGES, *COMPOSE_PACKAGES, *CONFLICTING)))
     dpkg = host.read_or_none("/var/lib/dpkg/status", DATABASE_LIMIT)
     if dpkg:
         return parse_dpkg_status(dpkg, names)
@@ -191,6 +200,14 @@ def _packages(host: Host) -> dict[str, str]:
         asked = host.run(("rpm", "-q", "--queryformat", "%{NAME} %{VERSION}\n", *names), timeout=10, ok=None)
         return parse_rpm_query(asked.out)
     return {}
+
+
+def _repository(host: Host) -> str:
+    """The first file that names Docker's repository or a mirror of it (they all keep its /linux/ below a docker name)."""
+    paths = (f"{directory}/{name}" for directory in REPOSITORIES for name in host.listdir(directory))
+    files = (path for path in paths if path.endswith((".list", ".sources", ".repo")))
+    named = re.compile(r"(?m)^[^#\n]*docker\S*/linux/")
+    return next((path for path in files if named.search(host.read_or_none(path) or "")), "")
 
 
 def parse_dpkg_status(text: str, names: Iterable[str]) -> dict[str, str]:

@@ -39,7 +39,10 @@ SUBJECTS = (
 
 @dataclass(frozen=True)
 class Fix:
-    """`id` is the id of the requirement it makes true (`repairs` lists them all); `after` are fixes it must follow."""
+    """`id` is the id of the requirement it makes true (`repairs` lists them all); `after` are fixes it must follow.
+
+    `whole`: what it changed is taken back where the rest of it fails, because half of it would do harm.
+    """
 
     id: str
     title: str
@@ -48,6 +51,7 @@ class Fix:
     phases: tuple[Phase, ...]
     after: tuple[str, ...] = ()
     offline: bool = False
+    whole: bool = False
 
 
 _registry: dict[str, Fix] = {}
@@ -61,6 +65,7 @@ def fix(
     repairs: tuple[str, ...] = (),
     after: tuple[str, ...] = (),
     offline: bool = False,
+    whole: bool = False,
 ) -> Callable[[Plan], Plan]:
     """Declare a fix. It is planned when one of `repairs` (by default its own id) is not met, in one of `phases`.
 
@@ -68,7 +73,7 @@ def fix(
     """
 
     def declare(plan: Plan) -> Plan:
-        _registry[id] = Fix(id, title, plan, repairs or (id,), phases, after, offline)
+        _registry[id] = Fix(id, title, plan, repairs or (id,), phases, after, offline, whole)
         return plan
 
     return declare

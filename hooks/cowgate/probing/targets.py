@@ -260,7 +260,7 @@ def wanted(policy: Policy) -> dict[str, Target]:
     allowed = {
         "": True,
         "submission": bool(policy.probes.submission),
-        "docker": policy.docker != "distro",
+        "docker": policy.docker == "upstream" and not policy.docker_mirror.url,
         "address_lookup": policy.probes.address_lookup,
     }
     found = {}

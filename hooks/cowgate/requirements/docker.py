@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cowgate import dockersource
 from cowgate.conflicts import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
 from cowgate.requirements import requirement
@@ -25,23 +26,12 @@ FIXED_CIDR_UNTIL = (28, 0, 0)
 IP6TABLES_UNTIL = (27, 0, 0)
 DRIVERS = ("overlay2", "overlayfs", "stargz", "nydus", "zfs", "btrfs")
 
-INSTALL = {
-    "apt": (
-        ("curl", "-fsSL", "https://get.docker.com", "-o", "/root/get-docker.sh"),
-        ("sh", "/root/get-docker.sh"),
-        ("systemctl", "enable", "--now", "docker.service"),
-    ),
-    "dnf": (
-        ("dnf", "config-manager", "--add-repo=https://download.docker.com/linux/centos/docker-ce.repo"),
-        ("dnf", "install", "-y", "docker-ce", "docker-ce-cli", "containerd.io", "docker-compose-plugin"),
-        ("systemctl", "enable", "--now", "docker.service"),
-    ),
-    "apk": (
-        ("apk", "add", "docker", "docker-cli-compose"),
-        ("rc-update", "add", "docker", "default"),
-        ("rc-service", "docker", "start"),
-    ),
-}
+DOCUMENTATION = "https://docs.docker.com/engine/install/"
+ALPINE = (
+    ("apk", "add", "docker", "docker-cli-compose"),
+    ("rc-update", "add", "docker", "default"),
+    ("rc-service", "docker", "start"),
+)
 
 
 def parse_version(text: str) -> tuple[int, ...]:
@@ -76,9 +66,57 @@ def wanted_keys(docker: Docker) -> dict[str, object]:
     return {key: value for key, value in keys.items() if key not in docker.flags}
 
 
-def _install_commands(facts: Facts) -> tuple[tuple[str, ...], ...]:
-    manager = facts.tools.content.manager if facts.tools.content else None
-    return INSTALL.get(manager or "", ())
+Commands = tuple[tuple[str, ...], ...]
+
+
+def _manager(facts: Facts) -> str:
+    return (facts.tools.content.manager if facts.tools.content else None) or ""
+
+
+def _remove(facts: Facts, names: tuple[str, ...]) -> Commands:
+    command = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "apk": ("apk", "del")}.get(_manager(facts))
+    return ((*command, *names),) if command and names else ()
+
+
+def _how_to_install(facts: Facts, policy: Policy) -> tuple[str, Commands]:
+    """What to do where there is no Docker: mostly cowgate does it."""
+    docker, platform = facts.docker.value, facts.platform.content
+    release = platform.os if platform else None
+    where, upstream = dockersource.source(policy, release), dockersource.repository(policy, platform)
+    run = (("cowgate", "run"),)
+    if _manager(facts) == "apk":
+        return "install the distribution's packages", ALPINE
+    if where == "distro" and release and dockersource.new_enough(release):
+        return "`cowgate run` installs the distribution's packages", run
+    if not upstream:
+        return f"install Docker's own packages ({DOCUMENTATION}), not the distribution's where those are older", ()
+    if where != "upstream":
+        text = "the distribution's packages are too old for mailcow" if where == "distro" else "the policy says `docker: none`"
+        return f"{text}: with `docker: upstream` in the policy, `cowgate run` installs Docker's own packages", run
+    if docker.conflicting:
+        names = ", ".join(docker.conflicting)
+        text = f"{names} can not be there together with Docker's own packages: take it away if nothing needs it, then install"
+        return text, (*_remove(facts, docker.conflicting), *run)
+    return "`cowgate run` installs Docker's own packages, from its own repository", run
+
+
+def _how_to_replace(facts: Facts, policy: Policy) -> tuple[str, Commands]:
+    """What to do with an engine or a Compose that is there and will not do. cowgate never replaces one."""
+    docker = facts.docker.value
+    if docker.package == "docker-ce":
+        update: dict[str, Commands] = {
+            "apt": (("apt-get", "update"), ("apt-get", "install", "-y", *dockersource.PACKAGES)),
+            "dnf": (("dnf", "install", "-y", "--best", *dockersource.PACKAGES),),
+        }
+        return "update it", update.get(_manager(facts), ())
+    names = tuple(dict.fromkeys((*docker.conflicting, *((docker.package,) if docker.package else ()))))
+    release = facts.platform.content.os if facts.platform.content else None
+    upstream = dockersource.repository(policy, facts.platform.content)
+    if not names or not upstream:
+        return f"take it away, and install Docker's own packages ({DOCUMENTATION})", _remove(facts, names)
+    setting = "" if dockersource.source(policy, release) == "upstream" else ", with `docker: upstream` in the policy,"
+    text = f"take it away (/var/lib/docker stays); then{setting} `cowgate run` installs Docker's own packages"
+    return text, (*_remove(facts, names), ("cowgate", "run"))
 
 
 # -- engine ----------------------------------------------------------------------------------------------------------
@@ -98,10 +136,11 @@ def engine(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     docker = facts.docker.value
     expected = "Docker Engine ≥ 24.0.0 that answers, not 25.0.0 to 25.0.2"
     if docker.flavour == "podman" or not (docker.flavour or docker.running):
+        remedy, commands = _how_to_install(facts, policy)
         return failed(
             "Docker Engine is not installed",
-            remedy="install it from Docker's own packages, not from the distribution's where those are older",
-            commands=_install_commands(facts),
+            remedy=remedy,
+            commands=commands,
             expected=expected,
             observed="podman" if docker.flavour else "none",
         )
@@ -116,7 +155,7 @@ def engine(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if not docker.running and phase is not Phase.BUILD:
         return _silent(docker, expected)
-    return _version_verdict(facts, docker, expected)
+    return _version_verdict(facts, policy, expected)
 
 
 def _silent(docker: Docker, expected: str) -> Verdict:
@@ -134,7 +173,9 @@ def _silent(docker: Docker, expected: str) -> Verdict:
     )
 
 
-def _version_verdict(facts: Facts, docker: Docker, expected: str) -> Verdict:
+def _version_verdict(facts: Facts, policy: Policy, expected: str) -> Verdict:
+    docker = facts.docker.value
+    remedy, commands = _how_to_replace(facts, policy)
     version, text = engine_version(docker), docker.version or docker.installed
     package = f" (package {docker.package})" if docker.package else ""
     if not version:
@@ -142,16 +183,16 @@ def _version_verdict(facts: Facts, docker: Docker, expected: str) -> Verdict:
     if version < ENGINE_MIN:
         return failed(
             f"Docker Engine {text}{package} is too old: mailcow needs 24 and does not start correctly with 20.10",
-            remedy="install Docker's own packages in its place",
-            commands=_install_commands(facts),
+            remedy=remedy,
+            commands=commands,
             expected=expected,
             observed=text,
         )
     if ENGINE_BAD_FROM <= version <= ENGINE_BAD_TO:
         return failed(
             f"Docker Engine {text}{package} is one of 25.0.0 to 25.0.2, in which IPv6 of containers is broken (moby#47202)",
-            remedy="update it",
-            commands=_install_commands(facts),
+            remedy=remedy,
+            commands=commands,
             expected=expected,
             observed=text,
         )
@@ -164,7 +205,7 @@ def _version_verdict(facts: Facts, docker: Docker, expected: str) -> Verdict:
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("docker",),
-    wants=("tools",),
+    wants=("tools", "platform"),
 )
 def flavour(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """No snap, podman-docker or rootless daemon in the place of Docker Engine."""
@@ -184,14 +225,13 @@ def flavour(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if docker.flavour not in wrong:
         return passed(docker.flavour_evidence or "no Docker yet", expected=expected)
     diagnosis, commands = wrong[docker.flavour]
-    manager = facts.tools.content.manager if facts.tools.content else None
-    if docker.flavour == "podman" and manager:
-        remove = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "apk": ("apk", "del")}[manager]
-        commands = ((*remove, "podman-docker"),)
+    how, install = _how_to_install(facts, policy)
+    if docker.flavour == "podman":
+        commands = _remove(facts, ("podman-docker",))
     return failed(
         f"{diagnosis} ({docker.flavour_evidence})",
-        remedy="take it away and install Docker Engine",
-        commands=(*commands, *(_install_commands(facts) if docker.flavour != "rootless" else ())),
+        remedy="use the system's own daemon" if docker.flavour == "rootless" else f"take it away; then {how}",
+        commands=commands if docker.flavour == "rootless" else (*commands, *(c for c in install if c not in commands)),
         expected=expected,
         observed=docker.flavour,
         evidence={docker.flavour_evidence: docker.flavour},
@@ -214,26 +254,20 @@ def compose(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The plugin or docker-compose, at least 2.0; at least 2.24 where the engine takes only API 1.44 and newer."""
     docker = facts.docker.value
     expected = "Docker Compose ≥ 2.0, and ≥ 2.24 with an engine that wants API 1.44"
-    manager = facts.tools.content.manager if facts.tools.content else None
-    install = {
-        "apt": (("apt-get", "install", "-y", "docker-compose-plugin"),),
-        "dnf": (("dnf", "install", "-y", "docker-compose-plugin"),),
-        "apk": (("apk", "add", "docker-cli-compose"),),
-    }.get(manager or "", ())
-    remedy = "install the plugin from Docker's own packages (Debian 13 has a new enough one in docker-compose)"
+    remedy, commands = _how_to_get_compose(facts, policy)
     if not docker.compose:
-        return failed("Docker Compose is not installed", remedy=remedy, commands=install, expected=expected, observed="none")
+        return failed("Docker Compose is not installed", remedy=remedy, commands=commands, expected=expected, observed="none")
     version = parse_version(docker.compose_version)
     where = f"{docker.compose_path} ({docker.compose})"
     if not version:
         if phase is Phase.BUILD:
             return deferred(f"decided at first boot: no package says which version {where} is")
-        return unknown(f"{where} does not tell its version", remedy=remedy, commands=install)
+        return unknown(f"{where} does not tell its version", remedy=remedy, commands=commands)
     if version < COMPOSE_MIN:
         return failed(
             f"{where} is {docker.compose_version}: mailcow's scripts refuse Compose 1",
             remedy=remedy,
-            commands=install,
+            commands=commands,
             expected=expected,
             observed=docker.compose_version,
         )
@@ -242,11 +276,22 @@ def compose(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"{where} is {docker.compose_version} and can not talk to Docker Engine {docker.version or docker.installed}: "
             f"the engine wants API {docker.min_api or '1.44'}, which Compose speaks since 2.24.0",
             remedy=remedy,
-            commands=install,
+            commands=commands,
             expected=expected,
             observed=docker.compose_version,
         )
     return passed(f"{docker.compose_version}, {docker.compose}", expected=expected)
+
+
+def _how_to_get_compose(facts: Facts, policy: Policy) -> tuple[str, Commands]:
+    docker, platform = facts.docker.value, facts.platform.content
+    if docker.package == "docker-ce" and _manager(facts) != "apk":
+        manager = {"apt": "apt-get", "dnf": "dnf"}.get(_manager(facts))
+        commands = ((manager, "install", "-y", dockersource.PLUGIN),) if manager else ()
+        return "install the plugin from Docker's own packages", commands
+    own = docker.package == "docker.io" and platform and platform.os and dockersource.new_enough(platform.os)
+    missing = not docker.compose and (own or not docker.flavour)
+    return _how_to_install(facts, policy) if missing or _manager(facts) == "apk" else _how_to_replace(facts, policy)
 
 
 def _wants_api(docker: Docker) -> bool:

@@ -258,6 +258,32 @@ def test_dpkg() -> None:
     assert parse_dpkg_status("Package: docker-ce\nStatus: install ok installed\n", names) == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "found"),
+    [
+        (
+            "/etc/apt/sources.list.d/a.list",
+            "deb [arch=amd64] https://download.docker.com/linux/debian bookworm stable\n",
+            True,
+        ),
+        ("/etc/apt/sources.list.d/a.sources", "Types: deb\nURIs: https://mirror.example/docker-ce/linux/debian\n", True),
+        ("/etc/yum.repos.d/a.repo", "[x]\nbaseurl=https://download.docker.com/linux/centos/9/$basearch/stable\n", True),
+        ("/etc/apt/sources.list.d/a.list", "# deb https://download.docker.com/linux/debian bookworm stable\n", False),
+        ("/etc/apt/sources.list.d/a.save", "deb https://download.docker.com/linux/debian bookworm stable\n", False),
+        ("/etc/apt/sources.list.d/a.list", "deb https://docker.example/tools/linux-amd64 stable main\n", False),
+    ],
+)
+def test_a_repository_of_dockers_is_seen(path: str, text: str, found: bool, tmp_path: Path) -> None:
+    put(tmp_path, path, text)
+    assert collected(Host(str(tmp_path))).repository == (path if found else "")
+
+
+def test_packages_that_stand_in_the_way(tmp_path: Path) -> None:
+    status = "".join(f"Package: {name}\nStatus: install ok installed\nVersion: 1\n\n" for name in ("runc", "jq", "docker.io"))
+    put(tmp_path, "/var/lib/dpkg/status", status)
+    assert collected(Host(str(tmp_path))).conflicting == ("docker.io", "runc")
+
+
 def test_apk(tmp_path: Path) -> None:
     text = "C:Q1x=\nP:docker-cli-compose\nV:2.36.2-r3\n\nP:docker\nV:28.3.3-r1\nA:x86_64\n"
     assert parse_apk_installed(text, ("docker", "docker-ce")) == {"docker": "28.3.3-r1"}
@@ -272,7 +298,8 @@ def test_rpm(tmp_path: Path) -> None:
     assert parse_rpm_query(says) == {"docker-ce": "29.0.1", "docker-compose-plugin": "2.40.3"}
     asked = (
         "rpm -q --queryformat %{NAME} %{VERSION}\n docker-ce docker.io moby-engine docker-engine docker "
-        "docker-compose-plugin docker-compose-v2 docker-compose docker-cli-compose"
+        "docker-compose-plugin docker-compose-v2 docker-compose docker-cli-compose "
+        "docker-cli podman-docker containerd runc"
     )
     program(tmp_path, PLUGIN)
     found = collected(Seen(tmp_path, {}, {asked: says}))

@@ -35,7 +35,7 @@ def test_defaults_leave_out_what_must_be_asked_for() -> None:
 
 
 def test_policy_lets_more_out() -> None:
-    found = wanted(policy_of({"docker": "docker", "probes": {"submission": "relay.example:465", "address_lookup": True}}))
+    found = wanted(policy_of({"docker": "upstream", "probes": {"submission": "relay.example:465", "address_lookup": True}}))
     assert set(found) == {t.id for t in TARGETS}
     assert found["smtp.submission"].hosts == ("relay.example:465",)
 
