@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
-from cowgate import VERSION
-from cowgate.errors import EXIT_BLOCKED, EXIT_INTERNAL, EXIT_READY, EXIT_WARNINGS, CowgateError, UsageError
+from cowgate.errors import EXIT_BLOCKED, EXIT_INTERNAL, EXIT_READY, EXIT_WARNINGS, CowgateError, UsageError, hint_for
+from cowgate.gate import STATE_DIR
 from cowgate.host import Host
-from cowgate.record import dataclass
-from cowgate.state import DEFAULT as STATE_DIR
-from cowgate.state import hint_for
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from typing import Any
+
     from cowgate.evaluation import Evaluation
     from cowgate.facts import Facts
     from cowgate.model import Requirement
     from cowgate.policy import Policy
     from cowgate.report import Document
 
-Parser = argparse.ArgumentParser
+    Parser = argparse.ArgumentParser
 
 FACTS_LIMIT = 16 << 20  # bytes of a facts or report file given on the command line
-
-EXIT_CODES = """\
-exit codes:
-  0   ready (warnings allowed), or done
-  1   internal error
-  2   wrong usage, or an error in the policy
-  3   blocked: the machine is not ready, or the gate is shut
-  4   ready with warnings, only with --strict
-  75  another run holds the lock
-"""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: what it is called, what its help teaches, its options, and what it does (returns the exit code)."""
+    """A subcommand: what it is called, what its help teaches, and where it is: "module:function" takes the arguments and
+    returns the exit code, and another function beside it, with _options behind its name, declares them."""
 
     name: str
     summary: str
     text: str
-    options: Callable[[Parser], None]
-    run: Callable[[argparse.Namespace], int]
+    place: str
+
+    def options(self, parser: Parser) -> None:
+        self._part("_options")(parser)
+
+    def run(self, args: Arguments) -> int:
+        code: int = self._part("")(args)
+        return code
+
+    def _part(self, ending: str) -> Any:
+        module, _, name = self.place.partition(":")
+        return getattr(__import__(f"cowgate.{module}", fromlist=(name,)), name + ending)
 
 
 # -- options that several commands share -----------------------------------------------------------------------------
@@ -92,13 +92,13 @@ def progress(text: str) -> None:
         return
 
 
-def host_of(args: argparse.Namespace) -> Host:
+def host_of(args: Arguments) -> Host:
     if not os.path.isdir(args.root):
         raise UsageError(f"--root: there is no directory {args.root}")
     return Host(args.root)
 
 
-def policy_of(args: argparse.Namespace, host: Host) -> Policy:
+def policy_of(args: Arguments, host: Host) -> Policy:
     from cowgate.policy import load
     from cowgate.record import replace
 
@@ -107,7 +107,7 @@ def policy_of(args: argparse.Namespace, host: Host) -> Policy:
     return replace(policy, probes=replace(policy.probes, enabled=False)) if args.offline else policy
 
 
-def requirements_of(args: argparse.Namespace) -> tuple[Requirement, ...]:
+def requirements_of(args: Arguments) -> tuple[Requirement, ...]:
     from cowgate.requirements import all_requirements
 
     rows = all_requirements()
@@ -124,7 +124,7 @@ def _ids(text: str, known: set[str]) -> set[str]:
     return named
 
 
-def replayed(args: argparse.Namespace) -> Facts | None:
+def replayed(args: Arguments) -> Facts | None:
     if not getattr(args, "facts", None):
         return None
     import json
@@ -139,13 +139,13 @@ def replayed(args: argparse.Namespace) -> Facts | None:
         raise UsageError(f"--facts: {args.facts} is not JSON: {error}", hint="make one with `cowgate facts`") from None
 
 
-def is_partial(args: argparse.Namespace) -> bool:
+def is_partial(args: Arguments) -> bool:
     """Whether this is less than a complete look at the live machine under its installed policy."""
     return bool(args.only or args.skip or args.policy or args.offline or getattr(args, "facts", None) or args.root != "/")
 
 
 def document_of(
-    args: argparse.Namespace, host: Host, policy: Policy, evaluation: Evaluation, *, remarks: Sequence[str] = ()
+    args: Arguments, host: Host, policy: Policy, evaluation: Evaluation, *, remarks: Sequence[str] = ()
 ) -> Document:
     from cowgate import report
 
@@ -170,7 +170,7 @@ def _unprivileged(host: Host, evaluation: Evaluation) -> tuple[str, ...]:
     return (f"not run as root, and these may need it: {', '.join(rows)}",) if rows else ()
 
 
-def show(args: argparse.Namespace, document: Document) -> None:
+def show(args: Arguments, document: Document) -> None:
     from cowgate.render import render
 
     if args.output:
@@ -181,7 +181,7 @@ def show(args: argparse.Namespace, document: Document) -> None:
     emit(args, render(document, args.format, colour=colour, width=width))
 
 
-def emit(args: argparse.Namespace, text: str) -> None:
+def emit(args: Arguments, text: str) -> None:
     """To --output or standard output. A reader that went away (`| head`) is no error, and does not change the exit code."""
     output = getattr(args, "output", "")
     if output:
@@ -197,7 +197,7 @@ def emit(args: argparse.Namespace, text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def exit_code(args: argparse.Namespace, document: Document) -> int:
+def exit_code(args: Arguments, document: Document) -> int:
     if not document["ready"]:
         return EXIT_BLOCKED
     warned = document["summary"]["warn"] or document["summary"]["unknown"]
@@ -207,7 +207,7 @@ def exit_code(args: argparse.Namespace, document: Document) -> int:
 # -- check -----------------------------------------------------------------------------------------------------------
 
 
-def _check_options(parser: Parser) -> None:
+def check_options(parser: Parser) -> None:
     phase_option(parser, "audit", ("build", "early", "boot", "install", "audit"))
     target_options(parser, replay=True)
     selection_options(parser)
@@ -215,7 +215,7 @@ def _check_options(parser: Parser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 4 when ready with warnings")
 
 
-def check(args: argparse.Namespace) -> int:
+def check(args: Arguments) -> int:
     """Judge and print. Changes nothing and publishes nothing."""
     from cowgate import evaluation as looking
     from cowgate.model import Phase
@@ -233,13 +233,13 @@ def check(args: argparse.Namespace) -> int:
 # -- facts -----------------------------------------------------------------------------------------------------------
 
 
-def _facts_options(parser: Parser) -> None:
+def facts_options(parser: Parser) -> None:
     target_options(parser, replay=False)
     output_options(parser, ("json",))
     parser.set_defaults(only="", skip="")
 
 
-def facts(args: argparse.Namespace) -> int:
+def facts(args: Arguments) -> int:
     """Collect and print; `cowgate check --facts FILE` judges them elsewhere."""
     from cowgate import evaluation as looking
     from cowgate.report import encode
@@ -253,12 +253,12 @@ def facts(args: argparse.Namespace) -> int:
 # -- report, validate, list, explain ---------------------------------------------------------------------------------
 
 
-def _report_options(parser: Parser) -> None:
+def show_report_options(parser: Parser) -> None:
     state_option(parser)
     output_options(parser)
 
 
-def show_report(args: argparse.Namespace) -> int:
+def show_report(args: Arguments) -> int:
     """Render the published report again, and say where the gate stands."""
     from cowgate import gate, report
 
@@ -271,11 +271,11 @@ def show_report(args: argparse.Namespace) -> int:
     return EXIT_READY if decision.open else EXIT_BLOCKED
 
 
-def _validate_options(parser: Parser) -> None:
+def validate_options(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", help="a readiness report (JSON) or a policy (YAML)")
 
 
-def validate(args: argparse.Namespace) -> int:
+def validate(args: Arguments) -> int:
     """Compare a file with its schema; says what is wrong and where."""
     import json
 
@@ -306,11 +306,11 @@ def validate(args: argparse.Namespace) -> int:
     return EXIT_READY
 
 
-def _list_options(parser: Parser) -> None:
+def list_requirements_options(parser: Parser) -> None:
     output_options(parser, ("text", "json", "markdown"))
 
 
-def list_requirements(args: argparse.Namespace) -> int:
+def list_requirements(args: Arguments) -> int:
     """Every requirement of this version."""
     from cowgate.render import catalogue
     from cowgate.requirements import all_requirements
@@ -319,11 +319,11 @@ def list_requirements(args: argparse.Namespace) -> int:
     return EXIT_READY
 
 
-def _explain_options(parser: Parser) -> None:
+def explain_options(parser: Parser) -> None:
     parser.add_argument("id", metavar="ID", help="a requirement (ports.available), or all of a domain (ports)")
 
 
-def explain(args: argparse.Namespace) -> int:
+def explain(args: Arguments) -> int:
     """Print the documentation of one requirement or of a whole domain."""
     from cowgate.render import catalogue
     from cowgate.requirements import all_requirements
@@ -342,7 +342,7 @@ def explain(args: argparse.Namespace) -> int:
 # -- seal ------------------------------------------------------------------------------------------------------------
 
 
-def _seal_options(parser: Parser) -> None:
+def seal_options(parser: Parser) -> None:
     parser.add_argument("--root", metavar="DIR", default="/", help="the tree of an image, instead of this machine")
     parser.add_argument("--policy", metavar="FILE", default="", help="use this policy instead of /etc/cowgate/policy.yaml")
     parser.add_argument("--check", action="store_true", help="only look: exit 3 when something is left, and change nothing")
@@ -350,7 +350,7 @@ def _seal_options(parser: Parser) -> None:
     parser.set_defaults(offline=False)
 
 
-def seal(args: argparse.Namespace) -> int:
+def seal(args: Arguments) -> int:
     """Reset what belongs to one machine, refuse what is secret. Returns 0 when sealed, 3 when not."""
     from cowgate import image
 
@@ -381,8 +381,6 @@ def _agreed_to_seal() -> bool:
 
 def commands() -> tuple[Command, ...]:
     """All subcommands but `gate`, which is dispatched before any of this is loaded."""
-    from cowgate import firstboot, plans, running
-
     return (
         Command(
             "run",
@@ -390,75 +388,63 @@ def commands() -> tuple[Command, ...]:
             "Needs root. On a terminal it shows what it would do and asks. --dry-run shows it and changes nothing.\n"
             "With --only, --skip, --root, --policy or --offline the published report and the seal stay as they are,\n"
             "except that any change to the machine shuts the gate.",
-            running.run_options,
-            running.run,
+            "running:run",
         ),
         Command(
             "check",
             "look and judge; changes nothing, publishes nothing",
             "Works without root as far as it goes. Judge another machine with --facts, an image with --root.",
-            _check_options,
-            check,
+            "cli:check",
         ),
         Command(
             "facts",
             "print what is true of this machine, as JSON without secrets",
             "`cowgate facts --output facts.json` there, `cowgate check --facts facts.json` here: the same verdicts.",
-            _facts_options,
-            facts,
+            "cli:facts",
         ),
         Command(
             "report",
             "show the published report again, and where the gate stands",
             "Exits 0 when the gate is open and 3 when it is shut.",
-            _report_options,
-            show_report,
+            "cli:show_report",
         ),
         Command(
             "validate",
             "compare a report or a policy with its schema",
             "Names file, line and column of what is wrong. Exits 2 when the file is not valid.",
-            _validate_options,
-            validate,
+            "cli:validate",
         ),
-        Command(
-            "list", "show every requirement", "id, level, phases and whether there is a fix.", _list_options, list_requirements
-        ),
+        Command("list", "show every requirement", "id, level, phases and whether there is a fix.", "cli:list_requirements"),
         Command(
             "explain",
             "say what a requirement means, how it is decided, what the fix does and how to waive it",
             "Example: cowgate explain ports.available",
-            _explain_options,
-            explain,
+            "cli:explain",
         ),
         Command(
             "undo",
             "put back what runs changed on this machine",
             "Without RUN everything, newest first. Shuts the gate. A file that somebody else changed since is left alone.",
-            running.undo_options,
-            running.undo,
+            "running:undo",
         ),
         Command(
             "seal",
             "make a machine or a tree fit to be an image: nothing of this machine, nothing secret",
             "The last step of an image build. Resets what belongs to one machine; while something secret is there, it names\n"
             "it and changes nothing. It can not be undone. Exits 0 when sealed and 3 when not. See `cowgate explain image`.",
-            _seal_options,
-            seal,
+            "cli:seal",
         ),
         Command(
             "dns-plan",
             "print the DNS records that mailcow wants, with what is missing marked",
             "Asks DNS what is there already; with --offline it asks nothing and marks nothing.",
-            plans.dns_options,
-            plans.dns,
+            "plans:dns",
         ),
         Command(
             "firewall-plan",
             "print what must get in and out, for people and for firewalls",
             "Ports are those of mailcow.conf. Sends nothing. Whether a port can be reached, only the outside can tell.",
-            plans.firewall_options,
-            plans.firewall,
+            "plans:firewall",
         ),
         Command(
             "user-data",
@@ -466,8 +452,7 @@ def commands() -> tuple[Command, ...]:
             "Carries all of cowgate; where that is more than the provider takes, --bundle FILE writes one file to put on a\n"
             "web server and --url names it, pinned by its digest. The size goes to standard error. The same options give\n"
             "the same bytes.",
-            firstboot.user_data_options,
-            firstboot.user_data,
+            "firstboot:user_data",
         ),
         Command(
             "install",
@@ -475,63 +460,76 @@ def commands() -> tuple[Command, ...]:
             "Needs root and an open gate. Clones what the policy names, checks once more, runs mailcow's generator with the\n"
             "policy's host name, pulls the images and starts them. Where mailcow.conf is there already it does nothing.\n"
             "Exits 3 when the gate is shut.",
-            firstboot.install_options,
-            firstboot.install,
+            "firstboot:install",
         ),
     )
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help as it is written here, in 100 columns: asking for the terminal's loads more than all the options."""
+class Arguments:
+    """The options as attributes, as argparse.Namespace has them."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=100)
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
 
+    if TYPE_CHECKING:
 
-class _Parser(argparse.ArgumentParser):
-    """Errors as everywhere else here: one sentence and a hint, not the whole usage."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
-
-    def error(self, message: str) -> Any:
-        raise UsageError(message, hint=f"{self.prog} --help")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            from cowgate.policyfile import suggestion
-
-            what = "command" if action.dest == "command" else f"value for {'/'.join(action.option_strings)}:"
-            raise UsageError(f"unknown {what} {value!r}{suggestion(value, action.choices)}", hint=f"{self.prog} --help")
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+class _Plain:
+    """Takes the options that a command declares, and reads a command line of nothing else: argparse costs as much as starting
+    Python, and is left to tell what is wrong, to print help and to read the rest."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, tuple[str, Sequence[str]]] = {}
+        self.values: dict[str, Any] = {}
+        self.demanding = False
+
+    def add_argument(
+        self, name: str, *, action: str = "", default: Any = None, choices: Sequence[str] = (), nargs: str = "", **_: Any
+    ) -> None:
+        self.values[name.lstrip("-").replace("-", "_")] = False if action == "store_true" else default
+        if name.startswith("--"):
+            self.options[name] = action, choices
+        else:
+            self.demanding = self.demanding or not nargs
+
+    def set_defaults(self, **values: Any) -> None:
+        self.values.update(values)
+
+    def read(self, arguments: Sequence[str]) -> Arguments | None:
+        """The options; None for anything out of the ordinary."""
+        if self.demanding:
+            return None
+        words = iter(arguments)
+        for word in words:
+            name, equals, value = word.partition("=")
+            action, choices = self.options.get(name, ("unknown", ()))
+            if action == "store_true" and not equals:
+                self.values[name.lstrip("-").replace("-", "_")] = True
+                continue
+            value = value if equals else next(words, "-")
+            if action or (not equals and value.startswith("-")) or (choices and value not in choices):
+                return None
+            self.values[name.lstrip("-").replace("-", "_")] = value
+        return Arguments(self.values)
+
+
+def _parse(arguments: Sequence[str]) -> Arguments:
     """The parsed command line. Only the options of the command that is asked for are made."""
     table = commands()
     for command in table:
         if list(arguments[:1]) == [command.name]:
-            parser = _Parser(
-                prog=f"cowgate {command.name}",
-                description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\n{command.text}",
-                epilog=EXIT_CODES,
-            )
-            command.options(parser)
-            parser.set_defaults(command=command.name, main=command.run)
-            return parser.parse_args(list(arguments[1:]))
-    parser = _Parser(
-        prog="cowgate",
-        description="Makes a machine ready for mailcow: dockerized, proves it, and keeps the install shut until it is proven.",
-        epilog="start with:  cowgate check            what is missing?\n"
-        "             cowgate run --dry-run    what would be done about it?\n"
-        "             cowgate run              do it\n\n" + EXIT_CODES,
-    )
-    parser.add_argument("--version", action="version", version=f"cowgate {VERSION}")
-    listed = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in table:
-        listed.add_parser(command.name, help=command.summary)
-    listed.add_parser("gate", help="open or shut: run a command only behind a passing report")
-    parser.parse_args(list(arguments))  # prints help or the version, or raises
-    raise UsageError("the command comes first", hint="cowgate --help")
+            plain: Any = _Plain()
+            command.options(plain)
+            plain.set_defaults(command=command.name, main=command.run)
+            read: Arguments | None = plain.read(arguments[1:])
+            if read is not None:
+                return read
+    from cowgate import usage
+
+    return Arguments(usage.parse(table, arguments))
 
 
 def main(arguments: Sequence[str]) -> int:

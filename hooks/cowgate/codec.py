@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
-import typing
-from typing import Any
+from cowgate.record import MISSING, TYPE_CHECKING, Word, fields, is_dataclass
 
-from cowgate.record import MISSING, fields, is_dataclass
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class CodecError(ValueError):
@@ -17,7 +16,7 @@ def encode(value: Any) -> Any:
     """Dataclasses become objects, tuples arrays, enums their value; dicts keep their order of keys sorted."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, enum.Enum):
+    if isinstance(value, Word):
         return value.value
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
@@ -28,8 +27,10 @@ def encode(value: Any) -> Any:
 
 def decode(kind: Any, document: Any, path: str = "") -> Any:
     """A value of type `kind` out of plain JSON. Raises CodecError with the path of what does not fit."""
+    import typing  # here, and below: only a policy file and a replay are decoded
+
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
+    if kind is typing.Any:
         return document
     if origin is typing.Union:
         return _decode_union(args, document, path)
@@ -44,7 +45,7 @@ def decode(kind: Any, document: Any, path: str = "") -> Any:
     if origin is dict:
         _expect(isinstance(document, dict), document, "an object", path)
         return {key: decode(args[1], item, f"{path}.{key}") for key, item in document.items()}
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+    if isinstance(kind, type) and issubclass(kind, Word):
         _expect(document in [member.value for member in kind], document, f"one of {[m.value for m in kind]}", path)
         return kind(document)
     if kind is float:
@@ -69,7 +70,12 @@ def _decode_union(args: tuple[Any, ...], document: Any, path: str) -> Any:
 
 def _decode_dataclass(kind: Any, document: Any, path: str) -> Any:
     _expect(isinstance(document, dict), document, "an object", path)
-    hints = typing.get_type_hints(kind)
+    import typing
+    from datetime import date
+
+    # What the modules import for type checkers only, and their classes are annotated with.
+    names = {"Any": typing.Any, "Optional": typing.Optional, "Union": typing.Union, "date": date}
+    hints = typing.get_type_hints(kind, localns=names)
     values = {}
     for f in fields(kind):
         if f.name in document:

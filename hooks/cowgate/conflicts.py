@@ -6,13 +6,11 @@ is named, and it blocks.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cowgate.facts import Facts
     from cowgate.facts.mailcow import Mailcow
     from cowgate.facts.services import Unit
@@ -126,7 +124,6 @@ PORT_KEYS = (
 )
 BIND_KEYS = (("HTTP_PORT", "HTTP_BIND"), ("HTTPS_PORT", "HTTPS_BIND"))
 ANY = ("0.0.0.0", "::")
-_PORT = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
 
 
 @dataclass(frozen=True)
@@ -158,14 +155,16 @@ def wanted_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
 
 
 def _parse_port(key: str, value: str) -> Iterator[Wanted]:
-    found = _PORT.fullmatch(value)
-    if found is None:
+    """`25`, `192.0.2.1:25` or `[2001:db8::1]:25`; the port may be a range."""
+    address, colon, ports = value.rpartition(":")
+    first, dash, last = ports.partition("-")
+    ipv6 = address.startswith("[") and address.endswith("]")
+    plain = set(address[1:-1]) <= set("0123456789abcdefABCDEF:.") if ipv6 else set(address) <= set("0123456789.")
+    numbers = (first, last) if dash else (first,)
+    if (colon and not address.strip("[]")) or not plain or not all(n.isdigit() and len(n) <= 5 for n in numbers):
         return
-    first = int(found["first"])
-    last = int(found["last"] or first)
-    address = (found["address"] or "").strip("[]")
-    for port in range(first, min(last, 65535) + 1):
-        yield Wanted(key, address, port)
+    for port in range(int(first), min(int(numbers[-1]), 65535) + 1):
+        yield Wanted(key, address.strip("[]"), port)
 
 
 def overlaps(listener: Listener, wanted: Wanted, ipv4_too: bool) -> bool:

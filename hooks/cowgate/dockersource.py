@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
-
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from typing import Optional
+
     from cowgate.facts.platform import OsRelease, Platform
     from cowgate.policy import Policy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cowgate.apply import Pending, Progress, action_for
 from cowgate.applylive import RestartUnitAction
 from cowgate.changes import Change, RestartUnit
-from cowgate.errors import CowgateError, FixError
+from cowgate.errors import CowgateError, FixError, hint_for
 from cowgate.evaluation import Evaluation as Evaluation
 from cowgate.evaluation import check as check
 from cowgate.evaluation import collect_facts as collect_facts
@@ -19,7 +19,6 @@ from cowgate.fixes.compose import is_installed
 from cowgate.model import Phase, Requirement, Row, Status
 from cowgate.policy import Policy
 from cowgate.record import dataclass, replace
-from cowgate.state import hint_for
 
 if TYPE_CHECKING:
     from cowgate.host import Host

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 EXIT_READY = 0
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
@@ -63,3 +65,17 @@ class UntrustedPath(FixError):
 
 class ConflictError(FixError):
     """Somebody else changed what we wrote: reported, never overwritten."""
+
+
+def hint_for(error: OSError) -> str:
+    """The next step after a failed change of a file."""
+    hints = {
+        errno.EACCES: "run it as root",
+        errno.EPERM: "run it as root; `lsattr` shows whether the file was made immutable",
+        errno.ENOSPC: "the file system is full: free some space, then run it again",
+        errno.EDQUOT: "the disk quota is used up: free some space, then run it again",
+        errno.EROFS: "the file system is mounted read-only: `dmesg` may tell why",
+        errno.EBUSY: "something is mounted on it: change what is mounted there, or take the mount away",
+        errno.EIO: "the disk reports errors: see `dmesg`, and do not put a mail server on it",
+    }
+    return hints.get(error.errno or 0, "")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING
-
 from cowgate.facts import Fact, Facts, collect
+from cowgate.lean import datetime, timezone
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict, deferred, unknown
 from cowgate.policy import Policy
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
     from cowgate.host import Host
 
 # Which rows of the catalogue are judged in a phase; the others are deferred, or (early) left out.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-from typing import TYPE_CHECKING
 
 from cowgate import cli
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, UsageError
 from cowgate.host import Host
+from cowgate.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cowgate.userdata import Options, Provider
@@ -21,7 +20,7 @@ KEY_FILE_LIMIT = 1 << 16  # bytes of a file of public keys
 # -- user-data -------------------------------------------------------------------------------------------------------
 
 
-def user_data_options(parser: argparse.ArgumentParser) -> None:
+def user_data_options(parser: cli.Parser) -> None:
     """The options of `cowgate user-data`."""
     parser.add_argument("--hostname", metavar="NAME", default="", help="mailcow's host name, such as mail.your-domain.tld")
     parser.add_argument(
@@ -43,7 +42,7 @@ def user_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", default="", help="write there instead of standard output")
 
 
-def user_data(args: argparse.Namespace) -> int:
+def user_data(args: cli.Arguments) -> int:
     """Build and print. Raises UsageError."""
     from cowgate import userdata
 
@@ -91,7 +90,7 @@ def _provider(name: str) -> Provider | None:
     return PROVIDERS[name] if name else None
 
 
-def _options(args: argparse.Namespace) -> Options:
+def _options(args: cli.Arguments) -> Options:
     """The options, each of them checked as the machine will check it. Raises UsageError."""
     from cowgate import policyfile
     from cowgate.policy import Policy, load
@@ -151,12 +150,12 @@ def _keys(given: str) -> list[str]:
 # -- install ---------------------------------------------------------------------------------------------------------
 
 
-def install_options(parser: argparse.ArgumentParser) -> None:
+def install_options(parser: cli.Parser) -> None:
     """`cowgate install` has none: what is installed stands in the policy."""
     parser.set_defaults(policy="", offline=False, root="/")
 
 
-def install(args: argparse.Namespace) -> int:
+def install(args: cli.Arguments) -> int:
     """Install mailcow behind the gate. Returns 0, or the exit code of the check that keeps it shut."""
     from cowgate import gate
     from cowgate.facts import system

@@ -6,8 +6,6 @@ Whatever it does not understand, any error included, is shut.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import stat
 import sys
@@ -18,6 +16,7 @@ from cowgate import VERSION
 TYPE_CHECKING = False  # as in typing, whose import alone costs as much as the whole decision
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from hashlib import sha256
     from typing import Any
 
     from cowgate.host import Host
@@ -25,6 +24,14 @@ if TYPE_CHECKING:
 
     Reason = tuple[str, str]  # a code for machines, and a sentence for people
     Rule = Callable[["Evidence"], "Reason | None"]
+else:
+    try:  # all that is needed of hashlib, which loads OpenSSL
+        from _sha2 import sha256
+    except ImportError:  # Python 3.11 and older
+        try:
+            from _sha256 import sha256
+        except ImportError:
+            from hashlib import sha256
 
 STATE_DIR = "/var/lib/cowgate"
 REPORT = "readiness.json"
@@ -126,22 +133,28 @@ class Evidence:
 
 def machine_digest(machine_id: str) -> str:
     """The machine's name in reports. machine-id(5) asks not to expose the id itself, only an application's hash of it."""
-    return hashlib.sha256(b"cowgate\0" + machine_id.strip().encode()).hexdigest()
+    return sha256(b"cowgate\0" + machine_id.strip().encode()).hexdigest()
 
 
 def policy_digest(files: Iterable[tuple[str, bytes]]) -> str:
     """Over names and raw bytes of the policy files, in the order in which they are read; no files have a digest too."""
-    digest = hashlib.sha256()
+    digest = sha256()
     for name, content in files:
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def content_digest(report: dict[str, Any]) -> str:
+def canonical(content: dict[str, Any]) -> str:
+    """The JSON that digests are made over."""
+    import json
+
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def content_digest(report: dict[str, Any], written: Callable[[dict[str, Any]], str] = canonical) -> str:
     """Over the report without its own `digest`: shows that a copy, wherever it lies, is whole."""
-    content = {key: value for key, value in report.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256(written({key: value for key, value in report.items() if key != "digest"}).encode()).hexdigest()
 
 
 def blockers(phase: str, rows: Iterable[dict[str, Any]]) -> list[str]:
@@ -181,7 +194,9 @@ def seal_of(report: dict[str, Any], digest: str) -> dict[str, Any]:
 def seal(host: Host, state: StateDir, published: bytes) -> Decision:
     """Seal the published report and ask the gate. A seal that does not open it (say, a policy that others may write)
     is taken away again. Raises OSError where the disk refuses."""
-    document = seal_of(json.loads(published), hashlib.sha256(published).hexdigest())
+    import json
+
+    document = seal_of(json.loads(published), sha256(published).hexdigest())
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"
     host.write_atomic(state.seal_path, text.encode(), mode=0o644)
     decision = decide(state.path)
@@ -242,6 +257,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _object(path: str, content: bytes) -> dict[str, Any]:
+    import json
+
     try:
         document = json.loads(content.decode("ascii"), object_pairs_hook=_unique)
     except ValueError as error:
@@ -272,7 +289,7 @@ def gather(state_dir: str = STATE_DIR, wall: float | None = None, boottime: floa
     except FileNotFoundError:
         raise Shut("no-report", f"there is no report in {directory}; run `cowgate run`") from None
     evidence.report = _object(report, content)
-    evidence.report_digest = hashlib.sha256(content).hexdigest()
+    evidence.report_digest = sha256(content).hexdigest()
     try:
         evidence.seal = _object(sealed, _read(sealed, evidence))
     except FileNotFoundError:
@@ -538,6 +555,8 @@ def main(arguments: Sequence[str]) -> int:
     if decision.open and command:
         return _become(command)
     if form == "json":
+        import json
+
         sys.stdout.write(json.dumps(decision.to_json()) + "\n")
     elif decision.open:
         sys.stdout.write(f"open: {decision.sentence}\n")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from cowgate.errors import BusyError, CommandFailed, CommandMissing, OfflineError, UntrustedPath
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
     from cowgate.net import Net
 
 # The environment of every external command: messages we can parse, and nothing inherited but the proxy's variables.
@@ -24,6 +24,8 @@ READ_LIMIT = 1 << 20  # bytes; a configuration file larger than this is not one
 SHOWN = 80  # characters of a command in a message
 OUTPUT_LIMIT = 4 << 20  # bytes of output kept from a command
 TEMP_PREFIX, TEMP_SUFFIX = ".cowgate-", ".tmp"  # `.cowgate-<pid>-<n>.tmp`, in the directory of the file that is changed
+# By number, the same on x86 and ARM: the module `signal` costs a quarter of starting Python.
+SIGKILL, SIGPIPE, SIGXFSZ = 9, 13, 25
 MAX_LINKS = 40  # as the kernel's own limit on symbolic links in one path
 
 
@@ -331,8 +333,10 @@ class Host:
         if os.path.isdir(real) and not os.path.islink(real):
             shutil.rmtree(real)
         else:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 os.unlink(real)
+            except FileNotFoundError:
+                return
 
     def truncate(self, path: str) -> None:
         """Cut a log to no bytes, keeping its owner and mode. A link there is refused (ELOOP)."""
@@ -392,25 +396,9 @@ class Host:
 
     # -- locks -----------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def locked(self, path: str) -> Iterator[None]:
+    def locked(self, path: str) -> _Locked:
         """Hold the lock file `path` (made with mode 0600) while the block runs. Raises BusyError at once if it is held."""
-        import fcntl
-
-        # Not readable for others: whoever can open the file can hold the lock and keep every run out.
-        fd = os.open(self.trusted(path, follow=False), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(fd, 20).decode("ascii", "replace").strip()
-                who = f"process {holder}" if holder.isdigit() else "another process"
-                raise BusyError(f"{who} holds the lock {path}", hint="wait until that run of cowgate has ended") from None
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
-            yield
-        finally:
-            os.close(fd)
+        return _Locked(self, path)
 
     def record_lock_holder(self, path: str) -> int | None:
         """The process that holds a POSIX record lock on the file (dpkg, apt and rpm use these); None when free or absent."""
@@ -465,12 +453,17 @@ class Host:
         It grows by 500 a second while nothing disciplines the clock and ends at 16,000,000, which means unsynchronized.
         """
         self.demand_live("the clock")
-        import ctypes  # here: only asked where there is no timedatectl, and while waiting for the clock
+        import _ctypes  # what `ctypes` is built on: that one costs as much as a command
         import struct
 
-        timex = ctypes.create_string_buffer(512)  # struct timex, 208 bytes on 64-bit; modes = 0 only reads
-        if ctypes.CDLL(None, use_errno=True).adjtimex(timex) < 0:
-            raise CommandFailed(f"adjtimex: {os.strerror(ctypes.get_errno())}")
+        number = type("Int", (_ctypes._SimpleCData,), {"_type_": "i"})
+        flags = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+        call = type("Call", (_ctypes.CFuncPtr,), {"_flags_": flags, "_restype_": number})
+        # struct timex has 208 bytes on 64-bit; modes = 0 only reads
+        timex = type("Timex", (_ctypes.Array,), {"_type_": number, "_length_": 128})()
+        program: Any = None  # and so every library that it has loaded
+        if call(_ctypes.dlsym(_ctypes.dlopen(program, 0), "adjtimex"))(timex) < 0:
+            raise CommandFailed(f"adjtimex: {os.strerror(_ctypes.get_errno())}")
         maxerror: int = struct.unpack_from("@illl", timex)[3]
         return maxerror
 
@@ -508,37 +501,24 @@ class Host:
     ) -> Completed:
         """Run a command and wait for it, at most `timeout` seconds; then its whole process group is killed.
 
-        `ok` are the exit codes that count as success (None: any). Raises CommandMissing, CommandFailed, OfflineError.
+        `ok` are the exit codes that count as success (None: any). `input` is a page at most; with `cwd` "/" the directory is
+        ours. Raises CommandMissing, CommandFailed, OfflineError.
         """
         self.demand_live(argv[0])
-        import subprocess  # here and not above: the gate never runs a command and must start fast
-
+        found = _program(argv[0], cwd)
+        if found is None:
+            raise CommandMissing(f"{argv[0]} is not installed", hint=f"install the package that has {argv[0]}")
+        command = [argv[0], *argv[1:]]
+        if cwd != "/":  # posix_spawn(3) knows no directory
+            found, command = "/bin/sh", ["sh", "-c", 'cd "$0" && exec "$@"', cwd, *argv]
         try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=cwd,
-                env={**ENVIRONMENT, **self.environment("_proxy"), **(env or {})},
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise CommandMissing(f"{argv[0]} is not installed", hint=f"install the package that has {argv[0]}") from None
+            environment = {**ENVIRONMENT, **self.environment("_proxy"), **(env or {})}
+            code, out, err = _communicate(found, command, environment, (input or "").encode(), timeout)
         except OSError as error:
             raise CommandFailed(f"{argv[0]} can not be started: {error.strerror}") from None
-        try:
-            out, err = process.communicate(None if input is None else input.encode(), timeout=timeout)
-        except subprocess.TimeoutExpired:
-            _kill_group(process.pid)
-            process.communicate()
-            raise CommandFailed(f"{_shortened(argv)} gave no answer within {timeout:.0f} s") from None
-        done = Completed(
-            tuple(argv),
-            process.returncode,
-            out[:OUTPUT_LIMIT].decode("utf-8", "replace"),
-            err[:OUTPUT_LIMIT].decode("utf-8", "replace"),
-        )
+        if code is None:
+            raise CommandFailed(f"{_shortened(argv)} gave no answer within {timeout:.0f} s")
+        done = Completed(tuple(argv), code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
         if ok is not None and done.code not in ok:
             raise done.failure()
         return done
@@ -598,6 +578,35 @@ class Host:
         if not separator or not head.startswith(b"HTTP/") or len(words) < 2 or not words[1].isdigit():
             raise CommandFailed(f"what answers on {path} does not speak HTTP")
         return int(words[1]), body
+
+
+class _Locked:
+    """A held lock file. By hand: contextlib costs as much as a third of starting Python."""
+
+    def __init__(self, host: Host, path: str) -> None:
+        self.host, self.path = host, path
+
+    def __enter__(self) -> None:
+        import fcntl
+
+        # Not readable for others: whoever can open the file can hold the lock and keep every run out.
+        real = self.host.trusted(self.path, follow=False)
+        self.fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        except BlockingIOError:
+            holder = os.read(self.fd, 20).decode("ascii", "replace").strip()
+            os.close(self.fd)
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise BusyError(f"{who} holds the lock {self.path}", hint="wait until that run of cowgate has ended") from None
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
 
 
 def _demand_root_only(path: str, found: os.stat_result) -> None:
@@ -663,9 +672,10 @@ def _sync_directory(real: str) -> None:
 
 
 def _unlink_quietly(real: str) -> None:
-    # the first error is the one to tell; what stays is swept at the next start
-    with contextlib.suppress(OSError):
+    try:
         os.unlink(real)
+    except OSError:  # the first error is the one to tell; what stays is swept at the next start
+        return
 
 
 def _shortened(argv: Sequence[str]) -> str:
@@ -674,10 +684,72 @@ def _shortened(argv: Sequence[str]) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _kill_group(pid: int) -> None:
-    import signal
+# -- commands. By hand: subprocess, with all that it imports, costs more than starting Python --------------------------
 
+
+def _program(name: str, cwd: str) -> str | None:
+    """The file that a command line starts, None where there is none."""
+    paths = [os.path.join(cwd, name)] if "/" in name else [f"{directory}/{name}" for directory in PATH.split(":")]
+    return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)
+
+
+def _communicate(
+    program: str, argv: list[str], environment: Mapping[str, str], given: bytes, timeout: float
+) -> tuple[int | None, bytes, bytes]:
+    """Exit code (None: killed because the time was up) and output of a command that leads a session of its own."""
+    until = time.monotonic() + timeout
+    pipes = [os.pipe() for _ in range(3)]  # all close on exec
+    taken, kept = [pipes[0][0], pipes[1][1], pipes[2][1]], [pipes[0][1], pipes[1][0], pipes[2][0]]
     try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        os.write(kept[0], given)
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(taken)]
+        pid = os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=(SIGPIPE, SIGXFSZ))
+        for fd in (*taken, kept[0]):
+            os.close(fd)
+        taken, kept = [], kept[1:]
+        texts = {fd: bytearray() for fd in kept}
+        code = _reap(pid, until) if _gather(texts, until) else None
+        if code is None:
+            os.killpg(pid, SIGKILL)
+            _reap(pid, time.monotonic() + 1.0)
+        out, err = map(bytes, texts.values())
+        return code, out, err
+    finally:
+        for fd in (*taken, *kept):
+            os.close(fd)
+
+
+def _gather(texts: dict[int, bytearray], until: float) -> bool:
+    """Read all pipes up to their ends, keeping OUTPUT_LIMIT bytes of each; False when the time was up before."""
+    import select
+
+    poller = select.poll()
+    for fd in texts:
+        poller.register(fd, select.POLLIN)
+    ended = 0
+    while ended < len(texts):
+        ready = poller.poll(max(0.0, until - time.monotonic()) * 1000)
+        if not ready:
+            return False
+        for fd, _ in ready:
+            chunk = os.read(fd, 1 << 16)
+            texts[fd] += chunk[: OUTPUT_LIMIT - len(texts[fd])]
+            if not chunk:
+                poller.unregister(fd)
+                ended += 1
+        if time.monotonic() > until:
+            return False
+    return True
+
+
+def _reap(pid: int, until: float) -> int | None:
+    """The exit code of a child (negative: the signal that killed it), None when it still runs then."""
+    pause = 0.0005
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            return None
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
+import os
 
 from cowgate.errors import StateError
+from cowgate.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 UNIT_DIR = "/etc/systemd/system"
 LAUNCHER = "/opt/cowgate/hooks/cowgate.sh"
@@ -60,7 +64,11 @@ FILES = ((CLEAN_HOOK, CLEAN_HOOK_TEXT, 0o755), (MOTD, MOTD_TEXT, 0o755), (PROFIL
 
 def unit_text(name: str) -> str:
     """The text of one of our units. Raises StateError when this installation lacks it."""
-    content = pkgutil.get_data("cowgate", f"units/{name}")
-    if content is None:
-        raise StateError(f"this installation of cowgate lacks the unit {name}", hint="install cowgate again")
+    import cowgate
+
+    try:  # as pkgutil.get_data(), whose import costs more than the whole row
+        loader: Any = cowgate.__loader__
+        content: bytes = loader.get_data(os.path.join(os.path.dirname(cowgate.__file__), "units", name))
+    except OSError:
+        raise StateError(f"this installation of cowgate lacks the unit {name}", hint="install cowgate again") from None
     return content.decode()

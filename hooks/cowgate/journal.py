@@ -22,11 +22,10 @@ from cowgate.action import Action, Json, Progress, decode_change, encode_change
 from cowgate.apply import action_for
 from cowgate.applyfile import FileAction, file_state
 from cowgate.changes import Change, EditFile, RestartUnit
-from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UntrustedPath, UsageError
+from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UntrustedPath, UsageError, hint_for
 from cowgate.formats import edit
 from cowgate.model import Phase
 from cowgate.record import dataclass, replace
-from cowgate.state import hint_for
 
 if TYPE_CHECKING:
     from cowgate.host import Host

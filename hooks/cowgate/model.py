@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
-
-from cowgate.record import dataclass, field, replace
+from cowgate.record import TYPE_CHECKING, Word, dataclass, field, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from cowgate.facts import Facts
     from cowgate.policy import Policy
 
+    Judge = Callable[[Facts, Policy, "Phase"], "Verdict"]
 
-class Phase(str, enum.Enum):
+
+class Phase(Word):
     """When cowgate runs. `audit` is by hand and read-only."""
 
     BUILD = "build"
@@ -23,12 +23,12 @@ class Phase(str, enum.Enum):
     AUDIT = "audit"
 
 
-class Level(str, enum.Enum):
+class Level(Word):
     REQUIRED = "required"
     ADVISED = "advised"
 
 
-class Status(str, enum.Enum):
+class Status(Word):
     PASS = "pass"
     WARN = "warn"
     FAIL = "fail"
@@ -105,9 +105,6 @@ def deferred(why: str) -> Verdict:
 def unknown(why: str, *, remedy: str = "", commands: tuple[tuple[str, ...], ...] = ()) -> Verdict:
     """Could not be found out. On a required row this blocks: when in doubt the gate stays shut."""
     return Verdict(Status.UNKNOWN, diagnosis=why, remedy=Remedy(remedy, commands) if remedy else None)
-
-
-Judge = Callable[["Facts", "Policy", Phase], Verdict]
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import _socket  # `socket` costs as much as starting Python, and a local check only asks for its own addresses
-import contextlib
 import errno
 import os
 import struct
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
 
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     import socket
     import ssl
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 FAMILIES = {"ipv4": _socket.AF_INET, "ipv6": _socket.AF_INET6}
 PROBES_LIMIT = 160  # tasks at once, and so threads and (a few each) sockets
@@ -48,6 +46,8 @@ def together(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, 
     Gives each task's result or the exception it ended with; Unfinished for what has not ended by then (its thread is left
     behind and ends by its own time-outs, and no task is begun any more).
     """
+    import threading
+
     until = time.monotonic() + seconds
     results: dict[str, T | Exception] = {}
     todo = iter(list(tasks.items()))
@@ -138,8 +138,10 @@ class Net:
             sock.settimeout(seconds / tries)
             for _ in range(tries - 1):
                 sock.send(payload)
-                with contextlib.suppress(_socket.timeout):  # no alias of TimeoutError before Python 3.10
+                try:
                     return sock.recv(ANSWER_LIMIT)
+                except _socket.timeout:
+                    continue
             sock.send(payload)
             return sock.recv(ANSWER_LIMIT)
 

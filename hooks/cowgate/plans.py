@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 from cowgate import cli
 from cowgate.errors import EXIT_READY
 from cowgate.record import replace
@@ -13,13 +11,13 @@ DNS_FORMATS = ("zone", "table")
 FIREWALL_FORMATS = ("table", "nftables", "docker-user", "hetzner-cloud", "hetzner-robot")
 
 
-def dns_options(parser: argparse.ArgumentParser) -> None:
+def dns_options(parser: cli.Parser) -> None:
     """The options of `cowgate dns-plan`."""
     cli.target_options(parser, replay=True)
     cli.output_options(parser, DNS_FORMATS)
 
 
-def dns(args: argparse.Namespace) -> int:
+def dns(args: cli.Arguments) -> int:
     """Ask DNS (unless --offline) and print the plan. Returns the exit code. Raises CowgateError without a host name."""
     from cowgate import dns_plan
     from cowgate.facts import collect
@@ -30,13 +28,13 @@ def dns(args: argparse.Namespace) -> int:
     return EXIT_READY
 
 
-def firewall_options(parser: argparse.ArgumentParser) -> None:
+def firewall_options(parser: cli.Parser) -> None:
     """The options of `cowgate firewall-plan`."""
     cli.target_options(parser, replay=True)
     cli.output_options(parser, FIREWALL_FORMATS)
 
 
-def firewall(args: argparse.Namespace) -> int:
+def firewall(args: cli.Arguments) -> int:
     """Print the plan. Sends no packet. Returns the exit code."""
     from cowgate import firewall_plan
     from cowgate.facts import collect

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import TYPE_CHECKING, Any, Optional, Union
-
 from cowgate.errors import PolicyError
 from cowgate.gate import POLICY_DIR, POLICY_FILE, policy_digest
-from cowgate.record import dataclass, field, replace
+from cowgate.lean import date
+from cowgate.record import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any, Optional, Union
 
     from cowgate.host import Host
     from cowgate.policyfile import PolicyFile

@@ -1,8 +1,12 @@
-"""dataclass, field, fields, is_dataclass and replace as `dataclasses` has them, as far as cowgate uses them.
+"""dataclass, field, fields, is_dataclass and replace as `dataclasses` has them, and Word for str enumerations, as far as
+cowgate uses them.
 
 The standard ones compile code for every class, at every start. cowgate has some 130 such classes, and they made up a quarter
 of what a complete check costs (tests/bench). Here one __init__ serves all classes. To type checkers these are the standard
 ones, and the standard functions (fields, replace, asdict) take these classes too.
+
+For the same reason what only type checkers need is imported under TYPE_CHECKING, from here: `typing`, `enum`, `re` and what
+they import cost more than twice as much as starting Python.
 """
 
 from __future__ import annotations
@@ -15,8 +19,33 @@ if TYPE_CHECKING:
     from dataclasses import fields as fields
     from dataclasses import is_dataclass as is_dataclass
     from dataclasses import replace as replace
+    from enum import Enum
+
+    class Word(str, Enum):
+        """A closed set of words, as an enumeration whose members are strings."""
 else:
     MISSING = object()
+
+    class _Words(type):
+        def __iter__(cls):
+            return iter(cls.words.values())
+
+    class Word(str, metaclass=_Words):
+        """A closed set of words. Each member is the one instance with its value; calling the class with a value gives it."""
+
+        def __init_subclass__(cls):
+            cls.words = {value: str.__new__(cls, value) for name, value in vars(cls).items() if name.isupper()}
+            for name, value in [(name, value) for name, value in vars(cls).items() if name.isupper()]:
+                setattr(cls, name, cls.words[value])
+
+        def __new__(cls, value):
+            if value not in cls.words:
+                raise ValueError(f"{value!r} is not a valid {cls.__name__}")
+            return cls.words[value]
+
+        @property
+        def value(self):
+            return str(self)
 
     class Field:
         """One field: its name, and what it is when it is not given."""

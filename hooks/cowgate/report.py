@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
-
 from cowgate import VERSION, gate
-from cowgate.errors import EXIT_BLOCKED, CowgateError, StateError
+from cowgate.errors import EXIT_BLOCKED, CowgateError, StateError, hint_for
+from cowgate.lean import canonical, datetime, timedelta, timezone
 from cowgate.model import Row, Status
 from cowgate.policy import counts_until, notes
-from cowgate.record import dataclass
-from cowgate.state import hint_for
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from cowgate.evaluation import Evaluation
     from cowgate.host import Host
     from cowgate.policy import Policy
     from cowgate.state import StateDir
 
-Document = dict[str, Any]
+    Document = dict[str, Any]
 
 # What a report says of the machine when it is not of one: replayed facts.
 NO_MACHINE = {"id": "", "boot": "", "instance": ""}
@@ -84,7 +81,7 @@ def build(
         "rows": rows,
         "notes": [printable(note) for note in (*notes(policy, today), *unchecked, *remarks)],
     }
-    return {**document, "digest": gate.content_digest(document)}
+    return {**document, "digest": gate.content_digest(document, canonical)}
 
 
 def identity(host: Host) -> dict[str, str]:
@@ -159,6 +156,8 @@ def iso(seconds: float) -> str:
 
 def encode(document: Document) -> bytes:
     """The bytes of a report or any other document. ASCII, so that no locale stands between a tool and its content."""
+    import json
+
     return (json.dumps(document, indent=2) + "\n").encode("ascii")
 
 
@@ -209,6 +208,8 @@ def publish(host: Host, state: StateDir, document: Document) -> Published:
 
 def load(host: Host, path: str) -> Document:
     """A report from disk. Raises StateError where there is none, or something else."""
+    import json
+
     try:
         document = json.loads(host.read_bytes(path, gate.FILE_LIMIT))
     except FileNotFoundError:

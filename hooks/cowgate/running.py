@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from cowgate import cli
 from cowgate.errors import EXIT_BLOCKED, EXIT_INTERNAL, EXIT_READY, CowgateError, PolicyError, UsageError
 from cowgate.model import Phase
+from cowgate.record import TYPE_CHECKING
 from cowgate.state import StateDir
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from cowgate.report import Document, Published
 
 
-def run_options(parser: argparse.ArgumentParser) -> None:
+def run_options(parser: cli.Parser) -> None:
     """The options of `cowgate run`."""
     cli.phase_option(parser, "boot", ("build", "early", "boot", "install"))
     cli.target_options(parser, replay=False)
@@ -38,7 +37,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 4 when ready with warnings")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: cli.Arguments) -> int:
     """Look, fix, look again, publish, and open or shut the gate. Returns the exit code."""
     from cowgate import engine
     from cowgate.journal import Journal
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         return work.perform()
 
 
-def _policy(args: argparse.Namespace, host: Host, phase: Phase) -> Policy:
+def _policy(args: cli.Arguments, host: Host, phase: Phase) -> Policy:
     try:
         return cli.policy_of(args, host)
     except PolicyError as error:
@@ -84,7 +83,7 @@ class _Run:
 
     def __init__(
         self,
-        args: argparse.Namespace,
+        args: cli.Arguments,
         host: Host,
         policy: Policy,
         requirements: tuple[Requirement, ...],
@@ -120,7 +119,7 @@ class _Run:
         cli.show(self.args, document)
         told = plan_text(result.planned)
         if self.args.format == "text" and not self.args.output:
-            cli.emit(argparse.Namespace(), "\n" + told)
+            cli.emit(cli.Arguments({}), "\n" + told)
         else:
             sys.stderr.write(told)
         return cli.exit_code(self.args, document)
@@ -235,7 +234,7 @@ def _agreed(planned: Iterable[PlannedFix]) -> bool:
 # -- undo ------------------------------------------------------------------------------------------------------------
 
 
-def undo_options(parser: argparse.ArgumentParser) -> None:
+def undo_options(parser: cli.Parser) -> None:
     """The options of `cowgate undo`."""
     parser.add_argument("run", nargs="?", metavar="RUN", help="only this run; default: all")
     parser.add_argument("--list", action="store_true", help="show the runs and what each changed, and do nothing")
@@ -243,7 +242,7 @@ def undo_options(parser: argparse.ArgumentParser) -> None:
     cli.state_option(parser)
 
 
-def undo(args: argparse.Namespace) -> int:
+def undo(args: cli.Arguments) -> int:
     """Put back what runs changed. Returns 0, or 1 when something could not be put back."""
     from cowgate import engine
     from cowgate.journal import Journal

@@ -6,13 +6,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from cowgate.errors import StateError, UntrustedPath
-from cowgate.record import dataclass
+from cowgate.errors import StateError, UntrustedPath, hint_for
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cowgate.host import Host
 
 DEFAULT = "/var/lib/cowgate"
@@ -91,17 +91,3 @@ def _explained(path: str) -> Iterator[None]:
         raise StateError(f"the state directory can not be trusted: {error.message}", hint=error.hint) from None
     except OSError as error:
         raise StateError(f"{error.filename or path}: {error.strerror}", hint=hint_for(error)) from None
-
-
-def hint_for(error: OSError) -> str:
-    """The next step after a failed change of a file."""
-    hints = {
-        errno.EACCES: "run it as root",
-        errno.EPERM: "run it as root; `lsattr` shows whether the file was made immutable",
-        errno.ENOSPC: "the file system is full: free some space, then run it again",
-        errno.EDQUOT: "the disk quota is used up: free some space, then run it again",
-        errno.EROFS: "the file system is mounted read-only: `dmesg` may tell why",
-        errno.EBUSY: "something is mounted on it: change what is mounted there, or take the mount away",
-        errno.EIO: "the disk reports errors: see `dmesg`, and do not put a mail server on it",
-    }
-    return hints.get(error.errno or 0, "")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.errors import BusyError, StateError
+from cowgate.errors import BusyError, StateError, hint_for
 from cowgate.host import Host
-from cowgate.state import StateDir, hint_for
+from cowgate.state import StateDir
 
 
 def modes(root: Path) -> dict[str, int]:

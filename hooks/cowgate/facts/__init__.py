@@ -6,17 +6,16 @@ never an exception, never a guess.
 
 from __future__ import annotations
 
-import importlib
-import threading
+import _thread  # what `threading` is built on: that one costs as much as four sources
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cowgate import codec
 from cowgate.errors import CowgateError, OfflineError, UsageError
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Generic, TypeVar
+
     from cowgate.facts.clock import Clock
     from cowgate.facts.cpu import Cpu
     from cowgate.facts.disks import Disks
@@ -40,10 +39,15 @@ if TYPE_CHECKING:
     from cowgate.host import Host
     from cowgate.policy import Policy
 
-T = TypeVar("T")
+    T = TypeVar("T")
+else:
+    T, Generic = 0, (object,)  # only annotations say of what a Fact is
 
 # Seconds that all sources together may take; one that has not answered by then is unreadable.
 DEADLINE = 20.0
+# Seconds after which a source is a slow one, and the others are asked beside it.
+PATIENCE = 0.05
+FAR = ("probes", "records")  # they wait for others' answers, so they are asked first
 
 # name of the source -> "module:Class" of its value. The module has collect(host, policy) -> Fact[Class];
 # the policy only says where to look (install directory, which probes may leave), never what is right.
@@ -157,17 +161,20 @@ class Facts:
 
 
 def _fact_to_json(fact: Fact[Any]) -> dict[str, Any]:
+    from cowgate import codec
+
     if fact.state == "value":
         return {"value": codec.encode(fact.content)}
     return {fact.state: fact.reason}
 
 
 def _fact_from_json(name: str, entry: object) -> Fact[Any]:
+    from cowgate import codec
+
     if isinstance(entry, dict) and len(entry) == 1:
         ((state, content),) = entry.items()
         if state == "value":
-            module, _, cls = SOURCES[name].partition(":")
-            value_type = getattr(importlib.import_module(f"cowgate.facts.{module}"), cls)
+            value_type = getattr(_module(name), SOURCES[name].partition(":")[2])
             try:
                 return Fact.of(codec.decode(value_type, content))
             except codec.CodecError as error:
@@ -178,30 +185,53 @@ def _fact_from_json(name: str, entry: object) -> Fact[Any]:
 
 
 def collect(host: Host, policy: Policy, names: Iterable[str], deadline: float = DEADLINE) -> Facts:
-    """Ask all named sources at once and wait at most `deadline` seconds for them together."""
+    """Ask all named sources, and wait at most `deadline` seconds for them together.
+
+    Most only read a few files: one thread asks one after the other, and where a source keeps it for longer than PATIENCE,
+    another thread goes on with the rest.
+    """
     found: dict[str, Fact[Any]] = {}
-    threads = []
-    for name in names:
-        # Daemon threads: one that hangs in a dead mount must not keep the process alive.
-        thread = threading.Thread(target=_collect_into, args=(host, policy, name, found), name=name, daemon=True)
-        thread.start()
-        threads.append(thread)
+    wanted = sorted(names, key=lambda name: (name not in FAR, name))
+    todo = wanted[::-1]
+    running: list[_thread.LockType] = []
     until = time.monotonic() + deadline
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-        if thread.is_alive():
-            found[thread.name] = Fact.unreadable(f"no answer within {deadline:.0f} s")
+    left = 0
+    while len(found) < len(wanted) and time.monotonic() < until:
+        if not running or (todo and left == len(todo)):
+            running.append(_thread.allocate_lock())
+            running[-1].acquire()
+            # Nobody joins it at the end: one that hangs in a dead mount must not keep the process alive.
+            _thread.start_new_thread(_collect_into, (host, policy, todo, found, running[-1]))
+        left = len(todo)
+        if running[-1].acquire(timeout=max(0.0, min(until - time.monotonic(), PATIENCE if todo else deadline))):
+            running.pop()
+    for name in wanted:
+        found.setdefault(name, Fact.unreadable(f"no answer within {deadline:.0f} s"))
     return Facts(dict(found))
 
 
-def _collect_into(host: Host, policy: Policy, name: str, found: dict[str, Fact[Any]]) -> None:
-    module = SOURCES[name].partition(":")[0]
+def _collect_into(host: Host, policy: Policy, todo: list[str], found: dict[str, Fact[Any]], ended: _thread.LockType) -> None:
     try:
-        fact = importlib.import_module(f"cowgate.facts.{module}").collect(host, policy)
+        while todo:
+            name = todo.pop()
+            found.setdefault(name, _collect_one(host, policy, name))
+    except IndexError:  # another thread took the last one
+        return
+    finally:
+        ended.release()
+
+
+def _collect_one(host: Host, policy: Policy, name: str) -> Fact[Any]:
+    try:
+        fact: Fact[Any] = _module(name).collect(host, policy)
     except OfflineError as error:
-        fact = Fact.offline(error.message)
+        return Fact.offline(error.message)
     except CowgateError as error:
-        fact = Fact.unreadable(error.message)
+        return Fact.unreadable(error.message)
     except Exception as error:  # a collector's own bug must not become a verdict, nor end the others
-        fact = Fact.unreadable(f"{type(error).__name__}: {error}")
-    found.setdefault(name, fact)
+        return Fact.unreadable(f"{type(error).__name__}: {error}")
+    return fact
+
+
+def _module(source: str) -> Any:
+    return __import__(f"cowgate.facts.{SOURCES[source].partition(':')[0]}", fromlist=("collect",))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Optional
-
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TIMEOUT = 5.0
 # adjtimex(2): a clock whose error may be 16 s is unsynchronized; systemd's NTPSynchronized is the same comparison.
 UNSYNCHRONIZED = 16_000_000  # microseconds
+NTP_UNITS = "/usr/lib/systemd/ntp-units.d"
+UNIT_DIRECTORIES = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 QUIET = 2.0  # seconds without a word before waiting is explained
 REPEAT = 10.0  # seconds between two such explanations
 POLL = 1.0  # seconds between two looks at the clock
@@ -36,7 +38,8 @@ class Tracking:
 class Clock:
     """`ntp`: a time service is on, `can_ntp`: systemd knows one that could be; None where nothing could be asked.
 
-    `synchronized` by `told_by`: timedatectl's NTPSynchronized, or the kernel's own estimate (adjtimex) without systemd.
+    `synchronized` by `told_by`: the kernel's own estimate (adjtimex), or timedatectl's NTPSynchronized where systemd knows no
+    time daemon; `ntp` is asked there only, because elsewhere the daemon's unit tells.
     `reason` says why timedatectl, and the kernel, did not answer.
     """
 
@@ -53,13 +56,15 @@ def collect(host: Host, policy: Policy) -> Fact[Clock]:
     """Always a value; in an offline tree everything in it is None."""
     if not host.live:
         return Fact.of(Clock(live=False))
-    told, reason = _timedatectl(host)
+    kernel, reason = _kernel(host)
+    if kernel is not None and _has_ntp_unit(host):
+        # All that timedatectl adds is whether a daemon is on, and the units tell that too: it need not be started.
+        return Fact.of(Clock(True, kernel, "adjtimex", can_ntp=True, tracking=_tracking(host)))
+    told, silence = _timedatectl(host)
     synchronized, told_by = _flag(told, "NTPSynchronized"), "timedatectl"
     if synchronized is None:
-        try:
-            synchronized, told_by = is_synchronized(host), "adjtimex"
-        except CowgateError as error:
-            told_by, reason = "", f"{reason}; {error.message}"
+        synchronized, told_by = kernel, "" if kernel is None else "adjtimex"
+        reason = "; ".join(filter(None, (silence, reason)))
     return Fact.of(
         Clock(
             live=True,
@@ -70,6 +75,28 @@ def collect(host: Host, policy: Policy) -> Fact[Clock]:
             tracking=_tracking(host),
             reason=reason,
         )
+    )
+
+
+def _kernel(host: Host) -> tuple[Optional[bool], str]:
+    try:
+        return is_synchronized(host), ""
+    except CowgateError as error:
+        return None, error.message
+
+
+def _has_ntp_unit(host: Host) -> bool:
+    """Whether systemd runs and can switch a time daemon on: a unit that ntp-units.d names (systemd-timedated(8)) has a file,
+    and is not masked."""
+    if not host.exists("/run/systemd/system"):
+        return False
+    lists = [f"{NTP_UNITS}/{name}" for name in host.listdir(NTP_UNITS) if name.endswith(".list")]
+    lines = [line.strip() for path in lists for line in host.read(path).splitlines()]
+    return any(
+        any(host.exists(f"{directory}/{unit}") for directory in UNIT_DIRECTORIES)
+        and host.readlink(f"{UNIT_DIRECTORIES[0]}/{unit}") != "/dev/null"
+        for unit in lines
+        if unit and not unit.startswith("#")
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
-from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts import Fact
-from cowgate.record import dataclass
+from cowgate.lean import loads
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from typing import Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 
@@ -73,7 +74,7 @@ def _daemon_json(host: Host) -> str:
 def parse_data_root(text: str) -> str:
     """The directory that dockerd will use by its daemon.json; the default where that says nothing usable."""
     try:
-        document = json.loads(text) if text else {}
+        document = loads(text) if text else {}
     except ValueError:
         return DATA_ROOT
     value = document.get("data-root") or document.get("graph") if isinstance(document, dict) else None

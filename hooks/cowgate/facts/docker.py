@@ -7,15 +7,15 @@ is never started. Only where no package owns Compose is it asked for its version
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
-from cowgate.record import dataclass, field, replace
+from cowgate.lean import loads
+from cowgate.record import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, Optional
 
     from cowgate.host import Host
     from cowgate.policy import Policy
@@ -183,8 +183,10 @@ def collect(host: Host, policy: Policy) -> Fact[Docker]:
 
 def upstream_version(text: str) -> str:
     """The upstream part of a package's version: 28.5.2 of "5:28.5.2-1~debian.13~trixie"; "" where there is none."""
-    found = re.match(r"(?:\d+:)?v?(\d+(?:\.\d+)+)", text)
-    return found[1] if found else ""
+    epoch, colon, rest = text.partition(":")
+    rest = (rest if colon and epoch.isdigit() else text).removeprefix("v")
+    version = rest[: len(rest) - len(rest.lstrip("0123456789."))].rstrip(".").partition("..")[0]
+    return version if "." in version and version[0] != "." else ""
 
 
 def _packages(host: Host) -> dict[str, str]:
@@ -206,8 +208,9 @@ def _repository(host: Host) -> str:
     """The first file that names Docker's repository or a mirror of it (they all keep its /linux/ below a docker name)."""
     paths = (f"{directory}/{name}" for directory in REPOSITORIES for name in host.listdir(directory))
     files = (path for path in paths if path.endswith((".list", ".sources", ".repo")))
-    named = re.compile(r"(?m)^[^#\n]*docker\S*/linux/")
-    return next((path for path in files if named.search(host.read_or_none(path) or "")), "")
+    lines = ((path, line.partition("#")[0]) for path in files for line in (host.read_or_none(path) or "").splitlines())
+    words = ((path, word) for path, line in lines for word in line.split())
+    return next((path for path, word in words if "/linux/" in word.partition("docker")[2]), "")
 
 
 def parse_dpkg_status(text: str, names: Iterable[str]) -> dict[str, str]:
@@ -219,14 +222,16 @@ def parse_dpkg_status(text: str, names: Iterable[str]) -> dict[str, str]:
         name = stanza[: stanza.index("\n")]
         if name not in wanted:
             continue
-        version = re.search(r"(?m)^Version: (\S+)$", stanza)
-        if version and re.search(r"(?m)^Status: \S+ ok installed$", stanza):
-            found[name] = version[1]
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if not line.startswith(" ") and ": " in line)
+        if "Version" in fields and fields.get("Status", "").endswith(" ok installed"):
+            found[name] = fields["Version"]
     return found
 
 
 def parse_apk_installed(text: str, names: Iterable[str]) -> dict[str, str]:
     """From /lib/apk/db/installed: stanzas with P:name and V:version."""
+    import re
+
     versions = dict(re.findall(r"(?m)^P:(\S+)\nV:(\S+)$", text))
     return {name: versions[name] for name in names if name in versions}
 
@@ -303,6 +308,8 @@ def parse_daemon_json(read: tuple[str | None, str]) -> DaemonJson:
     try:
         values = jsonmerge.load(text)
     except FormatError as error:
+        import re
+
         line = re.match(r"line (\d+)", error.message)
         state = "not-object" if "where an object belongs" in error.message else "invalid"
         return DaemonJson(state=state, line=int(line[1]) if line else 1, reason=error.message)
@@ -412,11 +419,9 @@ def _ask(host: Host, docker: Docker) -> Docker:
 
 def _get(host: Host, target: str, kind: type) -> Any:
     """The daemon's answer, of the given JSON type."""
-    import json
-
     status, body = host.unix_http(SOCKET, target, timeout=4)
     try:
-        answer = json.loads(body)
+        answer = loads(body.decode())
     except ValueError:
         answer = None
     if status != 200 or not isinstance(answer, kind):

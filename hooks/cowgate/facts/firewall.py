@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
-
 from cowgate.errors import CommandMissing, CowgateError
 from cowgate.facts import Fact
-from cowgate.record import dataclass
+from cowgate.lean import loads
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Optional, TypeVar
 
     from cowgate.host import Host
     from cowgate.policy import Policy
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 MAX_HOPS = 10  # links followed from the iptables command; Debian's alternatives take three
 MODULES_LIMIT = 16 << 20  # bytes; modules.dep of a distribution kernel has about 700 KB
@@ -84,6 +83,8 @@ def _tried(reasons: list[str], ask: Callable[[], T]) -> T | None:
 
 def parse_ufw(text: str | None) -> bool:
     """Whether ufw.conf switches ufw on."""
+    import re
+
     return bool(re.search(r"(?mi)^\s*ENABLED\s*=\s*[\"']?yes\b", text or ""))
 
 
@@ -112,10 +113,8 @@ def _nftables(host: Host) -> tuple[int, tuple[ForwardChain, ...]]:
 
 def parse_ruleset(text: str) -> tuple[int, tuple[ForwardChain, ...]]:
     """From `nft --json list ruleset`: the number of rules, and the base chains with hook forward."""
-    import json
-
     try:
-        entries: list[dict[str, Any]] = json.loads(text)["nftables"]
+        entries: list[dict[str, Any]] = loads(text)["nftables"]
     except (ValueError, KeyError, TypeError):
         raise CowgateError("nft gave no list of rules") from None
     rules = [entry["rule"] for entry in entries if "rule" in entry]
@@ -155,6 +154,8 @@ def _count_saved(host: Host, kind: str) -> int:
 
 def parse_saved(text: str) -> int:
     """The number of rules in the output of iptables-save; a chain that drops by policy counts as one."""
+    import re
+
     return len(re.findall(r"(?m)^-A |^:\S+ DROP\b", text))
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import fnmatch
 import json
 import stat
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from cowgate.facts import Fact
 from cowgate.hygiene import REFUSE, RULES, Rule
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from cowgate.facts import Fact
 from cowgate.formats import FormatError
 from cowgate.formats.interfaces import Alias, Stanza, find_aliases, keep_names, parse, repair_alias
-from cowgate.record import dataclass, replace
+from cowgate.lean import matches
+from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 
@@ -22,7 +21,6 @@ MAX_FILES = 200  # more than anybody has; a loop of links must not keep us busy
 
 # Options that are kept as facts. The rest may hold secrets (wpa-psk, passwords in commands) and nothing here needs it.
 _PUBLIC_OPTIONS = ("address", "netmask", "gateway", "preferred-lifetime", "mtu", "metric", "accept_ra", "autoconf", "privext")
-_DIRECTORY_NAME = r"[A-Za-z0-9_-]+\Z"  # interfaces(5), source-directory
 _DISABLED = r"(?m)^network:\s*(\{\s*config:\s*disabled\s*\}|\n\s+config:\s*disabled)"
 
 # manager -> files of which one is enough to say that it is in charge at boot
@@ -143,7 +141,7 @@ def _read(host: Host, path: str, texts: dict[str, str], errors: dict[str, str]) 
                     _read(host, found, texts, errors)
                     continue
                 for name in host.listdir(found):
-                    if re.match(_DIRECTORY_NAME, name):
+                    if name.isascii() and name.replace("_", "a").replace("-", "a").isalnum():  # interfaces(5)
                         _read(host, f"{found}/{name}", texts, errors)
 
 
@@ -161,12 +159,15 @@ def _patterns(value: str, path: str) -> list[str]:
     """The paths of a source line: words as a shell splits them. ifupdown puts the file's own directory before a value that
     does not start with a slash, so before its first word only. Words with a variable are left out: who would know its
     value at boot?"""
-    import shlex
+    line = value if value.startswith("/") else f"{path.rpartition('/')[0]}/{value}"
+    words = line.split()
+    if not line.isprintable() or set(line) & set("\"'\\"):
+        import shlex  # here: it costs as much as a fifth of a whole check, and few lines have quotes
 
-    try:
-        words = shlex.split(value if value.startswith("/") else f"{path.rpartition('/')[0]}/{value}")
-    except ValueError:
-        return []
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            return []
     return [word for word in words if word.startswith("/") and "$" not in word]
 
 
@@ -182,10 +183,8 @@ def expand(host: Host, pattern: str) -> list[str]:
 
 
 def _matching(host: Host, directory: str, pattern: str) -> Iterator[str]:
-    import fnmatch
-
     for name in host.listdir(directory):
-        if fnmatch.fnmatchcase(name, pattern) and name.startswith(".") <= pattern.startswith("."):
+        if matches(name, pattern) and name.startswith(".") <= pattern.startswith("."):
             yield name
 
 
@@ -200,7 +199,9 @@ def _managers(host: Host) -> dict[str, str]:
             continue
         evidence = next((path for path in paths if host.readlink(path) is not None), None)
         if manager == "ifupdown" and evidence is None:
-            evidence = next((f"/etc/rcS.d/{n}" for n in host.listdir("/etc/rcS.d") if re.match(r"S\d\dnetworking$", n)), None)
+            evidence = next(
+                (f"/etc/rcS.d/{n}" for n in host.listdir("/etc/rcS.d") if n[0] == "S" and n[3:] == "networking"), None
+            )
         if evidence:
             found[manager] = evidence
     generators = ("/usr/lib/systemd/system-generators/netplan", "/lib/systemd/system-generators/netplan")
@@ -210,6 +211,12 @@ def _managers(host: Host) -> dict[str, str]:
                 if name.endswith(".yaml"):
                     found.setdefault("netplan", f"{directory}/{name}")
     return found
+
+
+def _disables(text: str) -> bool:
+    import re
+
+    return re.search(_DISABLED, text) is not None
 
 
 def _flavour(host: Host) -> str:
@@ -233,6 +240,6 @@ def _cloud_init(host: Host) -> str:
         if name.endswith(".cfg"):
             texts: dict[str, str] = {}
             _read_one(host, f"/etc/cloud/cloud.cfg.d/{name}", texts, {})
-            if any(re.search(_DISABLED, text) for text in texts.values()):
+            if any("network:" in text and "disabled" in text and _disables(text) for text in texts.values()):
                 return "disabled"
     return "renders"

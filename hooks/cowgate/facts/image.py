@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from cowgate.facts import Fact
 from cowgate.imagehook import CLEAN_HOOK, COMMAND, LAUNCHER, LINKS, UNIT_DIR, UNITS, unit_text
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Optional
-
 from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts import Fact
-from cowgate.record import dataclass
+from cowgate.lean import raw_decode
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 
@@ -180,16 +180,14 @@ def parse_batch(out: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
     Raises ValueError where the output is anything else.
     """
-    decoder = json.JSONDecoder()
     arrays = []
     at = 0
-    out = out.strip()
+    out = out.rstrip()
     while at < len(out):
-        array, at = decoder.raw_decode(out, at)
+        array, at = raw_decode(out, at)
         if not isinstance(array, list) or not all(isinstance(item, dict) for item in array):
             raise ValueError("ip printed no arrays of objects")
         arrays.append([item for item in array if item])
-        at += len(out[at:]) - len(out[at:].lstrip())
     if len(arrays) != 2:
         raise ValueError(f"ip printed {len(arrays)} JSON documents, not 2")
     return arrays[0], arrays[1]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Optional
-
 from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts import Fact
-from cowgate.record import dataclass, field, replace
+from cowgate.record import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
+    from typing import Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 
@@ -62,8 +61,8 @@ OVERRIDE = "docker-compose.override.yml"
 COMPOSE_TIMEOUT = 10.0  # seconds for `docker compose config`, which only reads files
 ERROR_LENGTH = 400  # characters kept of what Compose says
 
-_COMPOSE_MTU = re.compile(r"""^[ ]+["']?com\.docker\.network\.driver\.mtu["']?[ ]*:[ ]*["']?([^"'\s#]+)""", re.M)
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
+_COMPOSE_MTU = r"""(?m)^[ ]+["']?com\.docker\.network\.driver\.mtu["']?[ ]*:[ ]*["']?([^"'\s#]+)"""
+_VARIABLE = r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))"
 
 
 @dataclass(frozen=True)
@@ -219,6 +218,8 @@ def parse_override(text: str, compose: str, values: dict[str, str]) -> tuple[Ove
 
 def parse_networks(compose: str) -> tuple[str, ...]:
     """The networks that docker-compose.yml defines. mailcow's file is regular: block style, one `networks:` in column 0."""
+    import re
+
     block = re.search(r"^networks:[^\n]*\n((?:[ ]+[^\n]*(?:\n|$)|[ ]*\n|#[^\n]*\n)*)", compose, re.M)
     if block is None:
         return ()
@@ -229,7 +230,11 @@ def parse_networks(compose: str) -> tuple[str, ...]:
 
 def parse_compose_mtu(compose: str) -> str | None:
     """The MTU in docker-compose.yml itself, None where there is none (as in the file that mailcow ships)."""
-    found = _COMPOSE_MTU.search(compose)
+    if "driver.mtu" not in compose:
+        return None
+    import re
+
+    found = re.search(_COMPOSE_MTU, compose)
     return found.group(1) if found else None
 
 
@@ -289,5 +294,7 @@ def _redacted(message: str, values: dict[str, str]) -> str:
 
 def _filled(text: str, values: dict[str, str]) -> str:
     """Text with ${KEY}, ${KEY:-default} and $KEY filled in, as long as the outcome is a number; else as it is written."""
-    filled = _VARIABLE.sub(lambda m: values.get(m.group(1) or m.group(3), "") or m.group(2) or "", text)
+    import re
+
+    filled = re.sub(_VARIABLE, lambda m: values.get(m.group(1) or m.group(3), "") or m.group(2) or "", text)
     return filled if filled.isdigit() else text

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import struct
 import time
-from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CommandFailed
 from cowgate.facts import Fact
 from cowgate.facts.cpu import CPUINFO_LIMIT
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Optional
 
     from cowgate.host import Host
     from cowgate.policy import Policy

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts import Fact
-from cowgate.record import dataclass, field
+from cowgate.record import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
     from cowgate.probing.exchange import Probe
@@ -177,6 +177,8 @@ def _text(host: Host, path: str) -> str:
 
 def usable(host: str, family: str) -> bool:
     """Whether a host may have an address of this family: a name may, an address has one family only."""
+    import ipaddress
+
     try:
         return f"ipv{ipaddress.ip_address(host.partition('%')[0]).version}" == family
     except ValueError:
@@ -335,6 +337,8 @@ def default_route(host: Host, family: str) -> tuple[str, str]:
 def parse_route4(text: str) -> tuple[str, str]:
     """The default route with the lowest metric in /proc/net/route (addresses are hexadecimal, least octet first)."""
     best: tuple[int, str, str] = (1 << 32, "", "")
+    import ipaddress
+
     for line in text.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 7 and fields[1] == "00000000" and fields[7] == "00000000":
@@ -347,6 +351,8 @@ def parse_route4(text: str) -> tuple[str, str]:
 def parse_route6(text: str) -> tuple[str, str]:
     """The default route with the lowest metric in /proc/net/ipv6_route; the kernel's `unreachable` on lo does not count."""
     best: tuple[int, str, str] = (1 << 32, "", "")
+    import ipaddress
+
     for line in text.splitlines():
         fields = line.split()
         if len(fields) == 10 and fields[0] == "0" * 32 and fields[1] == "00" and fields[9] != "lo":

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Optional
-
 from cowgate.facts import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
+from cowgate.lean import Subnet
 from cowgate.probing import plain, targets
 from cowgate.probing.zone import reverse_name
-from cowgate.record import dataclass, field, replace
+from cowgate.record import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
     from cowgate.probing.targets import Target
@@ -100,6 +98,10 @@ def collect(host: Host, policy: Policy) -> Fact[Records]:
 
 def _conf_hostname(host: Host, policy: Policy) -> str:
     text = _read(host, f"{policy.install_dir}/mailcow.conf")
+    if not text:
+        return ""
+    import re
+
     match = re.search(r"^MAILCOW_HOSTNAME=[\"']?([^\s\"'#]*)", text, re.MULTILINE)
     return match.group(1) if match else ""
 
@@ -156,6 +158,8 @@ def caa_names(name: str) -> tuple[str, ...]:
 
 def parse_resolv_conf(text: str) -> tuple[str, ...]:
     """The name servers that resolv.conf(5) names, at most three; the one on this machine where it names none."""
+    import re
+
     found = re.findall(r"^\s*nameserver\s+(\S+)", text, re.MULTILINE)
     return tuple(found[:3]) or ("127.0.0.1",)
 
@@ -163,6 +167,8 @@ def parse_resolv_conf(text: str) -> tuple[str, ...]:
 def _lookup_all(
     host: Host, resolvers: Sequence[str], questions: Sequence[tuple[str, str]], until: float
 ) -> tuple[Lookup, ...]:
+    from functools import partial
+
     from cowgate.net import together
 
     wanted = list(dict.fromkeys(questions))
@@ -245,8 +251,8 @@ PRIVATE = (
 
 def is_private(address: str) -> bool:
     """Whether others can not reach this address."""
-    ip = ipaddress.ip_address(address)
-    return any(ip in ipaddress.ip_network(net) for net in PRIVATE if ip.version == ipaddress.ip_network(net).version)
+    own = Subnet(address)
+    return any(own in Subnet(network) for network in PRIVATE)
 
 
 def own_addresses(host: Host, policy: Policy) -> tuple[tuple[PublicAddress, ...], tuple[str, ...]]:
@@ -278,6 +284,8 @@ def _look_up(host: Host, policy: Policy, private: Sequence[str], until: float) -
     from cowgate.net import together
 
     target = targets.wanted(policy).get("records.address")
+    from functools import partial
+
     if target is None or not private:
         return {}
     families = tuple(map(family_of, private))
@@ -305,6 +313,8 @@ def _what_is_my_address(host: Host, target: Target, entry: str, families: Sequen
 def parse_address_answer(data: bytes) -> str:
     """The address in an address service's HTTP answer, or "" where there is none (a captive portal's page)."""
     text = data.partition(b"\r\n\r\n")[2][:BODY_LIMIT].decode("ascii", "replace").strip()
+    import ipaddress
+
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:

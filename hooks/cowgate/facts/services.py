@@ -6,16 +6,15 @@ follows from the files that the next boot will read; what a preset would do is n
 
 from __future__ import annotations
 
-import re
 import stat
-from typing import TYPE_CHECKING, Optional
 
 from cowgate.conflicts import all_units
 from cowgate.facts import Fact
-from cowgate.record import dataclass, replace
+from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Optional
 
     from cowgate.host import Host
     from cowgate.policy import Policy
@@ -176,7 +175,7 @@ def _sysv_started(host: Host) -> set[str]:
     """The init scripts that a runlevel for normal use starts."""
     found = set()
     for directory in SYSV_LEVELS:
-        found |= {match[1] for name in host.listdir(directory) if (match := re.fullmatch(r"S\d\d(.+)", name))}
+        found |= {name[3:] for name in host.listdir(directory) if name[0] == "S" and name[1:3].isdigit() and name[3:]}
     return {name for name in found if _has_program(host, name)}
 
 
@@ -184,6 +183,8 @@ def _has_program(host: Host, script: str) -> bool:
     """Whether the program is there that an init script names: the script of a package that was removed, but not purged,
     stays behind, and does nothing."""
     text = host.read_or_none(f"/etc/init.d/{script}") or ""
+    import re
+
     program = re.search(r"(?m)^DAEMON=[\"']?(/[\w./+-]+)[\"']?\s*$", text)
     return program is None or host.exists(program[1])
 
@@ -254,4 +255,6 @@ def _openrc_units(host: Host, names: tuple[str, ...], states: dict[str, str]) ->
 
 def parse_rc_status(text: str) -> dict[str, str]:
     """Service to state, from `rc-status --servicelist`: " nginx        [  started  ]"."""
+    import re
+
     return dict(re.findall(r"(?m)^\s*(\S+)\s+\[\s*(\w+)[^\]]*\]\s*$", text))

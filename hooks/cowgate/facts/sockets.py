@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
-from cowgate.record import dataclass, replace
+from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
+    from typing import Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 
@@ -89,15 +89,12 @@ def parse_table(text: str, protocol: str, family: int) -> dict[str, Listener]:
 
 def parse_address(text: str) -> str:
     """An address as /proc/net prints it: 32-bit words in hexadecimal, each in the byte order of the machine."""
+    import _socket  # what `socket` is built on: that one costs ten times as much to load
     import sys
-    from ipaddress import IPv4Address, IPv6Address  # and not socket, which costs ten times as much to load
 
     words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
     raw = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
-    if len(raw) == 4:
-        return str(IPv4Address(raw))
-    address = IPv6Address(raw)
-    return f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped else str(address)
+    return _socket.inet_ntop(_socket.AF_INET if len(raw) == 4 else _socket.AF_INET6, raw)
 
 
 def parse_cgroup(text: str) -> str:
@@ -175,6 +172,10 @@ def _configured_ports(host: Host, policy: Policy) -> set[int]:
         text = host.read_or_none(f"{policy.install_dir}/mailcow.conf") or ""
     except OSError:
         return set()
+    if not text:
+        return set()
+    import re
+
     return {int(port) for port in re.findall(r"(?m)^[A-Z]+_PORT=(?:\S*:)?(\d{1,5})\s*$", text)}
 
 
@@ -195,6 +196,8 @@ def _with_socket_units(host: Host, listeners: list[Listener], wanted: set[int]) 
 
 def parse_listen(text: str) -> dict[tuple[str, int], str]:
     """Address and port to socket unit, from `systemctl show '*.socket' --property=Id,Listen`."""
+    import re
+
     units = {}
     for block in text.split("\n\n"):
         name = "".join(re.findall(r"(?m)^Id=(.+)$", block))
@@ -250,5 +253,7 @@ def parse_rpm_files(text: str) -> dict[str, str]:
 
 def parse_apk_owner(text: str) -> dict[str, str]:
     """Path to package, from `apk info --who-owns`: "/usr/sbin/nginx is owned by nginx-1.26.3-r0"."""
+    import re
+
     found = re.findall(r"(?m)^(/\S+) is owned by (\S+)-\d[^-\s]*-r\d+$", text)
     return dict(found)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
-
 from cowgate.facts import Fact
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from typing import Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 

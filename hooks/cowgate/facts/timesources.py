@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional
 
 from cowgate.facts import Fact
 from cowgate.formats import ini
-from cowgate.record import dataclass
+from cowgate.lean import matches
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 
@@ -260,7 +261,7 @@ class _ChronyReader:
                 self.unreadable.append(directory)
                 continue
             for name in names:
-                if fnmatch.fnmatchcase(name, pattern):
+                if matches(name, pattern):
                     found.setdefault(name, f"{directory}/{name}")
         return [found[name] for name in sorted(found)]
 

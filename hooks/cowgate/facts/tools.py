@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Optional
 
 from cowgate.facts import Fact
-from cowgate.record import dataclass, field
+from cowgate.record import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
+    from typing import Optional
+
     from cowgate.host import Host
     from cowgate.policy import Policy
 

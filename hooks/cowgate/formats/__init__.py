@@ -7,13 +7,14 @@ An edit that can not be made without guessing raises FormatError.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from typing import Any, Optional
-
 from cowgate.errors import FixError
+from cowgate.record import TYPE_CHECKING
 
-Editor = Callable[..., Optional[str]]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Optional
+
+    Editor = Callable[..., Optional[str]]
 
 # name -> "module:function"
 EDITORS: dict[str, str] = {
@@ -36,5 +37,5 @@ class FormatError(FixError):
 def edit(name: str, text: str | None, args: dict[str, Any]) -> str | None:
     """The text after the named edit."""
     module, _, function = EDITORS[name].partition(":")
-    editor: Editor = getattr(importlib.import_module(f"cowgate.formats.{module}"), function)
+    editor: Editor = getattr(__import__(f"cowgate.formats.{module}", fromlist=(function,)), function)
     return editor(text, **args)

@@ -8,26 +8,25 @@ other, so the host's own IPv6 must not be on such a name.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Optional
-
 from cowgate.formats import FormatError
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Optional
 
 _SPACE = " \t\n\v\f\r"  # isspace(3) in the C locale; str.split() would also split at other characters
-_WORD = re.compile(f"[^{_SPACE}]+")
 _UP = ("up", "post-up")
 _DOWN = ("down", "pre-down", "post-down")
 _COMMANDS = ("pre-up", *_UP, *_DOWN)
 # Interfaces in these classes come up at boot; being listed in one of them is enough.
 _BOOT_CLASSES = ("auto", "hotplug")
-# Compiled where they are first used: few machines have a file in which they are.
 _ADDS_DEFAULT_ROUTE = r"\broute\b.*\b(add|replace)\b.*(\bdefault\b|\s::/0)"
 _ADDS_ADDRESS = r"\bip\b.*\b(addr|address|a)\s+(add|replace)\b.*[0-9a-f]*:[0-9a-f:]+"
 
 
-class Word(NamedTuple):
+@dataclass(frozen=True)
+class Word:
     """A word and where it stands in the text."""
 
     text: str
@@ -35,7 +34,8 @@ class Word(NamedTuple):
     end: int
 
 
-class Line(NamedTuple):
+@dataclass(frozen=True)
+class Line:
     """One logical line (continuations joined) that is neither blank nor a comment. `number` counts physical lines from 1;
     start and end are offsets in the text, the line end included; `text` is the joined line without outer white space."""
 
@@ -81,7 +81,8 @@ class Stanza:
         return next((value for key, value in self.options if key == name), None)
 
 
-class Document(NamedTuple):
+@dataclass(frozen=True)
+class Document:
     """One parsed file. `auto` holds (class, interface) in order; `sources` (keyword, words) as written."""
 
     path: str
@@ -108,6 +109,17 @@ class Alias:
     reason: str
 
 
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where each word begins and ends."""
+    start = -1
+    for at, character in enumerate(text + " "):
+        if character not in _SPACE:
+            start = at if start < 0 else start
+        elif start >= 0:
+            yield start, at
+            start = -1
+
+
 def lines(text: str) -> Iterator[Line]:
     """The logical lines of the text. Raises FormatError for a NUL byte, at which ifupdown would stop in mid-line."""
     if "\0" in text:
@@ -121,12 +133,12 @@ def lines(text: str) -> Iterator[Line]:
         if raw.lstrip(_SPACE).startswith("#"):  # a comment ends with its line, even after a backslash
             continue
         if not raw.endswith(("\\\n", "\\")):
-            words = tuple(Word(m.group(), start + m.start(), start + m.end()) for m in _WORD.finditer(raw))
+            words = tuple(Word(raw[a:b], start + a, start + b) for a, b in _spans(raw))
             joined = raw
         else:
             offsets, position, number = _join(text, start, number)
             joined = "".join(text[i] for i in offsets)
-            words = tuple(Word(m.group(), offsets[m.start()], offsets[m.end() - 1] + 1) for m in _WORD.finditer(joined))
+            words = tuple(Word(joined[a:b], offsets[a], offsets[b - 1] + 1) for a, b in _spans(joined))
             if words and joined[0] in _SPACE:  # ifupdown strips the first physical line only, and then reads an empty word
                 words = (Word("", words[0].start, words[0].start), *words)
         if words:
@@ -329,8 +341,7 @@ def _why_not_own(s: Stanza, stanzas: Sequence[Stanza], documents: Sequence[Docum
 
 def _has_default_route(s: Stanza) -> bool:
     return s.option("gateway") is not None or any(
-        name in _UP and ("inet6" in value or "-6" in value) and re.search(_ADDS_DEFAULT_ROUTE, value)
-        for name, value in s.options
+        name in _UP and ("inet6" in value or "-6" in value) and _found(_ADDS_DEFAULT_ROUTE, value) for name, value in s.options
     )
 
 
@@ -342,7 +353,7 @@ def _gives_ipv6(s: Stanza, instead_of: str) -> bool:
         address = address_of(s)[0]
         local = address.lower().startswith("fe80:") or (is_unique_local(address) and not is_unique_local(instead_of))
         return s.option("preferred-lifetime") != "0" and not local
-    return any(name in ("pre-up", *_UP) and re.search(_ADDS_ADDRESS, value) for name, value in s.options)
+    return any(name in ("pre-up", *_UP) and _found(_ADDS_ADDRESS, value) for name, value in s.options)
 
 
 def is_unique_local(address: str) -> bool:
@@ -376,8 +387,14 @@ def _obstacle(alias: str, documents: Sequence[Document]) -> str:
 def _calls_ifup(option: tuple[str, str], alias: str) -> bool:
     """Whether a command of a stanza has to do with ifup or ifdown of the alias, however it is put."""
     name, command = option
-    named = re.search(rf"(?<![\w:.-]){re.escape(alias)}(?![\w:.-])", command)
-    return name in _COMMANDS and named is not None and re.search(r"\bif(up|down)\b", command) is not None
+    named = alias.replace(".", "\\.")
+    return name in _COMMANDS and _found(rf"(?<![\w:.-]){named}(?![\w:.-])", command) and _found(r"\bif(up|down)\b", command)
+
+
+def _found(pattern: str, text: str) -> bool:
+    import re  # here: few machines have a stanza with commands
+
+    return re.search(pattern, text) is not None
 
 
 def _program(word: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Optional
-
 from cowgate.model import Phase, Verdict, deferred, unknown
 from cowgate.probing.targets import Target, split, wanted
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Optional
+
     from cowgate.facts.probes import Answer, Probes
     from cowgate.policy import Policy
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from cowgate.record import dataclass, replace
+from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
     from cowgate.policy import Policy

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cowgate.facts.records import Lookup, Records
 
 AUTHORITY = "letsencrypt.org"
@@ -46,6 +43,8 @@ class Entry:
 
 def reverse_name(address: str) -> str:
     """The name under which an address's PTR is found."""
+    import ipaddress
+
     return ipaddress.ip_address(address).reverse_pointer
 
 
@@ -85,6 +84,8 @@ def _host(records: Records) -> Iterator[Entry]:
 
 
 def _has_address(lookup: Lookup, address: str) -> bool:
+    import ipaddress
+
     return any(ipaddress.ip_address(value) == ipaddress.ip_address(address) for value in lookup.values)
 
 
@@ -147,6 +148,8 @@ def quoted(text: str) -> str:
 def _dkim(records: Records, name: str) -> Entry:
     lookup = records.find(name, "TXT")
     value = '"v=DKIM1; k=rsa; t=s; s=email; p=..." (the key that mailcow shows after the install)'
+    import re
+
     if lookup.outcome in ("timeout", "failed"):
         return _entry(lookup, value, False)
     keys = [match.group(1) for text in lookup.values if (match := re.search(r"(?:^|;)\s*p=([^;]*)", text))]
@@ -203,6 +206,8 @@ def _in_records(records: Records, name: str, address: str) -> bool:
 
 
 def _in_network(address: str, network: str) -> bool:
+    import ipaddress
+
     try:
         return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
     except ValueError:
@@ -242,6 +247,8 @@ def nearest_caa(records: Records, name: str) -> Lookup | None:
 def caa_allows(values: tuple[str, ...]) -> bool:
     """Whether these CAA records let Let's Encrypt issue: no `issue` property at all, or one that names it."""
     issuers = []
+    import re
+
     for value in values:
         match = re.fullmatch(r'\d+\s+issue\s+"?([^"]*)"?', value.strip(), re.IGNORECASE)
         if match:

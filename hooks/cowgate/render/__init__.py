@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from cowgate.errors import UsageError
+from cowgate.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 # name of the format -> module with render(document, **options)
 RENDERERS: dict[str, str] = {
@@ -17,7 +18,7 @@ RENDERERS: dict[str, str] = {
 def render(document: dict[str, Any], form: str, **options: Any) -> str:
     """The report in one of RENDERERS. Raises UsageError for a report whose fields are not those of the schema."""
     try:
-        text: str = importlib.import_module(RENDERERS[form]).render(document, **options)
+        text: str = __import__(RENDERERS[form], fromlist=("render",)).render(document, **options)
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"the report has not the fields it should have ({type(error).__name__}: {error})",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import textwrap
-from typing import Any
-
 from cowgate.gate import blockers
+from cowgate.lean import quote
+from cowgate.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 WIDTH = 100  # columns, where the terminal does not tell
 
@@ -66,9 +67,15 @@ class _Page:
 
     def wrapped(self, text: str, indent: str) -> None:
         for paragraph in text.splitlines():
-            self.done += textwrap.wrap(
-                paragraph, self.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-            )
+            first, *words = paragraph.split(" ")
+            line = first
+            for word in words:
+                if len(line) + len(word) >= self.width and line.strip():
+                    self.done.append(line.rstrip())
+                    line = indent + word
+                else:
+                    line += f" {word}"
+            self.done += [line.rstrip()] if line.strip() else []
 
     def verdict(self, document: dict[str, Any], blocked: list[Any], warned: list[Any]) -> None:
         when = f"phase {document['phase']}, {document['finished'].replace('T', ' ').replace('Z', ' UTC')}"
@@ -119,7 +126,7 @@ def _quoted(argument: str) -> str:
     """One argument as a shell takes it; in double quotes where single ones would have to be broken up."""
     if "'" in argument and not set(argument) & set('"\\$`!'):
         return f'"{argument}"'
-    return shlex.quote(argument)
+    return quote(argument)
 
 
 def _count(number: int, noun: str) -> str:

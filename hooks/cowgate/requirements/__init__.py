@@ -5,10 +5,13 @@ Adding one: a function here, its fixtures in tests/unit/requirements/cases/<id>/
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+from cowgate.model import Level, Phase, Requirement
+from cowgate.record import TYPE_CHECKING
 
-from cowgate.model import Judge, Level, Phase, Requirement
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cowgate.model import Judge
 
 # An explicit tuple and not a scan: importlib.metadata alone costs more than all requirements together.
 DOMAINS = (
@@ -53,7 +56,7 @@ def requirement(
 def all_requirements() -> tuple[Requirement, ...]:
     """Every row, domain by domain, as declared: whoever imported a domain first, and whichever."""
     for domain in DOMAINS:
-        importlib.import_module(f"cowgate.requirements.{domain}")
+        __import__(f"cowgate.requirements.{domain}")
     return tuple(sorted(_registry.values(), key=_domain))
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown
 from cowgate.probing import providers, zone
 from cowgate.probing.judging import not_asked
+from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cowgate.facts import Facts
     from cowgate.facts.records import Records
     from cowgate.policy import Policy
@@ -103,6 +102,8 @@ def _address_faults(facts: Facts, family: str) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """An address in its one normal form, so that texts can be compared."""
+    import ipaddress
+
     return str(ipaddress.ip_address(text))
 
 

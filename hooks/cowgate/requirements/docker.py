@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cowgate import dockersource
 from cowgate.conflicts import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
+from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown, warned
 from cowgate.probing import providers
 from cowgate.probing.judging import Result, not_asked, remedy_for, results, say, say_all
 from cowgate.probing.targets import dropped
+from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:

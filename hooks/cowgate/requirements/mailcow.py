@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Union
-
+from cowgate.lean import Subnet
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
+    from collections.abc import Iterator
 
     from cowgate.facts import Facts
     from cowgate.facts.docker import Network
     from cowgate.facts.mailcow import Mailcow
     from cowgate.policy import Policy
-
-    AnyNetwork = Union[IPv4Network, IPv6Network]
 
 # What Docker gives a bridge that has no MTU of its own; a link with more needs no entry (Docker Engine, bridge driver).
 DOCKER_MTU = 1500
@@ -104,6 +99,8 @@ def _unusable_conf(mailcow: Mailcow) -> Verdict | None:
 
 def socket_of(value: str) -> tuple[str, int] | None:
     """(address, port) of `25`, `192.0.2.1:25` or `[2001:db8::1]:25`; "" where no address is given. None: no such thing."""
+    import re
+
     found = re.fullmatch(r"(?:(?P<v4>[0-9.]+):|\[(?P<v6>[0-9A-Fa-f:.]+)\]:)?(?P<port>[0-9]{1,5})", value)
     if found is None or not 1 <= int(found["port"]) <= MAX_PORT:
         return None
@@ -142,6 +139,7 @@ def _wrong_ports(mailcow: Mailcow) -> Iterator[str]:
 
 
 def _wrong_binds(facts: Facts) -> Iterator[str]:
+    import re
     from ipaddress import ip_address
 
     mailcow = facts.mailcow.value
@@ -163,23 +161,21 @@ def _wrong_binds(facts: Facts) -> Iterator[str]:
             yield f"{name}: no interface of this machine has the address {address}"
 
 
-def mailcow_networks(mailcow: Mailcow) -> tuple[tuple[str, ...], tuple[AnyNetwork, ...]]:
+def mailcow_networks(mailcow: Mailcow) -> tuple[tuple[str, ...], tuple[Subnet, ...]]:
     """What is wrong with IPV4_NETWORK and IPV6_NETWORK, and the networks that mailcow will make of them."""
-    from ipaddress import ip_network
-
     wrong: list[str] = []
-    networks: list[AnyNetwork] = []
+    networks: list[Subnet] = []
     short = mailcow.setting("IPV4_NETWORK")
     try:
-        if not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}", short):
+        if short.count(".") != 2 or not short.replace(".", "").isdigit():
             raise ValueError
-        networks.append(ip_network(f"{short}.0/24"))
+        networks.append(Subnet(f"{short}.0/24"))
     except ValueError:
         wrong.append(f"IPV4_NETWORK={short} must be the first three numbers of a /24, like 172.22.1")
     if mailcow.ipv6:
         long = mailcow.setting("IPV6_NETWORK")
         try:
-            network = ip_network(long)
+            network = Subnet(long)
             if network.version != 6 or "/" not in long:
                 raise ValueError
             networks.append(network)
@@ -189,22 +185,18 @@ def mailcow_networks(mailcow: Mailcow) -> tuple[tuple[str, ...], tuple[AnyNetwor
 
 
 def _wrong_networks(mailcow: Mailcow) -> Iterator[str]:
-    from ipaddress import ip_network
-
     wrong, networks = mailcow_networks(mailcow)
     yield from wrong
     for network in networks:
-        private = [ip_network(text) for text in (PRIVATE_4 if network.version == 4 else (PRIVATE_6,))]
-        if not any(_inside(network, wide) for wide in private):
+        private = [Subnet(text) for text in (PRIVATE_4 if network.version == 4 else (PRIVATE_6,))]
+        if not any(network in wide for wide in private):
             names = " or ".join(str(wide) for wide in private)
             yield f"IPV{network.version}_NETWORK: {network} is not inside {names}, which alone mailcow's resolver answers"
 
 
-def _inside(network: AnyNetwork, wide: AnyNetwork) -> bool:
-    return wide.prefixlen <= network.prefixlen and network.network_address in wide
-
-
 def _wrong_words(mailcow: Mailcow) -> Iterator[str]:
+    import re
+
     ipv6 = mailcow.setting("ENABLE_IPV6")
     if ipv6 not in ("true", "false"):
         # Compose takes yes and no too, mailcow's nginx takes anything but "false" for true.
@@ -566,24 +558,22 @@ def network_subnets(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     )
 
 
-def _taken(facts: Facts) -> Iterator[tuple[AnyNetwork, str]]:
+def _taken(facts: Facts) -> Iterator[tuple[Subnet, str]]:
     """Every network in use on this machine but mailcow's own, and who uses it; each once, and Docker's by Docker's name."""
-    from ipaddress import ip_address, ip_interface, ip_network
-
     mailcow, interfaces = facts.mailcow.value, facts.interfaces.value
     own = {"br-mailcow"}
-    named: set[AnyNetwork] = set()
+    named: set[Subnet] = set()
     for known in facts.docker.value.networks if facts.docker.state == "value" else ():
         if known.name == mailcow.network_name:
             own.add(known.bridge)
             continue
         for subnet in known.subnets:
-            named.add(ip_network(subnet, strict=False))
-            yield ip_network(subnet, strict=False), f"Docker's network {known.name} ({subnet})"
+            named.add(Subnet(subnet, strict=False))
+            yield Subnet(subnet, strict=False), f"Docker's network {known.name} ({subnet})"
     for route in interfaces.routes:
         if route.destination == "default" or route.type != "unicast" or route.interface in own:
             continue
-        network = ip_network(route.destination, strict=False)
+        network = Subnet(route.destination, strict=False)
         # A /0 or a pair of /1 (a VPN's way to take everything) is a default route by another name.
         if network.prefixlen > 1 and network not in named:
             named.add(network)
@@ -592,22 +582,20 @@ def _taken(facts: Facts) -> Iterator[tuple[AnyNetwork, str]]:
         if address.scope != "global" or address.interface in own:
             continue
         bare = address.address.partition("%")[0]
-        network = ip_interface(f"{bare}/{address.prefix}").network
-        if not any(ip_address(bare) in other for other in named):
+        network = Subnet(f"{bare}/{address.prefix}", strict=False)
+        if not any(Subnet(bare) in other for other in named):
             yield network, f"the address {bare}/{address.prefix} of {address.interface}"
 
 
-def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
-    return one.version == other.version and (_inside(one, other) or _inside(other, one))
+def _overlap(one: Subnet, other: Subnet) -> bool:
+    return one in other or other in one
 
 
-def _free(network: AnyNetwork, taken: list[tuple[AnyNetwork, str]]) -> str:
+def _free(network: Subnet, taken: list[tuple[Subnet, str]]) -> str:
     """A network like the one asked for that overlaps nothing, as mailcow.conf writes it."""
-    from ipaddress import ip_network
-
     candidates = _candidates_6(network) if network.version == 6 else _candidates_4()
     for text in candidates:
-        candidate = ip_network(text if network.version == 6 else f"{text}.0/24")
+        candidate = Subnet(text if network.version == 6 else f"{text}.0/24")
         if not any(_overlap(candidate, other) for other, _ in taken):
             return text
     return "one of your own choice"
@@ -619,7 +607,7 @@ def _candidates_4() -> Iterator[str]:
             yield f"{first}.{third}"
 
 
-def _candidates_6(network: AnyNetwork) -> Iterator[str]:
+def _candidates_6(network: Subnet) -> Iterator[str]:
     from ipaddress import ip_address
 
     for step in range(1, 64):

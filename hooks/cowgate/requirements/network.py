@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
 from cowgate.formats.interfaces import address_of, is_unique_local
+from cowgate.lean import Subnet
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cowgate.facts import Facts
     from cowgate.facts.ifupdown import File, Ifupdown
     from cowgate.facts.interfaces import Address, Interfaces
@@ -151,10 +151,8 @@ def _has_other(a: Address, net: Interfaces) -> bool:
 
 def _normal(address: str) -> str:
     """One spelling for each address; what is no address (a placeholder) stays as it is."""
-    import ipaddress  # costs more than this whole module, and most machines have no alias
-
     try:
-        return str(ipaddress.IPv6Address(address))
+        return str(Subnet(address))
     except ValueError:
         return address
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cowgate.conflicts import Conflict, conflicting, is_kept, server_of, taken_sockets, wanted_sockets
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown, warned
+from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:

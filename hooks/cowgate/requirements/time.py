@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
+from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
 from cowgate.requirements.system import INSTALL
 

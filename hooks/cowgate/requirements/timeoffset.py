@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown
 from cowgate.probing.judging import not_asked
 from cowgate.probing.targets import NTP_BY_ADDRESS
-from cowgate.record import dataclass
+from cowgate.record import TYPE_CHECKING, dataclass
 from cowgate.requirements import requirement
 
 if TYPE_CHECKING:

@@ -31,7 +31,12 @@ from tests.unit.gate.tree import POLICY, POLICY_FILE, REPORT, SEAL, STATE, Tree,
 
 SCHEMAS = {name: policyfile.schema(name) for name in ("readiness", "policy")}
 LOADED = (journal, policy, compose, text)  # so that nothing is loaded once the tree is the root
-LAZY = ("cowgate.render.json", *{f"cowgate.formats.{name.partition(':')[0]}" for name in EDITORS.values()})
+LAZY = (
+    "cowgate.render.json",
+    "cowgate.running",
+    "cowgate.usage",
+    *{f"cowgate.formats.{name.partition(':')[0]}" for name in EDITORS.values()},
+)
 OVERRIDE = "opt/mailcow-dockerized/docker-compose.override.yml"
 
 
