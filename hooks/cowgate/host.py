@@ -433,6 +433,14 @@ class Host:
 
         return Net()
 
+    def listening(self, family: int) -> bytes | None:
+        """The kernel's messages about all TCP sockets of a family (4 or 6) that listen (sock_diag(7)), None where it gives
+        none: it is built without them, or a sandbox is around us."""
+        try:
+            return self.net.listening(family)
+        except OSError:
+            return None
+
     def environment(self, suffix: str) -> dict[str, str]:
         """The variables of our own environment whose name ends like this, in any case (`_proxy`). Empty in an offline tree."""
         return {name: value for name, value in os.environ.items() if self.live and name.lower().endswith(suffix)}

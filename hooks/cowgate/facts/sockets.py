@@ -1,4 +1,4 @@
-"""Listening sockets and who holds them, from /proc: no process is started unless a port of mailcow's is taken."""
+"""Listening sockets and who holds them, from the kernel: no process is started unless a port of mailcow's is taken."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ MAILCOW_PORTS = (25, 80, 110, 143, 443, 465, 587, 993, 995, 4190, 19991, 13306, 
 TABLES = (("tcp", 4, "tcp"), ("tcp", 6, "tcp6"), ("udp", 4, "udp"), ("udp", 6, "udp6"))
 LISTEN = {"tcp": "0A", "udp": "07"}  # TCP_LISTEN; a UDP socket without a peer has TCP_CLOSE (net/tcp_states.h)
 TABLE_LIMIT = 16 << 20  # bytes; 150 bytes a connection
+DIAG_MESSAGE = 72  # octets of struct inet_diag_msg (linux/inet_diag.h), which ends with user id and inode
 COMM_LENGTH = 15  # the kernel cuts command names here (TASK_COMM_LEN less one)
 OURS = ("docker-proxy", "dockerd", "rootlesskit")  # their package says nothing about who wants the port
 
@@ -57,7 +58,7 @@ def collect(host: Host, policy: Policy) -> Fact[Sockets]:
     host.demand_live("listening sockets")
     found: dict[str, Listener] = {}
     for protocol, family, name in TABLES:
-        found.update(parse_table(host.read_or_none(f"/proc/net/{name}", TABLE_LIMIT) or "", protocol, family))
+        found.update(_table(host, protocol, family, name))
     holders, hidden = _holders(host, set(found))
     wanted = {*MAILCOW_PORTS, *_configured_ports(host, policy)}
     listeners = [_describe(host, listener, holders.get(inode)) for inode, listener in found.items()]
@@ -71,6 +72,39 @@ def collect(host: Host, policy: Policy) -> Fact[Sockets]:
     return Fact.of(Sockets(tuple(ordered), reason, dual))
 
 
+def _table(host: Host, protocol: str, family: int, name: str) -> dict[str, Listener]:
+    """TCP by sock_diag(7), where the kernel looks at listeners alone; UDP, and what it can not be asked, out of /proc."""
+    if protocol == "tcp":
+        told = host.listening(family)
+        if told is not None:
+            return parse_diag(told, family)
+    return parse_table(host.read_or_none(f"/proc/net/{name}", TABLE_LIMIT) or "", protocol, family)
+
+
+def parse_diag(told: bytes, family: int) -> dict[str, Listener]:
+    """The same listeners in messages of sock_diag(7): a header of 16 octets, then struct inet_diag_msg."""
+    import struct
+
+    found, at = {}, 0
+    while at + 16 + DIAG_MESSAGE <= len(told):
+        (length,) = struct.unpack_from("=I", told, at)
+        (port,) = struct.unpack_from("!H", told, at + 20)
+        uid, inode = struct.unpack_from("=II", told, at + 16 + DIAG_MESSAGE - 8)
+        address = told[at + 24 : at + (28 if family == 4 else 40)]
+        found[str(inode)] = _listener("tcp", family, address, port, uid)
+        at += max(length + 3 & ~3, 16)
+    return found
+
+
+def _listener(protocol: str, family: int, packed: bytes, port: int, uid: int) -> Listener:
+    import _socket  # what `socket` is built on: that one costs ten times as much to load
+
+    text = _socket.inet_ntop(_socket.AF_INET if len(packed) == 4 else _socket.AF_INET6, packed)
+    if text.startswith("::ffff:") and "." in text:
+        return Listener(protocol, 4, text[len("::ffff:") :], port, uid)
+    return Listener(protocol, family, text, port, uid)
+
+
 def parse_table(text: str, protocol: str, family: int) -> dict[str, Listener]:
     """The listeners in /proc/net/{tcp,tcp6,udp,udp6}, by the inode of their socket."""
     found = {}
@@ -79,22 +113,16 @@ def parse_table(text: str, protocol: str, family: int) -> dict[str, Listener]:
         if len(words) < 10 or words[3] != LISTEN[protocol]:
             continue
         address, _, port = words[1].rpartition(":")
-        text_address = parse_address(address)
-        mapped = text_address.startswith("::ffff:") and "." in text_address
-        if mapped:
-            text_address = text_address[len("::ffff:") :]
-        found[words[9]] = Listener(protocol, 4 if mapped else family, text_address, int(port, 16), int(words[7]))
+        found[words[9]] = _listener(protocol, family, packed_address(address), int(port, 16), int(words[7]))
     return found
 
 
-def parse_address(text: str) -> str:
+def packed_address(text: str) -> bytes:
     """An address as /proc/net prints it: 32-bit words in hexadecimal, each in the byte order of the machine."""
-    import _socket  # what `socket` is built on: that one costs ten times as much to load
     import sys
 
     words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
-    raw = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
-    return _socket.inet_ntop(_socket.AF_INET if len(raw) == 4 else _socket.AF_INET6, raw)
+    return b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
 
 
 def parse_cgroup(text: str) -> str:

@@ -55,6 +55,9 @@ class Machine(Host):
     def uname(self) -> os.uname_result:
         return os.uname_result(("Linux", "mail", "6.12.57+deb13-cloud-amd64", "#1 SMP", self.machine))
 
+    def listening(self, family: int) -> Optional[bytes]:  # noqa: ARG002 - a kernel without sock_diag
+        return None
+
     def clock_error(self) -> int:
         return self.clock.pop(0) if len(self.clock) > 1 else self.clock[0]
 
