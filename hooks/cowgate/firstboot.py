@@ -35,6 +35,12 @@ def user_data_options(parser: cli.Parser) -> None:
     parser.add_argument("--provider", metavar="NAME", default="", help="refuse what this provider's field does not take")
     parser.add_argument("--url", metavar="URL", default="", help="fetch cowgate from there instead of carrying it")
     parser.add_argument("--sha256", metavar="HEX", default="", help="the digest of what --url must give")
+    parser.add_argument(
+        "--proxy",
+        metavar="URL",
+        default="",
+        help="the web is reached through this HTTP proxy; anybody on the machine may see it",
+    )
     parser.add_argument("--bundle", metavar="FILE", default="", help="write the file for --url, and print its digest")
     parser.add_argument(
         "--fail-cloud-init", action="store_true", help="a blocked machine also makes `cloud-init status` an error"
@@ -114,6 +120,8 @@ def _options(args: cli.Arguments) -> Options:
         raise UsageError(f"--url: {args.url!r} is no address that begins with https:// or http://")
     if args.sha256 and not re.match(r"[0-9a-f]{64}\Z", args.sha256):
         raise UsageError("--sha256: a digest has 64 digits 0-9 and a-f, as sha256sum prints it")
+    if args.proxy and not re.match(r"https?://[A-Za-z0-9][A-Za-z0-9_.:@%~+/\[\]-]*\Z", args.proxy):
+        raise UsageError(f"--proxy: {args.proxy!r} is no address like http://proxy.your-domain.tld:3128")
     options = Options(
         hostname=args.hostname,
         timezone=args.timezone,
@@ -122,6 +130,7 @@ def _options(args: cli.Arguments) -> Options:
         ssh_keys=tuple(key for given in args.ssh_key for key in _keys(given)),
         url=args.url,
         sha256=args.sha256,
+        proxy=args.proxy,
         fail_cloud_init=args.fail_cloud_init or policy.fail_cloud_init,
     )
     policyfile.validate(policyfile.parse("the options", settings(options).encode()))

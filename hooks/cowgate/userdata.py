@@ -69,6 +69,7 @@ class Options:
     url: str = ""
     sha256: str = ""
     fail_cloud_init: bool = False
+    proxy: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class File:
     path: str
     content: bytes
     mode: str = "0644"
+    append: bool = False
 
 
 def build(options: Options) -> str:
@@ -85,6 +87,8 @@ def build(options: Options) -> str:
     files = [File(SETTINGS, settings(options).encode())]
     if options.policy:
         files.append(File("/etc/cowgate/policy.yaml", options.policy.encode()))
+    if options.proxy:
+        files += _proxy_files(options.proxy)
     if options.url:
         unpack = FETCH.replace("@URL@", repr(options.url)).replace("@SHA256@", repr(options.sha256))
     else:
@@ -92,6 +96,21 @@ def build(options: Options) -> str:
         unpack = UNPACK
     files.append(File(f"{HOME}/unpack", unpack.encode(), mode="0755"))
     return _render(options, files)
+
+
+NO_PROXY = "localhost,127.0.0.1,::1"
+
+
+def _proxy_files(proxy: str) -> list[File]:
+    """For our units, people and git; and for the Docker daemon, which reads its unit only."""
+    lines = [f"http_proxy={proxy}", f"https_proxy={proxy}", f"no_proxy={NO_PROXY}"]
+    quoted = proxy.replace("%", "%%")
+    unit = ["[Service]", *(f'Environment="{name}={quoted}"' for name in ("HTTP_PROXY", "HTTPS_PROXY"))]
+    unit.append(f'Environment="NO_PROXY={NO_PROXY}"')
+    return [
+        File("/etc/environment", "".join(f"{line}\n" for line in lines).encode(), append=True),
+        File("/etc/systemd/system/docker.service.d/proxy.conf", "".join(f"{line}\n" for line in unit).encode()),
+    ]
 
 
 def settings(options: Options) -> str:
@@ -211,7 +230,7 @@ def _render(options: Options, files: Iterable[File]) -> str:
         out += ["ssh_authorized_keys:", *(f"  - {json.dumps(key)}" for key in options.ssh_keys)]
     out.append("write_files:")
     for file in files:
-        out += [f"  - path: {file.path}", f"    permissions: '{file.mode}'"]
+        out += [f"  - path: {file.path}", f"    permissions: '{file.mode}'", *(["    append: true"] if file.append else [])]
         text = file.content.decode("latin-1")
         if _PLAIN.match(text) and not re.search(r" \n|\n\n\Z", text):
             out += ["    content: |", *(f"      {line}" if line else "" for line in text.split("\n")[:-1])]
@@ -223,7 +242,11 @@ def _render(options: Options, files: Iterable[File]) -> str:
 
 
 def _commands(options: Options) -> Iterator[list[str]]:
-    yield [f"{HOME}/unpack"]
+    # Where all of cloud-init is one process it began before /etc/environment was written.
+    proxied = ["env", f"http_proxy={options.proxy}", f"https_proxy={options.proxy}"] if options.proxy else []
+    yield [*proxied, f"{HOME}/unpack"]
+    # EL8 has no Python that cowgate runs on; everywhere else this asks and does nothing.
+    yield [*proxied, "sh", "-c", f"{COMMAND} --interpreter >/dev/null 2>&1 || {COMMAND} --setup"]
     # The same parts, through the same journal, as in an image.
     yield [COMMAND, "run", "--phase", "build", "--only", "image.hook", "--yes"]
     yield ["systemctl", "daemon-reload"]
@@ -233,12 +256,20 @@ def _commands(options: Options) -> Iterator[list[str]]:
     yield ["systemctl", "start", "--no-block", "cowgate-ready.target"]
     if options.fail_cloud_init:
         # Only the last command's exit code reaches cloud-init's own status.
-        yield [COMMAND, "--setup", "run", "--phase", "boot", "--yes"]
+        yield [*proxied, COMMAND, "--setup", "run", "--phase", "boot", "--yes"]
 
 
 # Runs on the machine, with cloud-init's own Python. Every step can be repeated: it is also what repairs a half-written tree.
+# The first lines are for sh: EL8 has a Python for its own tools only, which will do for this.
 UNPACK = """\
-#!/usr/bin/env python3
+#!/bin/sh
+''':'
+for python in python3 /usr/libexec/platform-python; do
+    command -v $python >/dev/null && exec $python "$0"
+done
+echo "cowgate: there is no Python on this machine: name python3 under packages: in the user-data" >&2
+exit 3
+'''
 import io, lzma, os, shutil, tarfile
 data = open("/opt/cowgate/bundle", "rb").read()
 new = "/opt/cowgate/new"
@@ -259,16 +290,20 @@ FETCH = UNPACK.replace("import io,", "import hashlib, io,").replace(
     'data = open("/opt/cowgate/bundle", "rb").read()\n',
     """\
 import sys, time, urllib.request
+url = @URL@
+digest = @SHA256@
+if len(digest) != 64:
+    sys.exit("cowgate: this user-data is an unedited example: see REPLACE in it")
 for attempt in range(6):
     try:
-        data = urllib.request.urlopen(@URL@, timeout=30).read()
+        data = urllib.request.urlopen(url, timeout=30).read()
         break
     except OSError as error:
         print("cowgate: %s" % error, file=sys.stderr)
         time.sleep(10)
 else:
     sys.exit("cowgate: the pinned file could not be fetched")
-if hashlib.sha256(data).hexdigest() != @SHA256@:
+if hashlib.sha256(data).hexdigest() != digest:
     sys.exit("cowgate: the fetched file is not the pinned one")
 """,
 )
