@@ -76,6 +76,10 @@ class Action(Generic[C]):
         self.host = host
         self.change = change
 
+    def came_back(self) -> bool:
+        """After a reboot: whether what does not last is there again, by a file that was written with it."""
+        return False
+
     @property
     def target(self) -> str:
         """What is changed: a path, a unit, a key."""

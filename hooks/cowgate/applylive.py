@@ -431,6 +431,9 @@ class SysctlAction(Action[Sysctl]):
     def observe(self) -> Json:
         return {"value": " ".join(self.host.read(self.path).split())}
 
+    def came_back(self) -> bool:
+        return self.host.exists(self.path) and bool(self.observe()["value"] == " ".join(self.change.value.split()))
+
     def is_true(self, pending: Pending) -> bool:
         return bool(self.observe()["value"] == " ".join(self.change.value.split()))
 

@@ -360,7 +360,7 @@ class Journal:
         if action.irreversible:
             self.mark(entry, "kept")
             return action.irreversible
-        if not action.lasting and entry.record.boot != self._boot():
+        if not action.lasting and entry.record.boot != self._boot() and not action.came_back():
             self.mark(entry, "undone", "gone with the reboot")
             return ""
         now = action.observe_again(entry.record.prior)

@@ -248,6 +248,19 @@ def test_what_a_reboot_undid_is_not_undone_again(host: Daemons) -> None:
     assert host.read("/proc/sys/vm/x") == "5\n"
 
 
+def test_setting_that_a_file_of_ours_made_again_at_boot_is_undone(host: Daemons) -> None:
+    value = Path(host.root) / "proc/sys/vm/x"
+    value.write_text("0\n")
+    make(host, planned("a", WriteFile("/etc/sysctl.d/60-cowgate-x.conf", "vm.x = 1\n"), Sysctl("vm.x", "1")))
+    (Path(host.root) / BOOT).write_text("second\n")
+    assert engine.undo(host, journal_of(host), progress=quiet).failures == ()
+    assert value.read_text().strip() == "0"
+    make(host, planned("a", Sysctl("vm.x", "1")))
+    (Path(host.root) / BOOT).write_text("third\n")
+    value.unlink()
+    assert engine.undo(host, journal_of(host), progress=quiet).failures == ()
+
+
 def test_setting_that_somebody_changed_since_is_a_conflict(host: Daemons) -> None:
     (Path(host.root) / "proc/sys/vm/x").write_text("0\n")
     make(host, planned("a", Sysctl("vm.x", "1")))
