@@ -1,0 +1,156 @@
+"""The first login on a machine made from a marketplace image: asks what mailcow needs, tells the verdict, starts the install.
+
+What user-data's policy says already is not asked, and a fully qualified name that the provider gave to the machine is offered.
+Interrupted or blocked, it comes back at the next login; once the install was started it removes itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+sys.path.insert(0, "/opt/cowgate/hooks")
+
+from cowgate import policyfile
+from cowgate.errors import EXIT_TEMPFAIL, CowgateError
+from cowgate.facts import system
+from cowgate.host import Host
+from cowgate.policy import Policy, load
+from cowgate.requirements.system import name_problem
+
+HOME = "/opt/cowgate/onboarding"
+PROFILE = "/etc/profile.d/zz-cowgate-onboarding.sh"
+ANSWERS = "/etc/cowgate/policy.d/60-onboarding.yaml"
+LOCK = "/run/cowgate-onboarding.lock"
+COMMAND = "/usr/local/sbin/cowgate"
+INSTALL = "cowgate-install.service"
+BUSY_SECONDS = 5.0
+
+Problem = Callable[[str], str]
+
+
+def say(text: str) -> None:
+    print(f"cowgate: {text}", flush=True)
+
+
+def zone_problem(host: Host, zone: str) -> str:
+    """Why a time zone can not be used on this machine; "" where it can."""
+    if system.collect(host, Policy(timezone=zone)).value.timezone.wanted_exists:
+        return ""
+    return "this machine knows no such time zone; they are called like Europe/Berlin, and `timedatectl list-timezones` has all"
+
+
+def ask(question: str, offered: str, problem: Problem) -> str:
+    """The first answer without a problem; each other one is refused with a sentence. Raises KeyboardInterrupt, EOFError."""
+    while True:
+        answer = input(f"{question}{f' [{offered}]' if offered else ''}: ").strip() or offered
+        told = problem(answer) if answer else "an answer is needed; Ctrl-C asks again at the next login"
+        if not told:
+            return answer
+        say(f"{answer!r}: {told}" if answer else told)
+
+
+def questions(host: Host, policy: Policy) -> dict[str, str]:
+    """What the policy does not say yet, asked for."""
+    found = system.collect(host, policy).value
+    answers = {}
+    if not policy.hostname or name_problem(policy.hostname):
+        offered = found.fqdn if found.fqdn and not name_problem(found.fqdn) else ""
+        answers["hostname"] = ask("Host name of the mail server, such as mail.your-domain.tld", offered, name_problem)
+    if not policy.timezone or zone_problem(host, policy.timezone):
+        offered = found.timezone.name if found.timezone.exists else "Etc/UTC"
+        answers["timezone"] = ask("Time zone", offered, lambda zone: zone_problem(host, zone))
+    return answers
+
+
+def write(host: Host, answers: dict[str, str]) -> None:
+    """The answers, as a part of the policy. Raises CowgateError, OSError."""
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in answers.items())
+    policyfile.validate(policyfile.parse(ANSWERS, text.encode()))
+    for directory in host.missing_directories(ANSWERS):
+        host.mkdir(directory)
+    host.write_atomic(ANSWERS, f"# Answered at the first login.\n{text}".encode(), mode=0o644)
+
+
+def ready() -> bool:
+    """Look, repair, look again, print the verdict; whether the gate is open."""
+    if os.path.exists("/usr/bin/cloud-init"):
+        # The check of the boot comes after it; what user-data still installs or writes counts.
+        subprocess.run(["cloud-init", "status", "--wait"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    say("checking this machine, and repairing what can be repaired")
+    while subprocess.run([COMMAND, "--setup", "run", "--phase", "boot", "--yes"], check=False).returncode == EXIT_TEMPFAIL:
+        say("the check of this boot still runs; waiting for it")
+        time.sleep(BUSY_SECONDS)
+    return subprocess.run([COMMAND, "gate"], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def remove(host: Host) -> None:
+    """Take everything of the onboarding away, but the answers."""
+    host.remove(PROFILE)
+    host.remove_tree(HOME)
+
+
+def onboard(host: Host) -> None:
+    """The whole dialogue. Raises KeyboardInterrupt and EOFError where the person leaves, CowgateError, OSError."""
+    policy = load(host)
+    if host.exists(f"{policy.install_dir}/mailcow.conf"):
+        remove(host)
+        return
+    say("mailcow is not set up on this machine yet. Ctrl-C leaves this for the next login.")
+    answers = questions(host, policy)
+    if answers:
+        write(host, {**answered(host), **answers})
+    else:
+        say(f"host name {policy.hostname}, time zone {policy.timezone}")
+        if ask("Check this machine, and install mailcow when it is ready? (y/n)", "y", yes_or_no).lower().startswith("n"):
+            return
+    if not ready():
+        say(f"mailcow was not installed. Put right what blocks, then log in again or run {HOME}/start")
+        return
+    # The unit goes through the gate once more, and ends no sooner when this line is cut.
+    subprocess.run(["systemctl", "enable", "--quiet", INSTALL], check=True)
+    subprocess.run(["systemctl", "start", "--no-block", INSTALL], check=True)
+    remove(host)
+    say("mailcow is being installed in the background; to watch it: journalctl -fu cowgate-install")
+
+
+def answered(host: Host) -> dict[str, str]:
+    """What was answered at an earlier login; an answer that is asked for again replaces it."""
+    text = host.read_or_none(ANSWERS)
+    values = policyfile.parse(ANSWERS, text.encode()).values if text else {}
+    return {key: str(value) for key, value in values.items()}
+
+
+def yes_or_no(answer: str) -> str:
+    return "" if answer.lower() in ("y", "yes", "n", "no") else "y or n"
+
+
+def main() -> int:
+    """0, whatever happened: a login goes on."""
+    with open(LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("mailcow is being set up in another session")
+            return 0
+        try:
+            onboard(Host())
+        except (KeyboardInterrupt, EOFError):
+            print()
+            say(f"left; it comes back at the next login, and with {HOME}/start")
+        except CowgateError as error:
+            say(f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+        except (OSError, subprocess.SubprocessError) as error:
+            say(f"{error}; it comes back at the next login")
+    return 0
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(main())
