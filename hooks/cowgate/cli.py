@@ -343,8 +343,17 @@ def explain(args: Arguments) -> int:
 
 
 def seal_options(parser: Parser) -> None:
+    from cowgate.policy import PROFILES
+
     parser.add_argument("--root", metavar="DIR", default="/", help="the tree of an image, instead of this machine")
     parser.add_argument("--policy", metavar="FILE", default="", help="use this policy instead of /etc/cowgate/policy.yaml")
+    parser.add_argument(
+        "--provider",
+        metavar="NAME",
+        choices=tuple(PROFILES),
+        default="",
+        help="seal as this provider wants it, and put it into the policy of the image",
+    )
     parser.add_argument("--check", action="store_true", help="only look: exit 3 when something is left, and change nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.set_defaults(offline=False)
@@ -353,9 +362,12 @@ def seal_options(parser: Parser) -> None:
 def seal(args: Arguments) -> int:
     """Reset what belongs to one machine, refuse what is secret. Returns 0 when sealed, 3 when not."""
     from cowgate import image
+    from cowgate.record import replace
 
     host = host_of(args)
     policy = policy_of(args, host)
+    if args.provider:
+        policy = replace(policy, provider=args.provider)
     if args.check:
         result = image.look(host, policy)
     else:
@@ -363,6 +375,8 @@ def seal(args: Arguments) -> int:
             progress("nothing was changed")
             return EXIT_BLOCKED
         result = image.seal(host, policy, progress)
+        if args.provider and not result.left:
+            image.choose(host, args.provider)
     emit(args, image.render(result))
     return EXIT_BLOCKED if result.left else EXIT_READY
 

@@ -36,6 +36,7 @@ LOUD = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
 )
+PROVIDER_FILE = "/etc/cowgate/policy.d/10-provider.yaml"
 # In /run: until the machine goes down the journal is kept in memory only, and a clone knows nothing of it.
 JOURNAL_DROPIN = "/run/systemd/journald.conf.d/90-cowgate-seal.conf"
 
@@ -86,6 +87,13 @@ def seal(host: Host, policy: Policy, progress: Callable[[str], None]) -> SealRes
             if not done or not found:
                 break
     return SealResult(tuple(removed), tuple(scan(host, policy, living=not host.live)))
+
+
+def choose(host: Host, provider: str) -> None:
+    """Put the provider into the policy of the image: its machines repair themselves as it wants it."""
+    for directory in host.missing_directories(PROVIDER_FILE):
+        host.mkdir(directory)
+    host.write_atomic(PROVIDER_FILE, f"# Chosen by `cowgate seal`.\nprovider: {provider}\n".encode(), mode=0o644)
 
 
 def _demand_root(host: Host) -> None:

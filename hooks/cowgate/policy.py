@@ -25,6 +25,16 @@ NEVER_WAIVABLE = (
     "image.hygiene",
 )
 
+# What providers want otherwise than our defaults; what the policy says itself comes first. See also NO_SWAP_ON_ROOT.
+PROFILES: dict[str, dict[str, Any]] = {
+    "azure": {},
+    # Its image check asks for an active firewall: ufw stays, and mailcow's traffic passes beside it.
+    "digitalocean": {"firewall": "docker-user"},
+    "hetzner": {},
+}
+# Azure's image check refuses swap on the system's disk, also one that is made at a later boot.
+NO_SWAP_ON_ROOT = ("azure",)
+
 
 @dataclass(frozen=True)
 class Users:
@@ -177,6 +187,7 @@ def load(host: Host, path: str = "") -> Policy:
             policy = replace(policy, unchecked="jsonschema is not installed, so the policy was only checked for its types")
         check_ids(found, _known_ids(found.values))
         merged = merge(merged, _with_dates(found))
+    merged = merge(PROFILES.get(str(merged.get("provider")), {}), merged)
     return replace(_decode(merged, contents[-1][0]), digest=policy.digest, files=policy.files, unchecked=policy.unchecked)
 
 

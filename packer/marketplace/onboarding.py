@@ -114,7 +114,7 @@ def onboard(host: Host) -> None:
         say(f"mailcow was not installed. Put right what blocks, then log in again or run {HOME}/start")
         return
     # The unit goes through the gate once more, and ends no sooner when this line is cut.
-    subprocess.run(["systemctl", "enable", "--quiet", INSTALL], check=True)
+    subprocess.run(["systemctl", "add-wants", "--quiet", "cowgate-ready.target", INSTALL], check=True)
     subprocess.run(["systemctl", "start", "--no-block", INSTALL], check=True)
     remove(host)
     say("mailcow is being installed in the background; to watch it: journalctl -fu cowgate-install")

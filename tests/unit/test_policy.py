@@ -116,6 +116,20 @@ def test_later_files_win_key_by_key_and_lists_as_a_whole(root: Host) -> None:
     assert policy.digest == gate.policy_digest(contents)
 
 
+@pytest.mark.parametrize(
+    ("text", "firewall"),
+    [
+        ("provider: digitalocean\n", "docker-user"),
+        ("{provider: digitalocean, firewall: disable}\n", "disable"),
+        ("provider: hetzner\n", "report"),
+        ("provider: nobody\n", "report"),
+    ],
+)
+def test_a_provider_gives_defaults_and_the_policy_comes_first(text: str, firewall: str, root: Host) -> None:
+    put(root, {"policy.yaml": text})
+    assert load(root).firewall == firewall
+
+
 def test_an_error_names_the_file_it_is_in(root: Host) -> None:
     put(root, {"policy.yaml": "hostname: a\n", "policy.d/10-a.yaml": "\n\nhostnam: b\n"})
     with pytest.raises(PolicyError, match=r"^/etc/cowgate/policy.d/10-a.yaml, line 3, column 1: unknown key"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cowgate.changes import Change, EditFile, SwapFile
 from cowgate.facts.memory import SWAP_FILES
 from cowgate.fixes import fix
+from cowgate.policy import NO_SWAP_ON_ROOT
 from cowgate.requirements.resources import SWAP, SWAP_FILESYSTEMS, SWAP_SPARE
 
 if TYPE_CHECKING:
@@ -21,10 +22,18 @@ PATHS = (SWAP_FILES[0], SWAP_FILES[-1])
 
 @fix("resources.swap", title="make a swap file of 1 GiB")
 def make_swap(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
-    """Nothing where a file can not be swap (btrfs, zfs), or where it would fill the disk: the row says what to do."""
+    """Nothing where a file can not be swap (btrfs, zfs), where it would fill the disk, or where the provider wants none there.
+
+    The row says what to do then.
+    """
     memory, root = facts.memory.value, facts.disks.value.root
     path = next((path for path in PATHS if path not in memory.swap_files), None)
-    if path is None or root.fstype not in SWAP_FILESYSTEMS or root.free < SWAP + SWAP_SPARE:
+    if (
+        policy.provider in NO_SWAP_ON_ROOT
+        or path is None
+        or root.fstype not in SWAP_FILESYSTEMS
+        or root.free < SWAP + SWAP_SPARE
+    ):
         return
     yield SwapFile(path, SWAP)
     yield EditFile("/etc/fstab", "fstab.add", {"line": f"{path} none swap sw 0 0"})

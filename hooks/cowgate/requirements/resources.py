@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown
+from cowgate.policy import NO_SWAP_ON_ROOT
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
 
@@ -163,6 +164,12 @@ def swap(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     observed = gib(size) if size else "none"
     aside = f" ({', '.join(zram)} is compressed memory and does not count)" if zram else ""
     remedy, commands = swap_remedy(facts.disks.value.root)
+    if policy.provider in NO_SWAP_ON_ROOT:
+        remedy, commands = (
+            f"{policy.provider} wants no swap on the system's disk: make a swap partition of 1 GiB on a data disk, or waive this "
+            "row in the policy",
+            (),
+        )
     return failed(
         f"the machine has {observed.replace('none', 'no')} swap on disk{aside}",
         remedy=remedy,

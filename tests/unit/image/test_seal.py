@@ -13,7 +13,7 @@ from cowgate.errors import BusyError, StateError
 from cowgate.facts import Facts, hygiene
 from cowgate.host import Host
 from cowgate.hygiene import REFUSE, RULES
-from cowgate.policy import Policy
+from cowgate.policy import Policy, load
 from cowgate.state import StateDir
 from tests.unit.facts.machine import Machine, put
 from tests.unit.image.plants import CLEAN, PLANTS, POLICY, clean_tree, plant
@@ -256,3 +256,22 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert cli.main(["seal", *root]) == 0
     assert cli.main(["seal", *root, "--check"]) == 0
     assert capsys.readouterr().out.endswith("SEALED: nothing of the build machine is in it\n")
+
+
+def test_the_provider_is_chosen_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = clean_tree(tmp_path)
+    monkeypatch.setattr(Host, "euid", lambda _self: 0)
+    words = ["--root", str(tmp_path), "--provider", "azure"]
+    plant(host, "/etc/waagent.conf", "ResourceDisk.EnableSwap=y\n")
+    assert cli.main(["seal", *words]) == 3
+    assert "[azure-swap]" in capsys.readouterr().out
+    assert not host.exists(image.PROVIDER_FILE), "what is not sealed is not changed"
+    host.remove("/etc/waagent.conf")
+    assert cli.main(["seal", *words, "--check"]) == 0
+    assert not host.exists(image.PROVIDER_FILE)
+    assert cli.main(["seal", *words]) == 0
+    assert load(host).provider == "azure"
+    assert cli.main(["seal", "--provider", "azur"]) == 2
+    assert "did you mean 'azure'?" in capsys.readouterr().err
