@@ -17,7 +17,7 @@ VERSION = "3.43.0"
 RELEASE = "trixie"
 SECONDS = 1800
 HOOKS = PACKER.parent / "hooks"
-ELEMENTS = PACKER / "diskimage-builder" / "elements"
+ELEMENTS = PACKER / "adapters" / "diskimage-builder" / "elements"
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("COWGATE_LONG"), reason="a whole build takes minutes: tests/run --long --layer image"

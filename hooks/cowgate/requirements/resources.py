@@ -166,8 +166,8 @@ def swap(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     remedy, commands = swap_remedy(facts.disks.value.root)
     if policy.provider in NO_SWAP_ON_ROOT:
         remedy, commands = (
-            f"{policy.provider} wants no swap on the system's disk: make a swap partition of 1 GiB on a data disk, or waive this "
-            "row in the policy",
+            f"{policy.provider} wants no swap on the system's disk: make a swap partition of 1 GiB on a data disk, or waive "
+            "this row in the policy",
             (),
         )
     return failed(

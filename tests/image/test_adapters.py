@@ -1,0 +1,117 @@
+"""The adapters, run in the root directory of a tree as their tools would run them; chroot.sh is the tool itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.image.building import PACKER
+from tests.image.test_trees import Tree
+from tests.lab.files import scratch
+from tests.lab.process import Result
+
+ADAPTERS = PACKER / "adapters"
+HOOKS = PACKER.parent / "hooks"
+CLEAN = "SEALED: nothing of the build machine is in it\n"
+# What of virt-customize the adapter uses, on a directory in the place of a disk image.
+VIRT_CUSTOMIZE = """\
+#!/bin/sh
+set -eu
+while [ $# -gt 0 ]; do
+    case $1 in
+    -a) root=$2 ;;
+    --copy-in) cp -R "${2%:*}" "$root/${2##*:}/" ;;
+    --run-command) mount -t proc proc "$root/proc"; chroot "$root" sh -c "$2" ;;
+    --delete) rm -rf "${root:?}/$2" ;;
+    *) exit 64 ;;
+    esac
+    shift 2
+done
+"""
+
+
+@pytest.fixture
+def tree() -> Iterator[Tree]:
+    with scratch("adapter") as place:
+        yield Tree("trixie-docker", place)
+
+
+def chroot(tree: Tree, script: str, *more: str) -> Result[str]:
+    """The script in a shell that may change mounts; $1 is the tree, what follows are `more`."""
+    return tree.run(
+        "unshare",
+        "--net",
+        "sh",
+        "-c",
+        f'set -e; root=$1; shift; mount -t proc proc "$root/proc"; {script}',
+        "sh",
+        tree.root,
+        *more,
+    )
+
+
+def run_chroot(tree: Tree) -> Result[str]:
+    return tree.run("unshare", "--net", str(ADAPTERS / "chroot.sh"), tree.root)
+
+
+def run_mkosi(tree: Tree) -> Result[str]:
+    """The project is mounted at /work/src, and the script runs in the image."""
+    script = str(ADAPTERS / "mkosi" / "mkosi.finalize.chroot")
+    return chroot(
+        tree,
+        'mkdir -p "$root/work/src/cowgate"; mount --bind -o ro "$1" "$root/work/src/cowgate"; cp "$2" "$root/work/finalize"\n'
+        'SRCDIR=/work/src chroot "$root" /work/finalize; umount "$root/work/src/cowgate"; rm -r "$root/work"',
+        str(PACKER.parent),
+        script,
+    )
+
+
+def run_kiwi(tree: Tree) -> Result[str]:
+    """The overlay is in the image, and config.sh runs there."""
+    return chroot(
+        tree,
+        'mkdir "$root/opt/cowgate-build"; cp -RL "$1" "$2" "$root/opt/cowgate-build/"; cp "$3" "$root/image-config.sh"\n'
+        'chroot "$root" bash /image-config.sh; rm "$root/image-config.sh"; test ! -e "$root/opt/cowgate-build"',
+        str(HOOKS),
+        str(ADAPTERS / "in-image.sh"),
+        str(ADAPTERS / "kiwi" / "config.sh"),
+    )
+
+
+def run_virt_customize(tree: Tree) -> Result[str]:
+    tools = Path(tree.place, "tools")
+    tools.mkdir()
+    (tools / "virt-customize").write_text(VIRT_CUSTOMIZE)
+    (tools / "virt-customize").chmod(0o755)
+    script = str(ADAPTERS / "virt-customize" / "build.sh")
+    return tree.run("unshare", "--net", "env", f"PATH={tools}:{os.environ['PATH']}", script, tree.root)
+
+
+@pytest.mark.parametrize(
+    "adapter", [run_chroot, run_mkosi, run_kiwi, run_virt_customize], ids=lambda adapter: adapter.__name__
+)
+def test_it_makes_an_image_and_leaves_nothing(adapter: object, tree: Tree) -> None:
+    assert callable(adapter)
+    done = adapter(tree)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert CLEAN in done.stdout
+    upper = Path(tree.place, "upper")
+    assert (upper / "etc/systemd/system/cloud-init.target.wants/cowgate.service").is_symlink()
+    assert not list(upper.glob("root/cowgate*"))
+    judged = tree.run(str(HOOKS / "image-seal"), "--root", tree.root, "--check")
+    assert (judged.returncode, judged.stdout) == (0, CLEAN)
+
+
+def test_an_image_that_is_not_fit_ends_it(tree: Tree) -> None:
+    secret = Path(tree.place, "upper", "opt/mailcow-dockerized/mailcow.conf")
+    secret.parent.mkdir(parents=True)
+    secret.write_text("DBPASS=x\n")
+    done = run_chroot(tree)
+    assert done.returncode == 3
+    assert "/opt/mailcow-dockerized/mailcow.conf: passwords of one mailcow" in done.stdout
+    assert not list(Path(tree.place, "upper").glob("root/cowgate*")), "nothing of the adapter stays"
+    shutil.rmtree(secret.parent)
