@@ -55,6 +55,11 @@ build {
     destination = "${local.uploads}/policy.yaml"
   }
 
+  provisioner "file" {
+    source      = "${path.root}/../marketplace"
+    destination = local.uploads
+  }
+
   provisioner "shell" {
     remote_folder   = local.uploads
     execute_command = local.execute
@@ -62,6 +67,7 @@ build {
       "COWGATE_SHA256=${var.cowgate_sha256}",
       "DOCKER_SOURCE=${var.docker_source}",
       "MAILCOW_VERSION=${var.mailcow_version}",
+      "ONBOARDING=${var.onboarding}",
     ]
     scripts = [
       "${local.scripts}/wait.sh",
@@ -69,6 +75,7 @@ build {
       "${local.scripts}/docker.sh",
       "${local.scripts}/build.sh",
       "${local.scripts}/pull.sh",
+      "${local.scripts}/onboarding.sh",
     ]
   }
 

@@ -91,6 +91,11 @@ build {
     destination = "${local.uploads}/policy.yaml"
   }
 
+  provisioner "file" {
+    source      = "${path.root}/../marketplace"
+    destination = local.uploads
+  }
+
   provisioner "shell" {
     remote_folder   = local.uploads
     execute_command = local.execute
@@ -98,6 +103,7 @@ build {
       "COWGATE_SHA256=${var.cowgate_sha256}",
       "DOCKER_SOURCE=${var.docker_source}",
       "MAILCOW_VERSION=${var.mailcow_version}",
+      "ONBOARDING=${var.onboarding}",
     ]
     scripts = [
       "${local.scripts}/wait.sh",
@@ -105,6 +111,7 @@ build {
       "${local.scripts}/docker.sh",
       "${local.scripts}/build.sh",
       "${local.scripts}/pull.sh",
+      "${local.scripts}/onboarding.sh",
     ]
   }
 

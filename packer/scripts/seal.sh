@@ -6,4 +6,10 @@ if [ "$PACKER_BUILDER_TYPE" = digitalocean ] && dpkg-query -W droplet-agent >/de
     apt-get -q -y purge droplet-agent
     rm -rf /opt/digitalocean
 fi
-cowgate seal --yes
+case $PACKER_BUILDER_TYPE in
+digitalocean) provider=digitalocean ;;
+hcloud) provider=hetzner ;;
+azure-*) provider=azure ;;
+*) provider= ;;
+esac
+cowgate seal --yes ${provider:+--provider "$provider"}

@@ -45,6 +45,12 @@ variable "mailcow_version" {
   description = "Branch, tag or commit of mailcow whose Docker images are pulled into the image; empty: none."
 }
 
+variable "onboarding" {
+  type        = bool
+  default     = false
+  description = "Ask for host name and time zone at the first login, and install mailcow then: for marketplace images."
+}
+
 variable "customize_script" {
   type        = string
   default     = "/dev/null"

@@ -94,6 +94,7 @@ def test_the_steps_are_the_same_and_in_order(builder: str) -> None:
         "docker.sh",
         "build.sh",
         "pull.sh",
+        "onboarding.sh",
         "download",
         "customize",
         "seal.sh",
