@@ -88,8 +88,19 @@ build {
     scripts = [
       var.customize_script,
       "${local.scripts}/seal.sh",
-      "${local.scripts}/gate.sh",
     ]
+  }
+
+  provisioner "file" {
+    direction   = "download"
+    source      = "${local.uploads}/gate.json"
+    destination = "${var.report_directory}/digitalocean-gate.json"
+  }
+
+  provisioner "shell" {
+    remote_folder   = local.uploads
+    execute_command = local.execute
+    scripts         = ["${local.scripts}/gate.sh"]
   }
 
   # Only written when the gate passed.
@@ -98,7 +109,7 @@ build {
     strip_path = true
     custom_data = {
       verdict        = "passed"
-      report         = "digitalocean.json"
+      report         = "digitalocean-gate.json"
       cowgate_sha256 = var.cowgate_sha256
     }
   }

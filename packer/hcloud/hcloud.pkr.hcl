@@ -91,8 +91,19 @@ build {
     scripts = [
       var.customize_script,
       "${local.scripts}/seal.sh",
-      "${local.scripts}/gate.sh",
     ]
+  }
+
+  provisioner "file" {
+    direction   = "download"
+    source      = "${local.uploads}/gate.json"
+    destination = "${var.report_directory}/hcloud-gate.json"
+  }
+
+  provisioner "shell" {
+    remote_folder   = local.uploads
+    execute_command = local.execute
+    scripts         = ["${local.scripts}/gate.sh"]
   }
 
   # Only written when the gate passed.
@@ -101,7 +112,7 @@ build {
     strip_path = true
     custom_data = {
       verdict        = "passed"
-      report         = "hcloud.json"
+      report         = "hcloud-gate.json"
       cowgate_sha256 = var.cowgate_sha256
     }
   }

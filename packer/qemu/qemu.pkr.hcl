@@ -127,8 +127,19 @@ build {
     scripts = [
       var.customize_script,
       "${local.scripts}/seal.sh",
-      "${local.scripts}/gate.sh",
     ]
+  }
+
+  provisioner "file" {
+    direction   = "download"
+    source      = "${local.uploads}/gate.json"
+    destination = "${var.report_directory}/qemu-gate.json"
+  }
+
+  provisioner "shell" {
+    remote_folder   = local.uploads
+    execute_command = local.execute
+    scripts         = ["${local.scripts}/gate.sh"]
   }
 
   # Only written when the gate passed.
@@ -137,7 +148,7 @@ build {
     strip_path = true
     custom_data = {
       verdict        = "passed"
-      report         = "qemu.json"
+      report         = "qemu-gate.json"
       cowgate_sha256 = var.cowgate_sha256
     }
   }

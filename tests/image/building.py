@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any
 
 from tests.lab.files import scratch
 from tests.lab.netns import Namespace
@@ -20,7 +21,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKER = ROOT / "packer"
 TREE = "trixie-vm"
 BUILD_SECONDS = 1200
-POLICY = "{time: {wait: 1}, probes: {enabled: false, patience: 0}}"  # nothing here can be waited for: there is no network
+TOO_EARLY = "/run/too-early"
+# What an emulated machine without a network can not have; everything else it has to have.
+WAIVED = ("egress.registries", "egress.dns", "egress.icmp")
+
+
+def policy(name: str) -> dict[str, Any]:
+    """What a clone is told: 10.0.2.2 is the lab's own time server."""
+    return {
+        "hostname": f"{name}.cowgate.test",
+        "time": {"servers": ["10.0.2.2"], "wait": 120},
+        "probes": {"patience": 0, "deadline": 5},
+        "waivers": [{"id": id, "reason": "this machine has no network"} for id in WAIVED],
+    }
 
 
 def template(builder: str, directory: Path) -> Path:
@@ -73,18 +86,18 @@ def base_disk() -> str:
 
 
 class Build:
-    """One Packer build with the qemu template, in `directory`; `output` and `reports` are left there."""
+    """One Packer build with the qemu template in `directory`, where its output and its reports are left.
 
-    def __init__(self, directory: Path) -> None:
+    customize: the text of a script that runs between the checks and the seal.
+    """
+
+    def __init__(self, directory: Path, customize: str = "") -> None:
         self.directory = directory
         self.base = base_disk()
         layer = directory / "base.qcow2"
         make = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"{self.base}/disk.raw", str(layer)]
         run(make, check=True)
         archive = pyz(directory)
-        digest = run(["sha256sum", str(archive)], check=True).stdout.split()[0]
-        script = directory / "customize.sh"
-        script.touch()
         machine = [
             ["-cpu", "qemu64"],
             ["-kernel", f"{self.base}/kernel"],
@@ -96,16 +109,19 @@ class Build:
         ]
         variables = {
             "cowgate_pyz": str(archive),
-            "cowgate_sha256": digest,
+            "cowgate_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
             "image_url": str(layer),
             "image_checksum": "none",
             "ssh_private_key_file": _key(),
             "accelerator": "tcg",
             "qemu_arguments": json.dumps(machine),
-            "customize_script": str(script),
             "report_directory": str(directory / "reports"),
             "output_directory": str(directory / "output"),
         }
+        if customize:
+            script = directory / "customize.sh"
+            script.write_text(f"#!/bin/sh\nset -eu\n{customize}\n")
+            variables["customize_script"] = str(script)
         # Packer forwards a port of every address: in a namespace there is none but loopback.
         with Namespace() as network:
             self.code, self.log = packer(
@@ -130,20 +146,20 @@ class Build:
         raw.unlink()
         return done
 
-    @property
-    def report(self) -> Optional[dict[str, object]]:
-        path = self.directory / "reports" / "qemu.json"
-        if not path.exists():
-            return None
-        document: dict[str, object] = json.loads(path.read_text())
+    def report(self, name: str) -> dict[str, Any]:
+        """A file that was left on this side, whether the build passed or not."""
+        document: dict[str, Any] = json.loads((self.directory / "reports" / name).read_text())
         return document
 
 
 class Clone(Machine):
-    """A machine made from a built image, with a seed of its own: who may log in, and what it is called."""
+    """A machine made from a built image, with a seed of its own: who may log in, what it is called, and its policy.
+
+    Its user-data also does what many do: it tries to start the install itself, which is long before the first check.
+    """
 
     def __init__(self, build: Build, name: str) -> None:
-        super().__init__(TREE)
+        super().__init__(TREE, memory=6656)
         self.build = build
         self.name = name
 
@@ -155,10 +171,17 @@ class Clone(Machine):
     def _boot(self, image: str, *more: str) -> None:
         with open(f"{_key()}.pub", encoding="ascii") as public:
             key = public.read().strip()
+        user_data = {
+            "disable_root": False,
+            "ssh_authorized_keys": [key],
+            "locale": "C.UTF-8",
+            "fqdn": f"{self.name}.cowgate.test",
+            "manage_etc_hosts": True,
+            "write_files": [{"path": "/etc/cowgate/policy.yaml", "content": json.dumps(policy(self.name))}],
+            "runcmd": [["sh", "-c", f"cowgate gate -- echo INSTALLED >{TOO_EARLY} 2>&1; echo $? >>{TOO_EARLY}"]],
+        }
         seed = {
-            "user-data": f"#cloud-config\ndisable_root: false\nssh_authorized_keys: ['{key}']\nlocale: C.UTF-8\n"
-            f"fqdn: {self.name}.example.org\nmanage_etc_hosts: true\n"
-            f"write_files: [{{path: /etc/cowgate/policy.yaml, content: '{POLICY}'}}]\n",
+            "user-data": f"#cloud-config\n{json.dumps(user_data)}\n",
             "meta-data": f"instance-id: i-{self.name}\nlocal-hostname: {self.name}\n",
             "network-config": NETWORK_CONFIG,
         }
