@@ -24,14 +24,14 @@ FINGERPRINTS = {"apt": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "dnf": "060A6
 PACKAGES = ("docker-ce", "docker-ce-cli", "containerd.io", "docker-compose-plugin")
 PLUGIN = "docker-compose-plugin"
 UPSTREAM_VERSION = "29"  # what the repository gives now; only which keys daemon.json needs hangs on it
-# The first release that Docker's repository still serves, and its directory. The rebuilds of RHEL take CentOS's.
+# The first release that Docker's repository serves, and its directory. The rebuilds of RHEL take RHEL's packages.
 SERVED = {
     "debian": ((11,), "debian"),
     "ubuntu": ((22, 4), "ubuntu"),
     "rhel": ((8,), "rhel"),
     "centos": ((9,), "centos"),
-    "almalinux": ((8,), "centos"),
-    "rocky": ((8,), "centos"),
+    "almalinux": ((8,), "rhel"),
+    "rocky": ((8,), "rhel"),
 }
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,6 +19,7 @@ import pytest
 import yaml
 
 from cowgate import cli, userdata
+from cowgate.probing.proxy import parse_dropin
 from cowgate.userdata import PROVIDERS, Options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,11 +131,39 @@ def test_a_policy_arrives_byte_for_byte(text: str) -> None:
 
 def test_the_scripts_are_python_that_39_reads() -> None:
     ast.parse(userdata.UNPACK, feature_version=(3, 9))
+    ast.parse(userdata.FETCH.replace("@URL@", "''").replace("@SHA256@", "''"), feature_version=(3, 6))  # EL8's own Python
     for url in ("https://x/y?a=b&c", "https://x/'\"\\"):
         script = content(parsed(userdata.build(Options(url=url, sha256="ab" * 32))), "/opt/cowgate/unpack")
         tree = ast.parse(script, feature_version=(3, 9))
         literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         assert {url, "ab" * 32} <= literals
+
+
+def test_without_any_python_the_unpacker_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "unpack"
+    file.write_text(userdata.UNPACK)
+    shell = shutil.which("sh") or ""
+    done = subprocess.run(
+        [shell, str(file)], env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr == "cowgate: there is no Python on this machine: name python3 under packages: in the user-data\n"
+
+
+def test_a_proxy_reaches_everything_that_fetches() -> None:
+    proxy = "http://user:p%40ss@proxy.cowgate.test:3128"
+    document = parsed(userdata.build(Options(hostname=NAME, proxy=proxy, fail_cloud_init=True)))
+    (environment,) = [file for file in document["write_files"] if file["path"] == "/etc/environment"]
+    assert environment["append"] is True
+    assert f"http_proxy={proxy}\nhttps_proxy={proxy}\nno_proxy=localhost," in environment["content"].decode()
+    unit = content(document, "/etc/systemd/system/docker.service.d/proxy.conf").decode()
+    assert parse_dropin(unit) == {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": "localhost,127.0.0.1,::1"}
+    assert "p%%40ss" in unit
+    prefix = ["env", f"http_proxy={proxy}", f"https_proxy={proxy}"]
+    assert document["runcmd"][0] == [*prefix, "/opt/cowgate/unpack"]
+    assert document["runcmd"][-1][:5] == [*prefix, "/usr/local/sbin/cowgate", "--setup"]
+    for name in ("cowgate.service", "cowgate-install.service"):
+        assert "EnvironmentFile=-/etc/environment\n" in (ROOT / "cloud-config/systemd" / name).read_text()
 
 
 # -- sizes -----------------------------------------------------------------------------------------------------------
@@ -339,6 +369,8 @@ def test_a_policy_with_its_host_name(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--hostname", NAME, "--url", "ftp://x", "--sha256", "0" * 64], "'ftp://x' is no address"),
         (["--hostname", NAME, "--url", "https://x y", "--sha256", "0" * 64], "is no address"),
         (["--hostname", NAME, "--url", "https://x", "--sha256", "0" * 63], "--sha256: a digest has 64 digits"),
+        (["--hostname", NAME, "--proxy", "proxy.cowgate.test:3128"], "--proxy: 'proxy.cowgate.test:3128' is no address"),
+        (["--hostname", NAME, "--proxy", 'http://a"b'], "is no address like http://proxy"),
         (["--hostname", NAME, "--policy", "/nowhere/policy"], "the policy /nowhere/policy can not be read"),
         (["--hostname", NAME, "--ssh-key", "/nowhere/key.pub"], "--ssh-key: /nowhere/key.pub: No such file"),
         (["--hostname", NAME, "--ssh-key", "not a key"], "'not a key' is no public key"),
