@@ -38,7 +38,7 @@ why_shut() {
     elif ! has policy "$(policy | cut -c -64)"; then
         echo "the policy was changed since the check"
     elif ! [ "${uptime%.*}" -lt "$(number valid_until)" ] 2>/dev/null; then
-        echo "the check is too old"
+        echo "$old"
     elif ! has_none waivers_until && ! [ "$(date +%s)" -lt "$(number waivers_until)" ] 2>/dev/null; then
         echo "a waiver has run out"
     fi
@@ -71,12 +71,15 @@ tell() {
 }
 
 more=/usr/local/sbin/cowgate
+old="the check is too old"
 if ! grep -q "^    \"boot\": \"$boot\"" "$report" 2>/dev/null; then
     tell "BLOCKED: not checked yet since this machine was started" "progress: journalctl -fu cowgate; to check now: $more run"
 elif ! reason=$(blocking) || [ -n "$reason" ]; then
     tell "BLOCKED: this machine is not ready for mailcow" "$reason"
     echo "    what to do: $more report"
 elif ! reason=$(why_shut) || [ -n "$reason" ]; then
+    # The gate is for the install: a mail server that runs for weeks is not to be checked every day.
+    [ "$reason" != "$old" ] || [ ! -e "$root/opt/mailcow-dockerized/mailcow.conf" ] || exit 0
     tell "BLOCKED: this machine has to be checked again" "$reason: $more run"
 else
     tell "READY: this machine is ready for mailcow" "what was checked: $more report"

@@ -92,12 +92,21 @@ def test_blocked_with_the_first_reason(tmp_path: Path) -> None:
 WAITS = Verdict(Status.DEFERRED, diagnosis="later")
 
 
-@pytest.mark.parametrize("phase", [Phase.BOOT, Phase.INSTALL])
-@pytest.mark.parametrize("level", list(Level))
-@pytest.mark.parametrize("phases", [(Phase.BOOT,), (Phase.BOOT, Phase.INSTALL), (Phase.INSTALL, Phase.AUDIT)])
-@pytest.mark.parametrize("status", list(Status))
+EARLIER, LATER = (Phase.BOOT,), (Phase.BOOT, Phase.INSTALL)
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "phases", "phase"),
+    [
+        *((status, Level.REQUIRED, EARLIER, Phase.BOOT) for status in Status),
+        *((status, Level.ADVISED, EARLIER, Phase.BOOT) for status in (Status.FAIL, Status.UNKNOWN, Status.DEFERRED)),
+        (Status.DEFERRED, Level.REQUIRED, LATER, Phase.BOOT),
+        (Status.DEFERRED, Level.REQUIRED, (Phase.INSTALL, Phase.AUDIT), Phase.BOOT),
+        (Status.DEFERRED, Level.REQUIRED, LATER, Phase.INSTALL),
+    ],
+)
 def test_what_blocks_is_what_blocks_the_gate(
-    status: Status, phases: tuple[Phase, ...], level: Level, phase: Phase, tmp_path: Path
+    status: Status, level: Level, phases: tuple[Phase, ...], phase: Phase, tmp_path: Path
 ) -> None:
     verdict = Verdict(status, observed="o", evidence={"id": "x", "level": "advised"})
     document = publish(tmp_path, row(verdict, level, phases), phase=phase)
@@ -153,6 +162,16 @@ def test_times_run_out(key: str, seconds: float, said: str, tmp_path: Path) -> N
     publish(tmp_path, PASSED, **{key: now + seconds})
     assert message(tmp_path) == ([AGAIN, f"    {said}: /usr/local/sbin/cowgate run"] if said else message(tmp_path))
     assert bool(said) == (message(tmp_path)[0] != READY)
+
+
+def test_a_mail_server_that_runs_is_not_told_every_day(tmp_path: Path) -> None:
+    publish(tmp_path, PASSED, until=1.0)
+    conf = tmp_path / "opt/mailcow-dockerized/mailcow.conf"
+    conf.parent.mkdir(parents=True)
+    conf.touch(0o000)
+    assert message(tmp_path) == []
+    (tmp_path / "var/lib/cowgate/seal.json").unlink()
+    assert message(tmp_path)[0] == AGAIN
 
 
 # -- who tells it, and that it is told once -------------------------------------------------------------------------------
