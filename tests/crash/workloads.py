@@ -15,6 +15,7 @@ KINDS: list[dict[str, Any]] = [
         "changes": [
             {"WriteFile": {"path": "/etc/crash/new.d/drop-in.conf", "content": "ours\n"}},
             {"WriteFile": {"path": "/etc/crash/whole", "content": "ours\n"}},
+            {"FetchKey": {"path": "/etc/crash/new.d/key.asc", "url": "https://mirror.example/gpg", "fingerprint": ""}},
             {"WriteFile": {"path": "/etc/crash/link", "content": "through the link\n"}},
             {"RemoveFile": {"path": "/etc/crash/gone"}},
             {"Link": {"path": "/etc/crash/other-link", "target": "elsewhere"}},
