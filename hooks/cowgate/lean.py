@@ -79,20 +79,21 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern)
 
 
-def loads(text: str) -> Any:
-    """The JSON value that the text holds, as json.loads() does. Raises ValueError."""
-    value, end = raw_decode(text)
+def loads(text: str, *, strict: bool = False) -> Any:
+    """The JSON value that the text holds, as json.loads() does. Raises ValueError, with `strict` also for a key that is given
+    twice and for NaN and Infinity."""
+    value, end = raw_decode(text, context=_Strict if strict else _Plain)
     if text[end:].strip():
         raise ValueError(f"more than one JSON value: {text[end:].strip()[:40]!r}")
     return value
 
 
-def raw_decode(text: str, start: int = 0) -> tuple[Any, int]:
+def raw_decode(text: str, start: int = 0, *, context: type[_Plain] | None = None) -> tuple[Any, int]:
     """The first JSON value from `start` on, and where it ends. Raises ValueError."""
     while text[start : start + 1] in ("\n", " ", "\t", "\r"):
         start += 1
     try:
-        found: tuple[Any, int] = _scanner()(text, start)
+        found: tuple[Any, int] = _scanner(context or _Plain)(text, start)
     except StopIteration:
         raise ValueError("no JSON value where one is expected") from None
     except RecursionError:
@@ -116,22 +117,36 @@ def _refuse(value: object) -> None:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-def _scanner() -> Any:
+def _scanner(context: type[_Plain]) -> Any:
     try:
         import _json
     except ImportError:
         import json.decoder
 
-        return json.decoder.JSONDecoder().scan_once  # type: ignore[attr-defined]
-    return _json.make_scanner(_Context)  # type: ignore[arg-type]
+        hooks = {"object_pairs_hook": context.object_pairs_hook, "parse_constant": context.parse_constant}
+        return json.decoder.JSONDecoder(**hooks).scan_once  # type: ignore[attr-defined]
+    return _json.make_scanner(context)  # type: ignore[arg-type]
 
 
-class _Context:
+class _Plain:
     """What the compiled scanner asks of json.JSONDecoder."""
 
     strict = True
-    object_hook = object_pairs_hook = None
+    object_hook = None
+    object_pairs_hook: Any = None
     parse_float = float
     parse_int = int
-    parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
+    parse_constant: Any = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
     memo: dict[str, str] = {}  # noqa: RUF012 - as JSONDecoder has it
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+class _Strict(_Plain):
+    object_pairs_hook = _unique
+    parse_constant = int  # which takes none of them

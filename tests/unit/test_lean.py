@@ -8,7 +8,10 @@ import ipaddress
 import json
 import random
 import shlex
+import subprocess
+import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +42,13 @@ def test_what_is_no_json(text: str) -> None:
         lean.loads(text)
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "a": 2}}]', "[NaN]", "-Infinity", '{"a": Infinity}'])
+def test_what_is_json_only_for_python(text: str) -> None:
+    assert repr(lean.loads(text)) == repr(json.loads(text))
+    with pytest.raises(ValueError, match=r"."):
+        lean.loads(text, strict=True)
+
+
 def test_what_json_has_no_word_for() -> None:
     with pytest.raises(TypeError, match="set"):
         lean.canonical([{1, 2}])
@@ -46,8 +56,25 @@ def test_what_json_has_no_word_for() -> None:
 
 def test_without_the_compiled_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other interpreters have other ones, or none."""
-    monkeypatch.setitem(__import__("sys").modules, "_json", None)
+    monkeypatch.setitem(sys.modules, "_json", None)
     test_json({"b": 1, "a": [2.5]})
+    test_what_is_json_only_for_python('{"a": 1, "a": 2}')
+    test_what_is_json_only_for_python("[NaN]")
+
+
+def test_a_check_loads_only_what_it_needs() -> None:
+    """All that a check loads before it looks; what it finds may ask for more."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(lean.__file__).parents[1])!r});"
+        "from cowgate import cli, evaluation, net, report, render; from cowgate.render import text;"
+        "from cowgate.facts import SOURCES, _module; from cowgate.requirements import all_requirements; all_requirements();"
+        "[_module(name) for name in SOURCES if name != 'hygiene']; cli._parse(['check', '--offline', '--format=json']);"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    names = ("argparse", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib", "ipaddress", "json")
+    costly = {*names, "re", "shlex", "signal", "socket", "subprocess", "textwrap", "threading", "typing"}
+    assert costly & set(done.stdout.split()) == set()
 
 
 def test_shell_words() -> None:

@@ -25,6 +25,7 @@ PID_FILE = "/run/docker.pid"
 DAEMON_JSON = "/etc/docker/daemon.json"
 DATABASE_LIMIT = 64 << 20  # bytes; the package database of a large server has about 5 MB
 DATA_ROOT = "/var/lib/docker"
+MAX_BRACKETS = 64  # with no more, no value is nested too deep for an edit
 
 # Where the docker command looks for plugins, first found wins (docker/cli, cli-plugins/manager).
 PLUGIN_DIRECTORIES = (
@@ -301,7 +302,10 @@ def parse_daemon_json(read: tuple[str | None, str]) -> DaemonJson:
         return DaemonJson(state="unreadable", reason=reason)
     if text is None:
         return DaemonJson(state="absent")
-    from cowgate.formats import FormatError, jsonmerge
+    plain = _plain_object(text)
+    if plain is not None:
+        return _daemon_keys(plain)
+    from cowgate.formats import FormatError, jsonmerge  # here: it tells what is wrong, and costs as much as starting Python
 
     if not text.lstrip(jsonmerge.BOM).strip():
         return DaemonJson(state="empty", line=1, reason="holds nothing, not even {}")
@@ -314,6 +318,15 @@ def parse_daemon_json(read: tuple[str | None, str]) -> DaemonJson:
         state = "not-object" if "where an object belongs" in error.message else "invalid"
         return DaemonJson(state=state, line=int(line[1]) if line else 1, reason=error.message)
     return _daemon_keys(values)
+
+
+def _plain_object(text: str) -> dict[str, Any] | None:
+    """The object in a file with nothing wrong about it; None where jsonmerge has to say more."""
+    try:
+        found = loads(text, strict=True) if text.count("{") + text.count("[") <= MAX_BRACKETS else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _daemon_keys(values: dict[str, Any]) -> DaemonJson:

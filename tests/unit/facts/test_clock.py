@@ -38,6 +38,27 @@ def test_off(tmp_path: Path) -> None:
     assert found == Clock(True, False, "timedatectl", ntp=False, can_ntp=True)
 
 
+NTP_UNITS = {
+    "/usr/lib/systemd/ntp-units.d/80-systemd-timesync.list": "# comment\n\nsystemd-timesyncd.service\n",
+    "/usr/lib/systemd/ntp-units.d/README": "nothing\n",
+    "/usr/lib/systemd/system/systemd-timesyncd.service": "[Service]\n",
+}
+MASK = {"/etc/systemd/system/systemd-timesyncd.service": "-> /dev/null"}
+
+
+@pytest.mark.parametrize(("error", "synchronized"), [(15_999_999, True), (16_000_000, False)])
+def test_timedatectl_is_not_started_where_systemd_knows_a_daemon(tmp_path: Path, error: int, synchronized: bool) -> None:
+    directory(tmp_path, "/run/systemd/system")
+    assert value(Machine(tmp_path, NTP_UNITS, clock=(error,))) == Clock(True, synchronized, "adjtimex", can_ntp=True)
+
+
+@pytest.mark.parametrize("files", [{**NTP_UNITS, **MASK}, dict(list(NTP_UNITS.items())[:2])], ids=["masked", "no file"])
+def test_timedatectl_is_asked_where_the_daemon_can_not_be_switched_on(tmp_path: Path, files: dict[str, str]) -> None:
+    directory(tmp_path, "/run/systemd/system")
+    told = Machine(tmp_path, files, {"timedatectl show": "NTP=no\nCanNTP=no\nNTPSynchronized=no\n"})
+    assert value(told) == Clock(True, False, "timedatectl", ntp=False, can_ntp=False)
+
+
 @pytest.mark.parametrize(("error", "synchronized"), [(15_999_999, True), (16_000_000, False)])
 def test_timedatectl_that_hangs_leaves_the_kernel_to_tell(tmp_path: Path, error: int, synchronized: bool) -> None:
     found = value(machine(tmp_path, None, clock=(error,)))
