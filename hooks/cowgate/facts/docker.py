@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cowgate.policy import Policy
 
 SOCKET = "/var/run/docker.sock"
+ANSWER_TIMEOUT = 20.0  # seconds; a daemon that was just restarted on a small machine at its first boot takes its time
 PID_FILE = "/run/docker.pid"
 DAEMON_JSON = "/etc/docker/daemon.json"
 DATABASE_LIMIT = 64 << 20  # bytes; the package database of a large server has about 5 MB
@@ -432,7 +433,7 @@ def _ask(host: Host, docker: Docker) -> Docker:
 
 def _get(host: Host, target: str, kind: type) -> Any:
     """The daemon's answer, of the given JSON type."""
-    status, body = host.unix_http(SOCKET, target, timeout=4)
+    status, body = host.unix_http(SOCKET, target, timeout=ANSWER_TIMEOUT)
     try:
         answer = loads(body.decode())
     except ValueError:
