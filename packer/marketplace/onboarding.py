@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -46,10 +48,28 @@ def zone_problem(host: Host, zone: str) -> str:
     return "this machine knows no such time zone; they are called like Europe/Berlin, and `timedatectl list-timezones` has all"
 
 
+def typed(question: str) -> str:
+    """One typed line. Raises KeyboardInterrupt, EOFError. select() misses no Ctrl-C: input() does, right before it reads."""
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    before = signal.set_wakeup_fd(wake)
+    try:
+        print(question, end="", flush=True)
+        select.select([sys.stdin, woken], [], [])
+        line = sys.stdin.readline()
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(wake)
+        os.close(woken)
+    if not line:
+        raise EOFError
+    return line.strip()
+
+
 def ask(question: str, offered: str, problem: Problem) -> str:
     """The first answer without a problem; each other one is refused with a sentence. Raises KeyboardInterrupt, EOFError."""
     while True:
-        answer = input(f"{question}{f' [{offered}]' if offered else ''}: ").strip() or offered
+        answer = typed(f"{question}{f' [{offered}]' if offered else ''}: ") or offered
         told = problem(answer) if answer else "an answer is needed; Ctrl-C asks again at the next login"
         if not told:
             return answer

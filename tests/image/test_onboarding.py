@@ -74,6 +74,18 @@ def test_4_one_session_asks(machine: Container) -> None:
         second.expect("cowgate: mailcow is being set up in another session\n")
 
 
+def test_4_a_whole_name_that_the_machine_has_is_offered(machine: Container) -> None:
+    machine.run(["hostname", HOSTNAME], check=True)
+    with Terminal(machine) as terminal:
+        terminal.expect(f"{NAME_QUESTION[:-2]} [{HOSTNAME}]: ")
+        terminal.type("\n")
+        terminal.expect(ZONE_QUESTION)
+        terminal.type("\x03")
+        terminal.expect(LEFT)
+    machine.run(["hostname", "mail"], check=True)
+    assert not machine.exists(ANSWERS), "half of the answers is none"
+
+
 def test_5_wrong_answers_are_refused_with_a_sentence_and_the_verdict_is_shown(machine: Container) -> None:
     with Terminal(machine) as terminal:
         for wrong, told in (
