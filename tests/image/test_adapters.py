@@ -91,9 +91,31 @@ def run_virt_customize(tree: Tree) -> Result[str]:
     return tree.run("unshare", "--net", "env", f"PATH={tools}:{os.environ['PATH']}", script, tree.root)
 
 
-@pytest.mark.parametrize(
-    "adapter", [run_chroot, run_mkosi, run_kiwi, run_virt_customize], ids=lambda adapter: adapter.__name__
-)
+def run_element(tree: Tree) -> Result[str]:
+    """The last hook of the element; a whole build is in test_diskimage_builder.py."""
+    tools = Path(tree.place, "tools")
+    tools.mkdir()
+    (tools / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
+    (tools / "sudo").chmod(0o755)
+    elements = ADAPTERS / "diskimage-builder" / "elements"
+    settings = (
+        f"PATH={tools}:{os.environ['PATH']}",
+        f"ELEMENTS_PATH=/nonexistent:{elements}",
+        f"TARGET_ROOT={tree.root}",
+        "DIB_COWGATE_PROVIDER=azure",
+        "DIB_COWGATE_ONBOARDING=true",
+    )
+    done = tree.run("unshare", "--net", "env", *settings, str(elements / "cowgate" / "cleanup.d" / "95-cowgate"))
+    upper = Path(tree.place, "upper")
+    assert "provider: azure\n" in (upper / "etc/cowgate/policy.d/10-provider.yaml").read_text(), done.stdout + done.stderr
+    assert (upper / "opt/cowgate/onboarding/start").stat().st_mode & 0o777 == 0o755
+    return done
+
+
+ADAPTED = (run_chroot, run_mkosi, run_kiwi, run_virt_customize, run_element)
+
+
+@pytest.mark.parametrize("adapter", ADAPTED, ids=lambda adapter: adapter.__name__)
 def test_it_makes_an_image_and_leaves_nothing(adapter: object, tree: Tree) -> None:
     assert callable(adapter)
     done = adapter(tree)
