@@ -111,7 +111,7 @@ class Mirror:
 
 
 @pytest.fixture(scope="module")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     directory = tmp_path_factory.mktemp("mirror")
     made = Mirror(directory / "web", "", "")
     (directory / "gnupg").mkdir(mode=0o700)
@@ -131,7 +131,8 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
     (binary / "Packages.gz").write_bytes(gzip.compress(index.encode(), mtime=0))
     release(root / "dists/bookworm", [binary / "Packages.gz"], index)
     made.sign(made.key)
-    return made
+    yield made
+    run(["gpgconf", "--homedir", str(directory / "gnupg"), "--kill", "all"])  # gpg leaves its agent behind
 
 
 def build(name: str, work: Path, pool: Path) -> None:
