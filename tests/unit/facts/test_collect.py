@@ -21,6 +21,9 @@ Source = Callable[[Host, Policy], "Fact[Any]"]
 
 def collected(monkeypatch: pytest.MonkeyPatch, sources: dict[str, Source], deadline: float = 20.0) -> facts.Facts:
     monkeypatch.setattr(facts, "_module", lambda name: SimpleNamespace(collect=sources[name]))
+    # Threads that `threading` starts are those that coverage sees.
+    start = lambda work, args: threading.Thread(target=work, args=args, daemon=True).start()  # noqa: E731
+    monkeypatch.setattr("_thread.start_new_thread", start)
     return collect(Host(), Policy(), sources, deadline)
 
 
@@ -52,6 +55,11 @@ def test_each_answer_and_each_kind_of_failure(monkeypatch: pytest.MonkeyPatch) -
     assert (found.image.state, found.image.reason) == ("unreadable", "KeyError: 'a bug'")
     assert found.tools.reason == "tools was not collected"
     assert collected(monkeypatch, {}).to_json() == {}
+
+
+def test_threads_that_start_by_themselves() -> None:
+    """As the command starts them, without the test's own."""
+    assert collect(Host(), Policy(), ("cpu", "memory")).memory.value.total_kib > 0
 
 
 def test_quick_ones_share_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +99,16 @@ def test_far_ones_are_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
     collected(monkeypatch, {name: source(name) for name in ("clock", "probes", "cpu", "records")})
     assert asked == ["probes", "records", "clock", "cpu"]
+
+
+def test_two_threads_that_want_the_last_one() -> None:
+    class Taken(list[str]):
+        def pop(self, *_: Any) -> str:
+            raise IndexError  # between the look and the grasp another was quicker
+
+    found: dict[str, Fact[Any]] = {}
+    ended = threading.Lock()
+    ended.acquire()
+    facts._collect_into(Host(), Policy(), Taken(["cpu"]), found, ended)
+    assert not ended.locked()
+    assert found == {}
