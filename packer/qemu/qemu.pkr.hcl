@@ -101,14 +101,12 @@ build {
     execute_command = local.execute
     environment_vars = [
       "COWGATE_SHA256=${var.cowgate_sha256}",
-      "DOCKER_SOURCE=${var.docker_source}",
       "MAILCOW_VERSION=${var.mailcow_version}",
       "ONBOARDING=${var.onboarding}",
     ]
     scripts = [
       "${local.scripts}/wait.sh",
       "${local.scripts}/install.sh",
-      "${local.scripts}/docker.sh",
       "${local.scripts}/build.sh",
       "${local.scripts}/pull.sh",
       "${local.scripts}/onboarding.sh",

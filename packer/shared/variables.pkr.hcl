@@ -29,16 +29,6 @@ variable "architecture" {
   }
 }
 
-variable "docker_source" {
-  type        = string
-  default     = "distro"
-  description = "Where Docker comes from when it is not there: the distribution's packages, or Docker's own repository."
-  validation {
-    condition     = contains(["distro", "docker"], var.docker_source)
-    error_message = "The docker_source value must be distro or docker."
-  }
-}
-
 variable "mailcow_version" {
   type        = string
   default     = ""

@@ -57,7 +57,6 @@ def test_every_directory_is_a_builder_that_is_tested() -> None:
     [
         ("cowgate_sha256", "abc", "64 hexadecimal digits"),
         ("architecture", "sparc", "must be x86_64 or arm64"),
-        ("docker_source", "snap", "must be distro or docker"),
     ],
 )
 def test_wrong_values_are_refused(builder: str, name: str, value: str, said: str, tmp_path: Path) -> None:
@@ -114,7 +113,6 @@ def test_the_steps_are_the_same_and_in_order(builder: str) -> None:
     order = [
         "wait.sh",
         "install.sh",
-        "docker.sh",
         "build.sh",
         "pull.sh",
         "onboarding.sh",

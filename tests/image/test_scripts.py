@@ -31,10 +31,8 @@ class Builder:
         return self.machine.run(["sh", "/dev/shm/script.sh"], env=environment, timeout=300)
 
     def build(self) -> None:
-        for name in ("wait.sh", "install.sh", "docker.sh", "build.sh", "pull.sh", "onboarding.sh"):
-            done = self.script(
-                name, COWGATE_SHA256=self.digest, DOCKER_SOURCE="distro", MAILCOW_VERSION="", ONBOARDING="false"
-            )
+        for name in ("wait.sh", "install.sh", "build.sh", "pull.sh", "onboarding.sh"):
+            done = self.script(name, COWGATE_SHA256=self.digest, MAILCOW_VERSION="", ONBOARDING="false")
             assert done.returncode == 0, f"{name}\n{done.stdout}{done.stderr}"
 
 
