@@ -58,7 +58,7 @@ LAYERS = (
             *("openssl", "gnupg"),
         ),
     ),
-    Layer("crash", 900, True, ("strace",), lane=2),
+    Layer("crash", 900, True, ("strace",)),
     Layer("boot", 2700, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),
     Layer("image", 3000, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony"), 2),
 )
