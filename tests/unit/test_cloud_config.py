@@ -27,7 +27,7 @@ User-data for a new server: it is checked and repaired, and says READY or BLOCKE
     "with-install.yaml": (
         """\
 User-data for a new server: it is checked and repaired, and mailcow is installed once it is ready, and not before. While it
-is blocked it looks again by itself, for about four hours.""",
+is blocked it looks again by itself, for three hours.""",
         " --install",
     ),
     "behind-a-proxy.yaml": (
