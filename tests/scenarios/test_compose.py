@@ -233,6 +233,7 @@ def test_what_compose_says_becomes_a_fact(suite: str, kind: str, checkout: Check
     plugins = os.path.dirname(directory) if kind == "plugin" else "/nonexistent"
     path = f"{os.environ['PATH']}:{directory}" if kind == "standalone" else os.environ["PATH"]
     monkeypatch.setattr("cowgate.host.ENVIRONMENT", {"PATH": path, "DOCKER_CONFIG": plugins, "HOME": "/nonexistent"})
+    monkeypatch.setattr("cowgate.host.PATH", path)
     monkeypatch.setenv("PATH", path)
     checkout.override = compose.lock("services:\n  unbound-mailcow:\n    labels: [a]\n", LOCK_MESSAGE)
     assert checkout.facts(1500).mailcow.value.override.compose_error == ""

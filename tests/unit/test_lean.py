@@ -42,6 +42,17 @@ def test_what_is_no_json(text: str) -> None:
         lean.loads(text)
 
 
+@pytest.mark.parametrize("text", ["{", "[1,]", '{"a":}', '{"a": 1,}', "nul"])
+def test_what_is_no_json_where_json_was_never_loaded(text: str) -> None:
+    """The compiled scanner takes its error from json.decoder, and has none to raise where nobody imported that."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(lean.__file__).parents[1])!r}); from cowgate.lean import loads\n"
+        "assert 'json' not in sys.modules\ntry: loads(sys.argv[1])\nexcept ValueError as error: print(error)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program, text]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "a": 2}}]', "[NaN]", "-Infinity", '{"a": Infinity}'])
 def test_what_is_json_only_for_python(text: str) -> None:
     assert repr(lean.loads(text)) == repr(json.loads(text))
