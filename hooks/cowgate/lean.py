@@ -99,8 +99,7 @@ def raw_decode(text: str, start: int = 0, *, context: type[_Plain] | None = None
     except RecursionError:
         raise ValueError("JSON that is nested too deep") from None
     except SystemError:  # up to CPython 3.12 the scanner finds the error that it raises only where this module is loaded
-        import json.decoder
-
+        __import__("json.decoder")
         return raw_decode(text, start, context=context)
     return found
 

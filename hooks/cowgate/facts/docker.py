@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from cowgate.policy import Policy
 
 SOCKET = "/var/run/docker.sock"
-# Seconds: a daemon that was just restarted on a small machine takes its time. Less than facts.DEADLINE: what else there is to say
-# of Docker is said of one that hangs, too.
+# Seconds: a daemon that was just restarted on a small machine takes its time. Less than facts.DEADLINE: what else there is to
+# say of Docker is said of one that hangs, too.
 ANSWER_TIMEOUT = 12.0
 PID_FILE = "/run/docker.pid"
 DAEMON_JSON = "/etc/docker/daemon.json"
