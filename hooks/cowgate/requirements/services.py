@@ -237,10 +237,16 @@ def network_firewall(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if refusing:
         return _refusing(refusing, expected)
     if firewall.nft_rules is None:
-        return unknown(f"the rules could not be listed: {firewall.reason}", remedy="run `cowgate check` as root")
+        return _unlisted(firewall)
     if active:
         return passed(f"{_and(active)} kept by policy, with rules for mailcow in DOCKER-USER", expected=expected)
     return passed("ufw and firewalld are off, nothing drops forwarded packets", expected=expected)
+
+
+def _unlisted(firewall: Firewall) -> Verdict:
+    missing = "is not installed" in firewall.reason
+    remedy = "install iptables (Docker's packages bring it), then look again" if missing else "run `cowgate check` as root"
+    return unknown(f"the rules could not be listed: {firewall.reason}", remedy=remedy)
 
 
 def active_firewalls(facts: Facts) -> tuple[str, ...]:
@@ -311,7 +317,7 @@ def network_iptables(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             observed="no xt_addrtype",
         )
     if firewall.nft_rules is None or firewall.legacy_rules is None:
-        return unknown(f"the rules could not be listed: {firewall.reason}", remedy="run `cowgate check` as root")
+        return _unlisted(firewall)
     if firewall.nft_rules and firewall.legacy_rules:
         return _mixed(firewall, expected)
     kind = "legacy" if firewall.legacy_rules else "nft" if firewall.nft_rules else firewall.backend or "none"
