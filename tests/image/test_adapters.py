@@ -59,12 +59,12 @@ def run_chroot(tree: Tree) -> Result[str]:
 
 
 def run_mkosi(tree: Tree) -> Result[str]:
-    """The project is mounted at /work/src, and the script runs in the image."""
+    """The project is mounted, and SRCDIR names it, and the script runs in the image."""
     script = str(ADAPTERS / "mkosi" / "mkosi.finalize.chroot")
     return chroot(
         tree,
-        'mkdir -p "$root/work/src/cowgate"; mount --bind -o ro "$1" "$root/work/src/cowgate"; cp "$2" "$root/work/finalize"\n'
-        'SRCDIR=/work/src chroot "$root" /work/finalize; umount "$root/work/src/cowgate"; rm -r "$root/work"',
+        'mkdir -p "$root/mkosi/src/cowgate"; mount --bind -o ro "$1" "$root/mkosi/src/cowgate"; cp "$2" "$root/mkosi/finalize"\n'
+        'SRCDIR=/mkosi/src chroot "$root" /mkosi/finalize; umount "$root/mkosi/src/cowgate"; rm -r "$root/mkosi"',
         str(PACKER.parent),
         script,
     )
