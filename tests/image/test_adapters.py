@@ -63,8 +63,8 @@ def run_mkosi(tree: Tree) -> Result[str]:
     script = str(ADAPTERS / "mkosi" / "mkosi.finalize.chroot")
     return chroot(
         tree,
-        'mkdir -p "$root/mkosi/src/cowgate"; mount --bind -o ro "$1" "$root/mkosi/src/cowgate"; cp "$2" "$root/mkosi/finalize"\n'
-        'SRCDIR=/mkosi/src chroot "$root" /mkosi/finalize; umount "$root/mkosi/src/cowgate"; rm -r "$root/mkosi"',
+        'mkdir -p "$root/mk/src/cowgate"; mount --bind -o ro "$1" "$root/mk/src/cowgate"; cp "$2" "$root/mk/finalize"\n'
+        'SRCDIR=/mk/src chroot "$root" /mk/finalize; umount "$root/mk/src/cowgate"; rm -r "$root/mk"',
         str(PACKER.parent),
         script,
     )
