@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -29,17 +30,11 @@ from tests.boot.material import (
 )
 from tests.lab.ntp import ntp_server
 from tests.lab.process import Result
-from tests.lab.qemu import MAC, Machine
+from tests.lab.qemu import NETWORK_CONFIG, Machine
 
 ADDRESS6 = "2001:db8:1::10"
-NETWORK_CONFIG = f"""\
-version: 1
-config:
-  - type: physical
-    name: eth0
-    mac_address: "{MAC}"
-    subnets:
-      - {{type: static, address: 10.0.2.15/24, gateway: 10.0.2.2}}
+ALIAS_CONFIG = f"""\
+{NETWORK_CONFIG}\
   - type: physical
     name: "eth0:0"
     subnets:
@@ -63,8 +58,8 @@ SLOW = 900.0  # seconds; everything is emulated
 class Lab(Machine):
     """The machine, and a time server that comes and goes."""
 
-    def __init__(self, directory: str, **more: object) -> None:
-        super().__init__("trixie-vm", memory=6656, seed_disk=True, network_config=NETWORK_CONFIG, **more)  # type: ignore[arg-type]
+    def __init__(self, directory: str, **more: Any) -> None:
+        super().__init__("trixie-vm", memory=6656, seed_disk=True, network_config=ALIAS_CONFIG, **more)
         self.directory = directory
         self.servers = ExitStack()
 

@@ -21,8 +21,11 @@ Source = Callable[[Host, Policy], "Fact[Any]"]
 
 def collected(monkeypatch: pytest.MonkeyPatch, sources: dict[str, Source], deadline: float = 20.0) -> facts.Facts:
     monkeypatch.setattr(facts, "_module", lambda name: SimpleNamespace(collect=sources[name]))
-    # Threads that `threading` starts are those that coverage sees.
-    start = lambda work, args: threading.Thread(target=work, args=args, daemon=True).start()  # noqa: E731
+
+    def start(work: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """Threads that `threading` starts are those that coverage sees."""
+        threading.Thread(target=work, args=args, daemon=True).start()
+
     monkeypatch.setattr("_thread.start_new_thread", start)
     return collect(Host(), Policy(), sources, deadline)
 
