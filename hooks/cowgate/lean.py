@@ -98,7 +98,7 @@ def raw_decode(text: str, start: int = 0, *, context: type[_Plain] | None = None
         raise ValueError("no JSON value where one is expected") from None
     except RecursionError:
         raise ValueError("JSON that is nested too deep") from None
-    except SystemError:  # up to CPython 3.12 the scanner finds the error that it raises only where this module is loaded
+    except SystemError:  # CPython 3.10 and 3.11: the scanner finds the error to raise only where this module is loaded
         __import__("json.decoder")
         return raw_decode(text, start, context=context)
     return found
