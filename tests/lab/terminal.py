@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Optional
 
 from tests.lab.container import Container
+from tests.lab.process import ENVIRONMENT
 
 
 class Terminal:
@@ -22,8 +23,9 @@ class Terminal:
 
     def __init__(self, machine: Container, command: str = "login -f root") -> None:
         self.machine = machine
-        # The terminal has to be one of the container's: script(1) makes it there.
-        inside = ["script", "-qec", command, "/dev/null"]
+        # The terminal has to be one of the container's: script(1) makes it there. Without exec a shell such as dash stays
+        # as the session's leader, and login's vhangup(2) ends it, and with it the line.
+        inside = ["script", "-qec", f"exec {command}", "/dev/null"]
         self.argv = ["nsenter", "--target", str(machine._leader), "--all", "--root", "--wd", "--", *inside]
         self.said = ""
         self._read = 0  # up to where expect() has looked
@@ -31,8 +33,7 @@ class Terminal:
     def __enter__(self) -> Terminal:
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
-            os.environ["TERM"] = "dumb"
-            os.execvp(self.argv[0], self.argv)
+            os.execvpe(self.argv[0], self.argv, {**ENVIRONMENT, "TERM": "dumb", "SHELL": "/bin/sh"})
         return self
 
     def __exit__(
