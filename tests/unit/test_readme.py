@@ -60,3 +60,13 @@ def test_the_sizes_are_true_and_within_budget() -> None:
         size = len(userdata.build(options))
         assert size <= budget, f"{size} bytes: too much for GCE's field soon; make the code smaller"
         assert abs(int(number.replace(",", "")) / size - 1) <= 0.05, f"the README says {number}, it has {size}"
+
+
+def test_the_user_data_that_is_shown_is_that_of_the_example() -> None:
+    shown = (TOP / "README.md").read_text().partition("    #cloud-config\n")[2].partition("\n\n")[0]
+    example = (TOP / "cloud-config" / "with-install.yaml").read_text().splitlines()
+    lines = [line[4:] for line in shown.splitlines()]
+    assert len(lines) > 10
+    places = [example.index(line) for line in lines]
+    assert places == sorted(places)
+    assert lines[lines.index("runcmd:") :] == example[example.index("runcmd:") :]
