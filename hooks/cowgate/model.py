@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     Judge = Callable[[Facts, Policy, "Phase"], "Verdict"]
 
 
+Commands = tuple[tuple[str, ...], ...]
+
+
 class Phase(Word):
     """When cowgate runs. `audit` is by hand and read-only."""
 
@@ -43,7 +46,7 @@ class Remedy:
     """What to do about a failure: a sentence, and commands as argument lists (never shell text)."""
 
     text: str
-    commands: tuple[tuple[str, ...], ...] = ()
+    commands: Commands = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def failed(
     diagnosis: str,
     *,
     remedy: str,
-    commands: tuple[tuple[str, ...], ...] = (),
+    commands: Commands = (),
     expected: str = "",
     observed: str = "",
     evidence: Mapping[str, str] | None = None,
@@ -88,7 +91,7 @@ def warned(
     diagnosis: str,
     *,
     remedy: str,
-    commands: tuple[tuple[str, ...], ...] = (),
+    commands: Commands = (),
     expected: str = "",
     observed: str = "",
     evidence: Mapping[str, str] | None = None,
@@ -102,7 +105,7 @@ def deferred(why: str) -> Verdict:
     return Verdict(Status.DEFERRED, diagnosis=why)
 
 
-def unknown(why: str, *, remedy: str = "", commands: tuple[tuple[str, ...], ...] = ()) -> Verdict:
+def unknown(why: str, *, remedy: str = "", commands: Commands = ()) -> Verdict:
     """Could not be found out. On a required row this blocks: when in doubt the gate stays shut."""
     return Verdict(Status.UNKNOWN, diagnosis=why, remedy=Remedy(remedy, commands) if remedy else None)
 

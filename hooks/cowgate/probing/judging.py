@@ -41,8 +41,8 @@ REMEDIES: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     ),
     "tls": (
         "either something on the way opens TLS (then its certificate authority must be installed here), or the list of "
-        "certificate authorities is missing or old",
-        (("apt-get", "install", "--reinstall", "ca-certificates"),),
+        "certificate authorities is missing or old: install the package ca-certificates again",
+        (),
     ),
     "clock": ("set the clock first: certificates look out of date when it is wrong", (("timedatectl", "set-ntp", "true"),)),
     "not-tls": ("something on the way answers in its place: ask the provider for a connection without it", ()),

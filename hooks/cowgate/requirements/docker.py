@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from cowgate import dockersource
 from cowgate.conflicts import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
-from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
+from cowgate.model import Commands, Level, Phase, Verdict, deferred, failed, passed, unknown, warned
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
+from cowgate.requirements.system import install, manager_of
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts
@@ -65,15 +66,9 @@ def wanted_keys(docker: Docker) -> dict[str, object]:
     return {key: value for key, value in keys.items() if key not in docker.flags}
 
 
-Commands = tuple[tuple[str, ...], ...]
-
-
-def _manager(facts: Facts) -> str:
-    return (facts.tools.content.manager if facts.tools.content else None) or ""
-
-
 def _remove(facts: Facts, names: tuple[str, ...]) -> Commands:
-    command = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "apk": ("apk", "del")}.get(_manager(facts))
+    removers = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "apk": ("apk", "del")}
+    command = removers.get(manager_of(facts))
     return ((*command, *names),) if command and names else ()
 
 
@@ -83,7 +78,7 @@ def _how_to_install(facts: Facts, policy: Policy) -> tuple[str, Commands]:
     release = platform.os if platform else None
     where, upstream = dockersource.source(policy, release), dockersource.repository(policy, platform)
     run = (("cowgate", "run"),)
-    if _manager(facts) == "apk":
+    if manager_of(facts) == "apk":
         return "install the distribution's packages", ALPINE
     if where == "distro" and release and dockersource.new_enough(release):
         return "`cowgate run` installs the distribution's packages", run
@@ -103,11 +98,7 @@ def _how_to_replace(facts: Facts, policy: Policy) -> tuple[str, Commands]:
     """What to do with an engine or a Compose that is there and will not do. cowgate never replaces one."""
     docker = facts.docker.value
     if docker.package == "docker-ce":
-        update: dict[str, Commands] = {
-            "apt": (("apt-get", "update"), ("apt-get", "install", "-y", *dockersource.PACKAGES)),
-            "dnf": (("dnf", "install", "-y", "--best", *dockersource.PACKAGES),),
-        }
-        return "update it", update.get(_manager(facts), ())
+        return "update it", install(facts, *dockersource.PACKAGES)
     names = tuple(dict.fromkeys((*docker.conflicting, *((docker.package,) if docker.package else ()))))
     release = facts.platform.content.os if facts.platform.content else None
     upstream = dockersource.repository(policy, facts.platform.content)
@@ -148,7 +139,7 @@ def engine(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             "the daemon is here, but not the command docker, which mailcow's scripts call "
             "(Debian 13 has it in a package of its own, docker-cli)",
             remedy="install the command",
-            commands=(("apt-get", "install", "-y", "docker-cli"),),
+            commands=install(facts, "docker-ce-cli" if docker.package == "docker-ce" else "docker-cli"),
             expected=expected,
             observed="no docker command",
         )
@@ -284,13 +275,11 @@ def compose(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 def _how_to_get_compose(facts: Facts, policy: Policy) -> tuple[str, Commands]:
     docker, platform = facts.docker.value, facts.platform.content
-    if docker.package == "docker-ce" and _manager(facts) != "apk":
-        manager = {"apt": "apt-get", "dnf": "dnf"}.get(_manager(facts))
-        commands = ((manager, "install", "-y", dockersource.PLUGIN),) if manager else ()
-        return "install the plugin from Docker's own packages", commands
+    if docker.package == "docker-ce" and manager_of(facts) != "apk":
+        return "install the plugin from Docker's own packages", install(facts, dockersource.PLUGIN)
     own = docker.package == "docker.io" and platform and platform.os and dockersource.new_enough(platform.os)
     missing = not docker.compose and (own or not docker.flavour)
-    return _how_to_install(facts, policy) if missing or _manager(facts) == "apk" else _how_to_replace(facts, policy)
+    return _how_to_install(facts, policy) if missing or manager_of(facts) == "apk" else _how_to_replace(facts, policy)
 
 
 def _wants_api(docker: Docker) -> bool:

@@ -8,6 +8,7 @@ from cowgate.probing.judging import Result, not_asked, remedy_for, results, say,
 from cowgate.probing.targets import dropped
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
+from cowgate.requirements.system import install, manager_of
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from cowgate.policy import Policy
 
 BOOT_AND_INSTALL = (Phase.BOOT, Phase.INSTALL)
-DNSPYTHON = (("apt-get", "install", "python3-dnspython", "python3-cryptography"),)
+# package manager -> dnspython and what it checks signatures with
+DNSPYTHON = {
+    "apt": ("python3-dnspython", "python3-cryptography"),
+    "dnf": ("python3-dns", "python3-cryptography"),
+    "apk": ("py3-dnspython", "py3-cryptography"),
+}
 
 
 def _all_dropped(policy: Policy, row: str) -> Verdict:
@@ -101,6 +107,7 @@ def _unreachable(probes: Probes, broken: list[Result], found: tuple[Result, ...]
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes",),
+    wants=("tools",),
 )
 def dns(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """UDP and TCP 53 to root servers with signed answers, nobody answering in their place, signatures that hold."""
@@ -112,7 +119,8 @@ def dns(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return _all_dropped(policy, "egress.dns")
     untested = next((result.untested for result in found if result.untested), None)
     if untested:
-        return unknown(f"port 53 could not be probed: {untested}", remedy="install dnspython", commands=DNSPYTHON)
+        commands = install(facts, *DNSPYTHON.get(manager_of(facts), ()))
+        return unknown(f"port 53 could not be probed: {untested}", remedy="install dnspython", commands=commands)
     hijacked = [answer for result in found for answer in result.broken if answer.outcome == "hijacked"]
     if hijacked:
         return failed(
@@ -124,7 +132,7 @@ def dns(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     broken = [result for result in found if not result.ok]
     if broken:
         return _port_53(broken, found)
-    return _signatures(probes, found, policy)
+    return _signatures(facts, found, policy)
 
 
 def _port_53(broken: list[Result], found: tuple[Result, ...]) -> Verdict:
@@ -141,8 +149,8 @@ def _port_53(broken: list[Result], found: tuple[Result, ...]) -> Verdict:
     )
 
 
-def _signatures(probes: Probes, found: tuple[Result, ...], policy: Policy) -> Verdict:
-    seen = probes.signatures
+def _signatures(facts: Facts, found: tuple[Result, ...], policy: Policy) -> Verdict:
+    seen = facts.probes.value.signatures
     expected = "signatures hold from the root down, and a zone with broken ones is refused"
     evidence = _evidence(found)
     if seen and seen.chain:
@@ -164,7 +172,9 @@ def _signatures(probes: Probes, found: tuple[Result, ...], policy: Policy) -> Ve
         return warned(
             f"the root servers answer, but {seen.untested}",
             remedy="install what is missing, or ask again later",
-            commands=DNSPYTHON if "python3" in seen.untested else (("cowgate", "check", "--only", "egress.dns"),),
+            commands=install(facts, *DNSPYTHON.get(manager_of(facts), ()))
+            if "python3" in seen.untested
+            else (("cowgate", "check", "--only", "egress.dns"),),
             expected=expected,
             evidence=evidence,
         )

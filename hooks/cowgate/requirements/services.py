@@ -6,6 +6,7 @@ from cowgate.conflicts import Conflict, conflicting, is_kept, server_of, taken_s
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown, warned
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
+from cowgate.requirements.system import install, manager_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from cowgate.facts.firewall import Firewall, ForwardChain
     from cowgate.facts.sockets import Listener
     from cowgate.policy import Policy
-
-Commands = tuple[tuple[str, ...], ...]
 
 DOCKER_PROCESSES = ("docker-proxy", "dockerd", "rootlesskit")
 DOCKER_USER_UNIT = "cowgate-docker-user.service"
@@ -306,13 +305,12 @@ def network_iptables(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     firewall = facts.firewall.value
     expected = "rules in either nftables or iptables-legacy, and the module xt_addrtype"
     if firewall.addrtype is False:
-        manager = facts.tools.content.manager if facts.tools.content else None
-        install = (("dnf", "install", "-y", "kernel-modules-extra"),) if manager == "dnf" else ()
+        modules = install(facts, "kernel-modules-extra") if manager_of(facts) == "dnf" else ()
         return failed(
             "the kernel has no module xt_addrtype: Docker's rules need it, and dockerd does not start without "
             "(on EL10 it is in kernel-modules-extra)",
             remedy="install the kernel's extra modules and reboot",
-            commands=(*install, ("modprobe", "xt_addrtype")),
+            commands=(*modules, ("modprobe", "xt_addrtype")),
             expected=expected,
             observed="no xt_addrtype",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, warned
+from cowgate.model import Commands, Level, Phase, Verdict, deferred, failed, passed, warned
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 # The package that brings a command, where its name is another. The same on Debian, EL and Alpine.
 PACKAGES = {"awk": "gawk", "sha1sum": "coreutils", "cut": "coreutils", "cp": "coreutils"}
-INSTALL = {
-    "apt": ("apt-get", "install", "-y", "--no-install-recommends"),
-    "dnf": ("dnf", "install", "-y"),
-    "apk": ("apk", "add"),
+# manager -> what is run before the packages' names. A fresh image has no lists of apt's, or old ones; the others fetch theirs.
+INSTALL: dict[str, Commands] = {
+    "apt": (("apt-get", "update"), ("apt-get", "install", "-y", "--no-install-recommends")),
+    "dnf": (("dnf", "install", "-y"),),
+    "apk": (("apk", "add"),),
 }
 
 UMASK = 0o022  # mailcow's documentation; containers read the checkout as other users
@@ -27,6 +28,17 @@ LABELS = 3  # mailcow: the host name "consists of at least three parts"
 # RFC 2606 and RFC 6761: nobody can own these, so they are placeholders that were never replaced
 RESERVED_DOMAINS = ("example.com", "example.net", "example.org")
 RESERVED_TLDS = ("example", "invalid", "localhost", "localdomain")
+
+
+def manager_of(facts: Facts) -> str:
+    """The package manager of this machine: apt, dnf, apk; "" where it is not known."""
+    return (facts.tools.content.manager if facts.tools.content else None) or ""
+
+
+def install(facts: Facts, *packages: str) -> Commands:
+    """The commands that install packages; none where the package manager is not known."""
+    commands = INSTALL.get(manager_of(facts), ())
+    return (*commands[:-1], (*commands[-1], *packages)) if commands else ()
 
 
 def packages_for(tools: Tools) -> tuple[str, ...]:
@@ -56,7 +68,7 @@ def tools(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return failed(
         "; ".join(said),
         remedy=f"install {' '.join(packages)} with the distribution's package manager",
-        commands=((*INSTALL[value.manager], *packages),) if value.manager else (),
+        commands=install(facts, *packages),
         expected=expected,
         observed="; ".join(said),
         evidence=value.paths,
@@ -230,11 +242,10 @@ def apparmor(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return passed("the kernel does not enforce AppArmor")
     if system.apparmor_parser:
         return passed("on, with " + system.apparmor_parser)
-    manager = facts.tools.value.manager if facts.tools.state == "value" else None
     return failed(
         "the kernel enforces AppArmor, but apparmor_parser is not installed: containers will not start",
         remedy="install the package apparmor, then restart Docker",
-        commands=((*INSTALL[manager], "apparmor"),) if manager else (),
+        commands=install(facts, "apparmor"),
         expected="apparmor_parser",
         observed="not found",
         evidence={"/sys/module/apparmor/parameters/enabled": "Y"},

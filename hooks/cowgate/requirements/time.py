@@ -5,7 +5,7 @@ from __future__ import annotations
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
-from cowgate.requirements.system import INSTALL
+from cowgate.requirements.system import install, manager_of
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts
@@ -119,12 +119,11 @@ def _explain(daemon: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _no_daemon(facts: Facts, expected: str) -> Verdict:
-    manager = facts.tools.value.manager if facts.tools.state == "value" else None
-    package = PACKAGES.get(manager or "", "chrony")
+    package = PACKAGES.get(manager_of(facts), "chrony")
     return failed(
         "no time daemon is installed: nothing keeps the clock right",
         remedy=f"install {package}",
-        commands=((*INSTALL[manager], package),) if manager else (),
+        commands=install(facts, package),
         expected=expected,
         observed="none of systemd-timesyncd, chrony, ntpsec, ntp, openntpd",
     )
