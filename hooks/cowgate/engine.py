@@ -151,7 +151,8 @@ def run(
     journal.begin(phase)
     work = make_all(host, journal, planned, progress, failed={failure.fix for failure in failures})
     waited = not refusal and _wait_for_clock(host, policy, first, work.failed, progress)
-    last = check(host, policy, phase, requirements) if work.applied or waited else first
+    # Not only where something was applied: a fix that failed was taken back, but may have broken something on its way.
+    last = check(host, policy, phase, requirements) if journal.run_id or waited else first
     if phase is Phase.BOOT and not by_hand:
         from cowgate.settle import settle  # here and not above: it imports this module
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cowgate import engine, evaluation
-from cowgate.changes import Change, EditFile, RemoveFile, RestartUnit, Sysctl, UnitState, WriteFile
+from cowgate.changes import Change, Command, EditFile, RemoveFile, RestartUnit, Sysctl, UnitState, WriteFile
 from cowgate.errors import FixError, UsageError
 from cowgate.facts import Fact, Facts
 from cowgate.fixes import Fix
@@ -349,3 +349,24 @@ def test_containers_of_mailcow_count_as_installed(machine: Machine) -> None:
     assert machine.run(Phase.BOOT).applied == ()
     project.containers = 0
     assert len(machine.run(Phase.BOOT).applied) == 1
+
+
+def test_a_fix_that_failed_and_was_taken_back_is_looked_after(machine: Machine) -> None:
+    """What it broke on its way, a daemon that did not come back say, must not pass by the look that was before it."""
+
+    class Breaks(Stage):
+        def run(self, argv: Any, **options: Any) -> Any:
+            self.write_atomic("/etc/b", b"dead\n")
+            return super().run(argv, **options)
+
+    machine.host = Breaks(machine.root)
+    machine.host.answers["systemctl restart"] = (1, "")
+    machine.row("a", Command(("systemctl", "restart", "b"), "it needs a"), level=Level.ADVISED)
+    machine.row("b")
+    (machine.root / "proc/sys/kernel/random").mkdir(parents=True)
+    (machine.root / "proc/sys/kernel/random/boot_id").write_text("x\n")
+    (machine.root / "etc/b").write_text("good\n")
+    result = machine.run()
+    assert result.applied == ()
+    assert [failure.fix for failure in result.failures] == ["a"]
+    assert statuses(result) == {"a": "warn", "b": "fail"}
