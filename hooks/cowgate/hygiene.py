@@ -171,6 +171,7 @@ STATE: tuple[Rule, ...] = (
         (
             "/var/lib/cowgate/readiness.json",
             "/var/lib/cowgate/seal.json",
+            "/var/lib/cowgate/install",
             "/var/lib/cowgate/journal/*",
             "/var/lib/cowgate/.cowgate-*.tmp",
         ),

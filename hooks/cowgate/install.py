@@ -42,7 +42,8 @@ def install(
     host.set_umask(0o022)  # files that containers read as other users (mailcow#866)
     directory = policy.install_dir
     stage = (host.read_or_none(STAGE) or "").strip()
-    if host.exists(f"{directory}/mailcow.conf"):
+    configured = host.exists(f"{directory}/mailcow.conf")
+    if configured:
         if not stage:
             progress(f"mailcow is already configured in {directory}: nothing to install")
             return 0
@@ -56,7 +57,7 @@ def install(
     code = check_again()
     if code != 0:
         return code
-    if stage != CONFIGURED:
+    if not configured:  # never seen, or removed since to begin anew
         host.write_atomic(STAGE, f"{CONFIGURING}\n".encode())
         configure(host, policy, hostname, timezone, progress)
         host.write_atomic(STAGE, f"{CONFIGURED}\n".encode())

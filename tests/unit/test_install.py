@@ -167,3 +167,14 @@ def test_without_compose_it_says_so(machine: Machine) -> None:
     machine.make("/usr/bin/docker-compose", 0o755)
     assert perform(machine) == 0
     assert machine.asked == ["docker-compose pull --quiet", "docker-compose up -d --quiet-pull"]
+
+
+def test_who_removes_mailcow_conf_begins_anew(machine: Machine) -> None:
+    """Containers without a mailcow.conf would start with empty passwords."""
+    machine.breaks = "pull"
+    with pytest.raises(CommandFailed):
+        perform(machine)
+    machine.remove(CONF)
+    machine.breaks = ""
+    assert perform(machine) == 0
+    assert "./generate_config.sh --dev" in machine.asked

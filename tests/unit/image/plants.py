@@ -140,6 +140,7 @@ PLANTS: dict[str, dict[str, str]] = {
         "/var/lib/cowgate/readiness.json": "{}",
         "/var/lib/cowgate/seal.json": "{}",
         "/var/lib/cowgate/journal/000001/run.json": "{}",
+        "/var/lib/cowgate/install": "configured\n",
         "/var/lib/cowgate/.cowgate-7-0.tmp": "",
     },
     "history": {
