@@ -231,7 +231,7 @@ def check_ids(found: PolicyFile, waivable: Mapping[str, bool]) -> None:
             named.append((("waivers", number, "id"), waiver.get("id")))
     named += [(("require", number), id) for number, id in enumerate(_list(found.values.get("require")))]
     for path, id in named:
-        if id not in waivable:
+        if not isinstance(id, str) or id not in waivable:
             raise found.error(f"there is no requirement {id!r}{suggestion(id, waivable)}", found.places.get(path))
         if path[0] == "waivers" and not waivable[id]:
             raise found.error(f"{id} can not be waived", found.places.get(path))

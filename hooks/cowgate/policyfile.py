@@ -27,7 +27,9 @@ HINT = "`cowgate validate FILE` checks a policy, schemas/policy.schema.json desc
 _TAG = "tag:yaml.org,2002:"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)$")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+$")
-_TRUE = ("true", "yes", "on")
+_TRUTHS = {**dict.fromkeys(("true", "yes", "on"), True), **dict.fromkeys(("false", "no", "off"), False)}
+_SCALARS = ("str", "int", "float", "bool", "timestamp")
+_NODES = {"map": "MappingNode", "seq": "SequenceNode", **dict.fromkeys(_SCALARS, "ScalarNode")}
 _NAMES = {
     "object": "a group of keys",
     "array": "a list",
@@ -105,21 +107,22 @@ class _Reader:
         self.seen.add(id(node))
         self.found.places[path] = _place(node)
         kind = node.tag[len(_TAG) :] if node.tag.startswith(_TAG) else node.tag
+        if kind == "null":
+            raise self.found.error(f"{_dotted(path)} has no value; leave the key out to get its default", _place(node))
+        if _NODES.get(kind) != type(node).__name__:  # also a `!!seq` before what is no list
+            raise self.found.error(f"the tag {node.tag} is not used in a policy", _place(node))
         if kind == "map":
             return self.mapping(node, path)
         if kind == "seq":
             return [self.value(item, (*path, number)) for number, item in enumerate(node.value)]
-        if kind in ("str", "int", "float", "bool", "timestamp"):
-            return _scalar(kind, node.value)
-        if kind == "null":
-            raise self.found.error(f"{_dotted(path)} has no value; leave the key out to get its default", _place(node))
-        raise self.found.error(f"the tag {node.tag} is not used in a policy", _place(node))
+        return _scalar(kind, node.value)
 
     def mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, item in node.value:
-            if key.tag != f"{_TAG}str":
-                raise self.found.error(f"the key {key.value!r} is not text; put it in quotes", _place(key))
+            if key.tag != f"{_TAG}str" or not isinstance(key.value, str):
+                name = f"key {key.value!r}" if isinstance(key.value, str) else "key"
+                raise self.found.error(f"the {name} is not text; put it in quotes", _place(key))
             here = (*path, key.value)
             if key.value in result:
                 first = self.found.keys[here][0]
@@ -131,7 +134,7 @@ class _Reader:
 
 def _scalar(kind: str, text: str) -> Any:
     if kind == "bool":
-        return text.lower() in _TRUE
+        return _TRUTHS.get(text.lower(), text)
     if kind == "int" and _INTEGER.match(text) and len(text) < 19:
         return int(text)
     if kind == "float" and _NUMBER.match(text):

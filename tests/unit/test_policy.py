@@ -197,7 +197,8 @@ def test_without_jsonschema_types_are_still_checked(root: Host, monkeypatch: pyt
     policy = load(root)
     assert policy.hostname == "mail.example.org"
     assert "jsonschema is not installed" in policy.unchecked
-    for text in ("hostname: 1\n", "hostnam: a\n", "waivers: [a]\n", "waivers: [{id: resources.swap, reason: 1}]\n"):
+    wrong = ("hostname: 1", "hostnam: a", "waivers: [a]", "waivers: [{id: resources.swap, reason: 1}]")
+    for text in (*wrong, "waivers: [{id: [a]}]", "require: [[a]]"):
         put(root, {"policy.yaml": text})
         with pytest.raises(PolicyError):
             load(root)
