@@ -140,7 +140,7 @@ def policy_digest(files: Iterable[tuple[str, bytes]]) -> str:
     """Over names and raw bytes of the policy files, in the order in which they are read; no files have a digest too."""
     digest = sha256()
     for name, content in files:
-        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(os.fsencode(f"{name}\0{len(content)}\0"))  # the bytes of the name, which may be no text
         digest.update(content)
     return digest.hexdigest()
 
@@ -198,7 +198,11 @@ def seal(host: Host, state: StateDir, published: bytes) -> Decision:
 
     document = seal_of(json.loads(published), sha256(published).hexdigest())
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"
-    host.write_atomic(state.seal_path, text.encode(), mode=0o644)
+    try:
+        host.write_atomic(state.seal_path, text.encode(), mode=0o644)
+    except OSError:
+        state.shut(host)  # it may have its name already, and only not be on the disk for sure
+        raise
     decision = decide(state.path)
     if not decision.open:
         state.shut(host)

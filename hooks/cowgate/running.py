@@ -155,10 +155,10 @@ class _Run:
 
         try:
             published = report.publish(self.host, self.state, document)
-        except CowgateError:
+            decision = self.decide(published, evaluation)
+        except (CowgateError, OSError):
             self.show(document)  # the person who waits still learns what was found
             raise
-        decision = self.decide(published, evaluation)
         self.show(published.document)
         if self.phase is not Phase.BUILD:
             cli.progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
@@ -172,19 +172,25 @@ class _Run:
         from cowgate.fixes import compose
 
         document = published.document
-        unlocked = False
         if published.validated and document["ready"] and document["complete"] and document["phase"] in gate.PHASES:
             # Before the seal, because every change of the journal shuts the gate.
             self.change_compose(compose.unlock_changes(evaluation.facts, self.policy))
-            unlocked = True
-            decision = gate.seal(self.host, self.state, published.content)
-            if decision.open:
-                return decision
-        else:
-            decision = gate.decide(self.state.path)
+            try:
+                decision = gate.seal(self.host, self.state, published.content)
+            except (CowgateError, OSError):
+                self.lock_compose(evaluation, taken_out=True)
+                raise
+            if not decision.open:
+                self.lock_compose(evaluation, taken_out=True)
+            return decision
+        self.lock_compose(evaluation, taken_out=False)
+        return gate.decide(self.state.path)
+
+    def lock_compose(self, evaluation: Evaluation, *, taken_out: bool) -> None:
+        from cowgate.fixes import compose
+
         if self.policy.fix.enabled:
-            self.change_compose(compose.lock_changes(evaluation.facts, self.policy, taken_out=unlocked))
-        return decision
+            self.change_compose(compose.lock_changes(evaluation.facts, self.policy, taken_out=taken_out))
 
     def change_compose(self, changes: Iterable[Change]) -> None:
         # A lock that can not be placed or taken away is told and stops nothing: the wall is the gate.

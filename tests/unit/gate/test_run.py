@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from cowgate import cli, engine, gate, journal, policy, policyfile, report, running
+from cowgate import host as host_module
 from cowgate.engine import Evaluation, RunResult, UndoResult
 from cowgate.facts import Fact, Facts
 from cowgate.facts.mailcow import Mailcow, Override
@@ -321,6 +322,38 @@ def test_a_lock_that_can_not_be_placed_stops_nothing(machine: Machine, capsys: p
     assert machine.run() == 3
     assert "docker-compose.override.yml: " in capsys.readouterr().err
     assert published(machine)["ready"] is False
+
+
+def test_a_seal_that_the_disk_refuses_leaves_the_sign_on_the_door(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready = machine.rows
+    checkout(machine)
+    machine.block()
+    assert machine.run() == 3
+    checkout(machine)
+    machine.rows = ready
+    write, sync = Host.write_atomic, host_module._sync_directory
+
+    def failing_late(self: Host, path: str, *args: Any, **kwargs: Any) -> None:
+        """The file is renamed already when its directory can not be brought to the disk."""
+
+        def broken(real: str) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), real)
+
+        monkeypatch.setattr(host_module, "_sync_directory", broken if path.endswith(gate.SEAL) else sync)
+        try:
+            write(self, path, *args, **kwargs)
+        finally:
+            monkeypatch.setattr(host_module, "_sync_directory", sync)
+
+    monkeypatch.setattr(Host, "write_atomic", failing_late)
+    capsys.readouterr()
+    assert machine.run() == 1
+    told = capsys.readouterr()
+    assert "READY" in told.out and os.strerror(errno.EIO) in told.err
+    assert not machine.open()
+    assert 'x-cowgate: "${COWGATE_READY:?' in (machine.tree.root / OVERRIDE).read_text()
 
 
 # -- undo ------------------------------------------------------------------------------------------------------------
