@@ -11,7 +11,6 @@ from cowgate.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import date as date
     from datetime import datetime as datetime
-    from datetime import timedelta as timedelta
     from datetime import timezone as timezone
     from typing import Any
 else:
@@ -19,7 +18,7 @@ else:
         import _datetime as _dates
     except ImportError:
         import datetime as _dates
-    date, datetime, timedelta, timezone = _dates.date, _dates.datetime, _dates.timedelta, _dates.timezone
+    date, datetime, timezone = _dates.date, _dates.datetime, _dates.timezone
 
 
 class Subnet:

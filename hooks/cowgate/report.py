@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cowgate import VERSION, gate
 from cowgate.errors import EXIT_BLOCKED, CowgateError, StateError, hint_for
-from cowgate.lean import canonical, datetime, timedelta, timezone
+from cowgate.lean import canonical, datetime, timezone
 from cowgate.model import Row, Status
 from cowgate.policy import counts_until, notes
 from cowgate.record import TYPE_CHECKING, dataclass
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # What a report says of the machine when it is not of one: replayed facts.
 NO_MACHINE = {"id": "", "boot": "", "instance": ""}
+
+DAY = 86400.0  # seconds
 
 UNVALIDATED = "jsonschema is not installed: this report was not compared with its schema, and does not open the gate"
 
@@ -63,7 +65,8 @@ def build(
     every requirement was judged on the live machine under its installed policy. `remarks` go into its notes.
     """
     rows = [row_of(row) for row in evaluation.rows]
-    today = datetime.fromtimestamp(evaluation.started, timezone.utc).date()
+    # Not the day on which it was started: a first boot puts its clock right meanwhile, and judges once more.
+    today = datetime.fromtimestamp(evaluation.finished, timezone.utc).date()
     unchecked = [policy.unchecked] if policy.unchecked else []
     phase = evaluation.phase.value
     document: Document = {
@@ -75,7 +78,7 @@ def build(
         "started": iso(evaluation.started),
         "finished": iso(evaluation.finished),
         "machine": machine,
-        "policy": {"digest": policy.digest or gate.policy_digest(()), "files": list(policy.files)},
+        "policy": {"digest": policy.digest or gate.policy_digest(()), "files": [printable(name) for name in policy.files]},
         "validity": validity(evaluation, policy, boottime),
         "summary": {status.value: sum(row["status"] == status.value for row in rows) for status in Status},
         "rows": rows,
@@ -112,8 +115,8 @@ def validity(evaluation: Evaluation, policy: Policy, boottime: float) -> Documen
     until = boottime + policy.gate.max_age * 3600.0
     waivers_until = None
     if last_day is not None:
-        end = datetime(last_day.year, last_day.month, last_day.day, tzinfo=timezone.utc) + timedelta(days=1)
-        waivers_until = end.timestamp()
+        # Its midnight is not one that datetime knows where the last day is 9999-12-31.
+        waivers_until = datetime(last_day.year, last_day.month, last_day.day, tzinfo=timezone.utc).timestamp() + DAY
         until = min(until, boottime + max(0.0, waivers_until - evaluation.finished))
     return {"wall": evaluation.finished, "boottime": boottime, "until": until, "waivers_until": waivers_until}
 

@@ -124,6 +124,27 @@ def test_a_needed_waiver_shortens_how_long_it_counts() -> None:
     assert built(row(Status.PASS), policy=policy)["validity"]["waivers_until"] is None
 
 
+def test_a_waiver_may_end_on_the_last_day_there_is() -> None:
+    policy = Policy(waivers=(Waiver("resources.swap", "for ever", date(9999, 12, 31)),))
+    validity = built(row(Status.WAIVED, diagnosis="d"), policy=policy)["validity"]
+    assert validity["waivers_until"] == 253402300800.0  # 10000-01-01
+    assert validity["until"] == policy.gate.max_age * 3600
+
+
+def test_a_clock_that_was_put_right_meanwhile_ends_no_waiver() -> None:
+    """`started` may be of the wrong clock; the rows were judged after it was put right."""
+    policy = Policy(waivers=(Waiver("resources.swap", "for now", date(2026, 1, 31)),))
+    late = Evaluation(Facts({}), (row(Status.WAIVED, diagnosis="d"),), Phase.BOOT, NOW + 90 * 86400, NOW)
+    assert report.build(late, policy, MACHINE)["notes"] == []
+
+
+def test_a_policy_file_whose_name_is_no_text() -> None:
+    name = os.fsdecode(b"/etc/cowgate/policy.d/\xff.yaml")
+    policy = Policy(files=(name,), digest=gate.policy_digest([(name, b"")]))
+    document = built(row(Status.PASS, observed="2 GiB"), policy=policy)
+    assert document["policy"]["files"] == ["/etc/cowgate/policy.d/\\udcff.yaml"]
+
+
 def test_what_a_terminal_would_obey_and_what_is_no_text_is_written_out() -> None:
     remedy = Remedy("\x1b[2Jdo", (("echo", "\x07\udcff"),))
     nasty = row(Status.FAIL, observed="a\x1b]0;x\x07b\nc\td ä", diagnosis="\u202e", remedy=remedy, evidence={"/p\x00": "\x9b"})
