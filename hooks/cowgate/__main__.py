@@ -19,6 +19,9 @@ def main() -> int:
             return gate.main(sys.argv[2:])
         except BaseException:  # interrupted, or its output is gone: not known to be open is shut
             os._exit(gate.EXIT_SHUT)  # and no flush at exit that could change the code
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     import gc
 
     gc.disable()  # a run is short and keeps nearly all it makes; looking for cycles while modules load costs a twentieth

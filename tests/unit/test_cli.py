@@ -228,6 +228,14 @@ def test_a_reader_that_goes_away_changes_nothing(facts: str, policy: str) -> Non
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+@pytest.mark.parametrize(("closed", "said"), [(">&-", False), ("2>&-", True), ("<&- >&- 2>&-", False)])
+def test_a_closed_output_is_no_error(closed: str, said: bool) -> None:
+    script = f"exec {sys.executable} -I {TOP}/hooks/cowgate/__main__.py list {closed}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("platform.architecture") == said
+
+
 def test_a_full_output_is_told() -> None:
     with open("/dev/full", "w") as full:
         environment = {**os.environ, "PYTHONPATH": ":".join([str(TOP / "hooks"), *sys.path])}
