@@ -39,6 +39,10 @@ class Unfinished(Exception):
     """Not done when the common deadline passed."""
 
 
+class NotPermitted(Exception):
+    """This user may make neither a ping socket nor a raw one. (EPERM and EACCES while sending are a firewall or a route.)"""
+
+
 def family_of(address: str) -> str:
     """`ipv6` or `ipv4`, of an address in text form."""
     return "ipv6" if ":" in address else "ipv4"
@@ -105,7 +109,12 @@ class Net:
 
     def source(self, address: str) -> str | None:
         """The machine's own address on the way to `address`, or None where no route leads there. Sends nothing."""
-        sock = _socket.socket(FAMILIES[family_of(address)], _socket.SOCK_DGRAM)
+        try:
+            sock = _socket.socket(FAMILIES[family_of(address)], _socket.SOCK_DGRAM)
+        except OSError as error:
+            if error.errno != errno.EAFNOSUPPORT:  # the kernel was started with ipv6.disable=1
+                raise
+            return None
         try:
             sock.connect((address, 9))
             return str(sock.getsockname()[0]).partition("%")[0]
@@ -177,8 +186,8 @@ class Net:
         """Send one ICMP echo request of each size (octets of the whole IP packet) and gather what comes back in `seconds`.
 
         With probe=True the packets must not be fragmented, and the kernel's own idea of the path's MTU is ignored. Returns
-        early once every size was answered or refused. Raises PermissionError where neither ping sockets nor raw ones are
-        allowed, other OSError where no route leads there.
+        early once every size was answered or refused. Raises NotPermitted, and OSError where no route leads there or a rule
+        of this machine stops it.
         """
         family = family_of(address)
         with _icmp_socket(family) as sock:
@@ -193,7 +202,10 @@ def _icmp_socket(family: str) -> socket.socket:
     try:
         return socket.socket(FAMILIES[family], _socket.SOCK_DGRAM, protocol)
     except PermissionError:  # net.ipv4.ping_group_range leaves us out
-        return socket.socket(FAMILIES[family], _socket.SOCK_RAW, protocol)
+        try:
+            return socket.socket(FAMILIES[family], _socket.SOCK_RAW, protocol)
+        except PermissionError:
+            raise NotPermitted("ICMP sockets need root, or net.ipv4.ping_group_range") from None
 
 
 def _errors_on(sock: socket.socket, family: str, probe: bool) -> None:

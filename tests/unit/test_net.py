@@ -7,6 +7,8 @@ import errno
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +17,10 @@ import pytest
 
 from cowgate import net as module
 from cowgate.host import Host
-from cowgate.net import Echo, Net, _checksum, _Echoes, _errors_on
+from cowgate.net import Echo, Net, NotPermitted, _checksum, _Echoes, _errors_on
 
 net = Net()
+PYTHON = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
 
 
 @contextlib.contextmanager
@@ -63,6 +66,38 @@ def test_source_is_the_address_of_the_way() -> None:
     assert net.source("0.0.0.256") is None
 
 
+# The kernel's answer to every IPv6 socket where it was started with ipv6.disable=1: a seccomp(2) filter for this process.
+WITHOUT_IPV6 = """
+import ctypes, os, struct
+number = {"x86_64": 41, "aarch64": 198}[os.uname().machine]  # socket(2)
+steps = [(0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 16), (0x15, 0, 1, 10), (6, 0, 0, 0x50061), (6, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.c_char_p(struct.pack("@HP", len(steps), ctypes.addressof(code)))) == 0
+"""
+
+
+def test_a_kernel_without_ipv6_has_no_way_and_no_error() -> None:
+    script = f"""{WITHOUT_IPV6}
+from cowgate.net import Net
+print(Net().source("127.0.0.1"), Net().source("2001:db8::1"))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=PYTHON)
+    assert (done.stdout, done.stderr) == ("127.0.0.1 None\n", "")
+
+
+def test_a_shortage_is_no_missing_route() -> None:
+    script = """
+import resource
+from cowgate.net import Net
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+Net().source("127.0.0.1")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=PYTHON)
+    assert "Too many open files" in done.stderr
+
+
 def test_connect_and_refusal() -> None:
     with listener() as sock, net.connect("127.0.0.1", sock.getsockname()[1], 2.0) as made:
         assert made.gettimeout() == 2.0
@@ -94,7 +129,7 @@ def test_datagram_answer_silence_and_refusal() -> None:
 def may_ping() -> bool:
     try:
         net.echo("127.0.0.1", (84,), 0.5)
-    except PermissionError:
+    except NotPermitted:
         return False
     return True
 
@@ -107,6 +142,36 @@ def test_echo_on_loopback() -> None:
     (small, large) = net.echo("127.0.0.1", (84, 1500), 2.0, probe=True)
     assert small.answered and large.answered
     assert 0 < small.seconds < 2.0
+
+
+def test_what_a_rule_of_this_machine_stops_needs_no_privilege() -> None:
+    """A prohibit route, as a firewall's drop on the way out, gives EACCES (or EPERM) to root as well."""
+    outside = ["unshare", "--map-root-user", "--net"]
+    if subprocess.run([*outside, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no network namespace to look in")
+    script = """
+from cowgate.host import Host
+from cowgate.probing import exchange, targets
+target = next(target for target in targets.TARGETS if target.id == "icmp.echo")
+print(exchange.Probe(Host(), target, "198.51.100.7", 0, "ipv4").run().outcome)
+"""
+    command = ["sh", "-c", 'ip route add prohibit 198.51.100.7 && exec "$@"', "sh", sys.executable, "-c", script]
+    done = subprocess.run([*outside, *command], capture_output=True, text=True, env=PYTHON)
+    assert (done.stdout, done.stderr) == ("prohibited\n", "")
+
+
+def test_who_may_make_no_icmp_socket() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("an ordinary user may be in net.ipv4.ping_group_range here")
+    script = """
+import os, select, socket  # before: this user may not be allowed to read them
+from cowgate.net import Net
+os.setgid(65533), os.setuid(65533)
+Net().echo("127.0.0.1", (84,), 0.5)
+"""
+    command = ["unshare", "--net", sys.executable, "-c", script]  # where ping_group_range is "1 0": nobody
+    done = subprocess.run(command, capture_output=True, text=True, env=PYTHON)
+    assert "NotPermitted: ICMP sockets need root" in done.stderr
 
 
 def echoes(family: str = "ipv4", sizes: tuple[int, ...] = (100, 200), kind: int = socket.SOCK_DGRAM) -> _Echoes:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts.probes import Answer, ClockSample
+from cowgate.net import NotPermitted
 from cowgate.probing import plain
 from cowgate.probing.proxy import Proxy, ProxyRefused, tunnel
 from cowgate.probing.targets import Target
@@ -100,6 +101,8 @@ def classify(error: Exception) -> tuple[str, str]:
         return "not-tls", str(error)
     if isinstance(error, ProxyRefused):
         return "proxy", str(error)
+    if isinstance(error, NotPermitted):
+        return "not-permitted", str(error)
     if isinstance(error, socket.gaierror):
         return _name_error(error)
     if isinstance(error, socket.timeout):
@@ -301,15 +304,12 @@ def _ntp_time(data: bytes, at: int, near: float) -> float:
 
 def _icmp(probe: Probe, address: str) -> Answer:
     probe.stage = "echo reply"
-    try:
-        for _ in range(3):
-            (echo,) = probe.net.echo(address, (84,), 1.2)
-            if echo.answered:
-                return probe.answer("ok")
-            if echo.refused:
-                return probe.answer("refused", "rejected on the way")
-    except PermissionError:
-        return probe.answer("not-permitted", "ICMP sockets need root, or net.ipv4.ping_group_range")
+    for _ in range(3):
+        (echo,) = probe.net.echo(address, (84,), 1.2)
+        if echo.answered:
+            return probe.answer("ok")
+        if echo.refused:
+            return probe.answer("refused", "rejected on the way")
     return probe.answer("timeout", "3 echo requests without an answer")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cowgate.facts.probes import PathMtu
+from cowgate.net import NotPermitted
 
 if TYPE_CHECKING:
     from cowgate.net import Echo
@@ -58,13 +59,11 @@ def split(low: int, high: int) -> list[int]:
 
 
 def measure(send: Sender, target: str, family: str, link_mtu: int, *, gateway: bool = False) -> PathMtu:
-    """The path MTU to one address. PermissionError becomes an answer, like everything else a network can do."""
+    """The path MTU to one address. NotPermitted becomes an answer, like everything else a network can do."""
     try:
         mtu, silent = search(send, family, link_mtu)
-    except PermissionError:
-        return PathMtu(target, family, None, link_mtu, gateway, detail="ICMP sockets need root, or net.ipv4.ping_group_range")
-    except OSError as error:
-        return PathMtu(target, family, None, link_mtu, gateway, detail=error.strerror or str(error))
+    except (NotPermitted, OSError) as error:
+        return PathMtu(target, family, None, link_mtu, gateway, detail=getattr(error, "strerror", None) or str(error))
     if mtu is None:
         return PathMtu(target, family, None, link_mtu, gateway, detail="no answer to echo requests")
     return PathMtu(target, family, mtu, link_mtu, gateway, black_hole=silent and mtu < min(link_mtu, CEILING))

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cowgate.facts.probes import Answer
+from cowgate.net import NotPermitted
 from cowgate.probing import plain
 from cowgate.probing.exchange import NTP_EPOCH, Probe, classify, date_sample, parse_http, parse_ntp
 from cowgate.probing.proxy import Proxy, ProxyRefused
@@ -246,7 +247,7 @@ def test_echo() -> None:
     assert probe("icmp", net, name="1.1.1.1", port=0).run().outcome == "ok"
     net.echoes["1.1.1.1"] = 0
     assert probe("icmp", net, name="1.1.1.1", port=0).run().outcome == "timeout"
-    net.echoes["1.1.1.1"] = PermissionError(errno.EPERM, "Operation not permitted")
+    net.echoes["1.1.1.1"] = NotPermitted("ICMP sockets need root")
     assert probe("icmp", net, name="1.1.1.1", port=0).run().outcome == "not-permitted"
 
 

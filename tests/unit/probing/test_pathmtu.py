@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cowgate.facts.probes import PathMtu, Probes
-from cowgate.net import Echo
+from cowgate.net import Echo, NotPermitted
 from cowgate.probing.pathmtu import CEILING, FLOOR, measure, search, split
 
 
@@ -91,12 +91,16 @@ def test_split_is_strictly_between_and_ordered(low: int, width: int) -> None:
 
 def test_measure_names_what_it_could_not_do() -> None:
     def forbidden(_: Sequence[int]) -> list[Echo]:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
+        raise NotPermitted("ICMP sockets need root")
+
+    def stopped(_: Sequence[int]) -> list[Echo]:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # by a rule of this machine's own
 
     def unreachable(_: Sequence[int]) -> list[Echo]:
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
     assert "need root" in measure(forbidden, "1.1.1.1", "ipv4", 1500).detail
+    assert measure(stopped, "1.1.1.1", "ipv4", 1500).detail == "Operation not permitted"
     assert measure(unreachable, "1.1.1.1", "ipv4", 1500).detail == "Network is unreachable"
     assert measure(Path(0).send, "1.1.1.1", "ipv4", 1500).detail == "no answer to echo requests"
     hole = measure(Path(1400, tells=False).send, "1.1.1.1", "ipv4", 1500)
