@@ -93,7 +93,7 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
 
 
 def _unescape(field: str) -> str:
-    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\")):
         field = field.replace(escape, character)
     return field
 

@@ -6,6 +6,7 @@ import os
 
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
+from cowgate.probing import plain
 from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ def _describe(host: Host, listener: Listener, pid: int | None) -> Listener:
     if len(process) == COMM_LENGTH:
         program = os.path.basename(_program(host, pid))
         process = program if program.startswith(process) else process
-    return replace(listener, pid=pid, process=process, unit=unit)
+    # anybody may name a process anything: what comes after a line break in it would look like a line of ours
+    return replace(listener, pid=pid, process=plain(process), unit=unit)
 
 
 def _program(host: Host, pid: int) -> str:

@@ -90,8 +90,8 @@ def parse_umask(status: str) -> Optional[int]:
 def _timezone(host: Host, wanted: str) -> Timezone:
     written = host.read_or_none("/etc/timezone")
     if written is not None:
-        # also when it is empty: the generator then has none, and asks
-        name, source = written.strip(), "/etc/timezone"
+        # also when it is empty: the generator then has none, and asks. NUL bytes (left by a crash) the shell drops.
+        name, source = written.replace("\0", "").strip(), "/etc/timezone"
     else:
         name, source = zone_of_link(host.readlink("/etc/localtime")), "/etc/localtime"
         if not host.exists("/etc/localtime"):  # no link, or one to nowhere

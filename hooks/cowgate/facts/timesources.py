@@ -128,8 +128,8 @@ def _timesyncd(host: Host) -> Timesyncd:
 
 
 def _configuration(host: Host, path: str) -> str:
-    # a drop-in that is a link to /dev/null switches off the one of the same name that comes after it
-    return "" if host.realpath(path) == "/dev/null" else host.read(path)
+    # a drop-in that is a link to /dev/null switches off the one of the same name that comes after it; one to nowhere too
+    return "" if host.realpath(path) == "/dev/null" else host.read_or_none(path) or ""
 
 
 def _dropins(host: Host) -> list[str]:
@@ -247,7 +247,7 @@ class _ChronyReader:
 
     def _text(self, path: str) -> str:
         try:
-            return self.host.read(path)
+            return self.host.read_or_none(path) or ""
         except PermissionError:
             self.unreadable.append(path)
             return ""

@@ -99,6 +99,8 @@ def test_data_root(text: str, path: str) -> None:
 def test_mountinfo() -> None:
     text = "31 27 0:28 / /a\\040b rw shared:1 master:2 - nfs4 srv:/x\\040y rw\nbroken\n1 - -\n" + MOUNTS
     assert parse_mountinfo(text) == (Mount("/a b", "nfs4", "srv:/x y"), Mount("/", "ext4", "/dev/vda1"))
+    # what the kernel escapes (fs/proc_namespace.c, mangle)
+    assert parse_mountinfo("1 2 0:1 / /\\011\\012\\040\\043\\134040 rw - tmpfs none rw")[0].point == "/\t\n #\\040"
 
 
 def test_the_longest_mount_point_holds_a_path_and_of_two_the_last() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Optional
 
@@ -16,7 +20,7 @@ from tests.unit.facts.machine import Machine, put, recorded
 NFT = recorded("firewall", "nft-tables.json")
 LEGACY = recorded("firewall", "legacy-save.txt")
 EMPTY = '{"nftables": [{"metainfo": {"version": "1.1.3"}}]}'
-LIST = "nft --json list ruleset"
+LIST = "nft --json --terse list ruleset"
 MODULES = "/lib/modules/6.12.57+deb13-cloud-amd64"
 
 
@@ -80,10 +84,37 @@ def test_garbage_of_nft(text: str) -> None:
         parse_ruleset(text)
 
 
+@pytest.mark.skipif(shutil.which("nft") is None, reason="no nft")
+def test_a_long_block_list_does_not_hide_the_rules() -> None:
+    outside = ["unshare", "--map-root-user", "--net"]
+    if subprocess.run([*outside, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no network namespace to look in")
+    script = """
+import subprocess
+from cowgate.facts import firewall
+from cowgate.host import Host
+from cowgate.policy import Policy
+
+def nft(text):
+    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+
+nft("add table ip t; add chain ip t c { type filter hook forward priority 0; policy drop; }")
+nft("add set ip t blocked { type ipv4_addr; flags timeout; }")
+for n in range(0, 70_000, 2_000):  # at once it is more than an ordinary user may send to the kernel
+    addresses = (f"10.{i >> 16}.{i >> 8 & 255}.{i & 255} timeout 4h" for i in range(n, n + 2_000))
+    nft(f"add element ip t blocked {{ {', '.join(addresses)} }}")
+print(firewall.collect(Host(), Policy()).value.forward)
+"""
+    command = [sys.executable, "-c", script]
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([*outside, *command], capture_output=True, text=True, env=environment)
+    assert done.stdout == f"{(ForwardChain('ip', 't', 'c', 'drop'),)}\n", done.stderr
+
+
 def test_lists_that_can_not_be_had_are_told_apart(tmp_path: Path) -> None:
     found = collected(tmp_path, {"/proc/net/ip_tables_names": "filter\n"}, {LIST: None})
     assert (found.nft_rules, found.legacy_rules, found.legacy_tables) == (None, None, ())
-    assert found.reason == "nft --json list ruleset gave no answer within 10 s; iptables-legacy-save is not installed"
+    assert found.reason == "nft --json --terse list ruleset gave no answer within 10 s; iptables-legacy-save is not installed"
 
 
 def test_without_nft_the_rules_of_iptables_nft_count(tmp_path: Path) -> None:

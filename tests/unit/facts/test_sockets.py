@@ -212,6 +212,12 @@ def test_long_names_are_completed_from_the_program(tmp_path: Path) -> None:
     }
 
 
+def test_a_name_is_one_line_of_text(tmp_path: Path) -> None:
+    files = {"/proc/net/tcp": TABLES["/proc/net/tcp"], **process(9, "x\n\x1b[32mREADY", [NGINX], "/tmp/x")}
+    machine = Seen(tmp_path, files, {"apk info --who-owns /tmp/x": ""})
+    assert [x.process for x in collected(machine).listeners if x.pid] == ["x??[32mREADY"]
+
+
 LISTEN = "systemctl show *.socket --property=Id,Listen"
 LISTEN_SAYS = """\
 Listen=[::]:80 (Stream)

@@ -78,8 +78,9 @@ def test_etc_timezone_comes_first(tmp_path: Path) -> None:
     assert found == Timezone("Mars/Olympus", "/etc/timezone", False, True, True)
 
 
-def test_empty_etc_timezone_hides_the_link(tmp_path: Path) -> None:
-    found = zone(tmp_path, {"/etc/localtime": LINK, "/etc/timezone": ""})
+@pytest.mark.parametrize("text", ["", "\0" * 14], ids=["empty", "NUL bytes after a crash"])
+def test_empty_etc_timezone_hides_the_link(tmp_path: Path, text: str) -> None:
+    found = zone(tmp_path, {"/etc/localtime": LINK, "/etc/timezone": text})
     assert (found.name, found.source, found.etc_timezone) == ("", "", True)
 
 

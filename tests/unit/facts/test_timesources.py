@@ -99,7 +99,7 @@ def test_etc_hides_the_same_name_elsewhere(tmp_path: Path) -> None:
     assert names(timesyncd(tmp_path, files).servers) == ["admin"]
 
 
-@pytest.mark.parametrize("mask", ["-> /dev/null", ""])
+@pytest.mark.parametrize("mask", ["-> /dev/null", "-> /nowhere", ""])
 def test_a_dropin_can_be_switched_off(tmp_path: Path, mask: str) -> None:
     files = {"/usr/lib/systemd/timesyncd.conf.d/x.conf": "[Time]\nNTP=vendor\n", f"{DROPINS}/x.conf": mask}
     assert timesyncd(tmp_path, files).servers == ()
@@ -215,6 +215,13 @@ def test_chrony_includes(tmp_path: Path) -> None:
     found = tree(tmp_path, files).chrony
     assert found is not None
     assert set(names(found.sources)) == {"first", "second", "last"}, "an include of itself ends"
+
+
+def test_a_link_to_nowhere_names_no_source(tmp_path: Path) -> None:
+    files = {**CHRONY, "/etc/chrony.conf": "server a\nsourcedir /etc/s\n", "/etc/s/x.sources": "-> /nowhere"}
+    found = tree(tmp_path, files).chrony
+    assert found is not None
+    assert names(found.sources) == ["a"]
 
 
 def test_chrony_files_for_root_only_are_named(tmp_path: Path) -> None:
