@@ -76,11 +76,11 @@ BODY_LIMIT = 1024  # octets of an address service's answer
 def collect(host: Host, policy: Policy) -> Fact[Records]:
     """What the machine's own resolvers say, all questions at once. A value on every live machine.
 
-    The host name is that of the policy, else of mailcow.conf. Domains are the policy's dns.mail_domains, else what follows the
-    first label of the host name.
+    The host name is that of mailcow.conf, which is what mailcow uses, else the policy's. Domains are the policy's
+    dns.mail_domains, else what follows the first label of the host name.
     """
     host.demand_live("what DNS says of this machine")
-    hostname = (policy.hostname or _conf_hostname(host, policy)).rstrip(".").lower()
+    hostname = (_conf_hostname(host, policy) or policy.hostname).rstrip(".").lower()
     domains = tuple(d.rstrip(".").lower() for d in policy.dns.mail_domains) or default_domains(hostname)
     public, private = own_addresses(host, policy)
     nothing = Records(False, OFF, hostname, domains, public, private, dkim=policy.dns.dkim or None)

@@ -127,7 +127,8 @@ def packed_address(text: str) -> bytes:
 
 
 def parse_cgroup(text: str) -> str:
-    """The systemd unit in a /proc/PID/cgroup (v1, v2 or both), or "" for a process of no unit."""
+    """The systemd unit in a /proc/PID/cgroup (v1, v2 or both), or OpenRC's service as services.Unit names it; "" for a
+    process of neither."""
     for line in text.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -136,6 +137,8 @@ def parse_cgroup(text: str) -> str:
         for part in path.split("/"):
             if part.endswith((".service", ".scope")) and part != "init.scope":
                 return part
+            if part.startswith("openrc."):
+                return f"{part[len('openrc.') :]}.service"
     return ""
 
 

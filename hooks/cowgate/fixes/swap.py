@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes import Change, EditFile, SwapFile
-from cowgate.facts.memory import SWAP_FILES
 from cowgate.fixes import fix
 from cowgate.policy import NO_SWAP_ON_ROOT
-from cowgate.requirements.resources import SWAP, SWAP_FILESYSTEMS, SWAP_SPARE
+from cowgate.requirements.resources import SWAP, SWAP_FILESYSTEMS, SWAP_SPARE, swap_path
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts
     from cowgate.model import Phase
     from cowgate.policy import Policy
-
-# A file of our own name where another swap file is there already, in use and too small, or lying about.
-PATHS = (SWAP_FILES[0], SWAP_FILES[-1])
 
 
 @fix("resources.swap", title="make a swap file of 1 GiB")
@@ -26,8 +22,7 @@ def make_swap(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
     The row says what to do then.
     """
-    memory, root = facts.memory.value, facts.disks.value.root
-    path = next((path for path in PATHS if path not in memory.swap_files), None)
+    path, root = swap_path(facts.memory.value), facts.disks.value.root
     if (
         policy.provider in NO_SWAP_ON_ROOT
         or path is None

@@ -41,12 +41,6 @@ def _silent(records: Records, questions: list[tuple[str, str]]) -> Verdict | Non
     return None
 
 
-def _wants_ipv6(facts: Facts) -> bool:
-    """Whether mailcow will have IPv6: ENABLE_IPV6 in mailcow.conf; before there is one, its generator turns it on."""
-    conf = facts.mailcow.content.conf if facts.mailcow.content else None
-    return not conf or conf.get("ENABLE_IPV6", "true") != "false"
-
-
 @requirement(
     "dns.address",
     title="The host name points to this machine",
@@ -67,8 +61,13 @@ def address(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"this machine has a private {SHOWN[family]} address ({', '.join(records.private)}), so its public one is unknown",
             remedy="set probes.address_lookup: true in the policy, or name the address in probes.hosts under public.addresses",
         )
+    values = [value for kind in TYPES.values() for value in records.find(records.hostname, kind).values]
     wrong = [text for family in TYPES for text in _address_faults(facts, family)]
-    observed = ", ".join(v for kind in TYPES.values() for v in records.find(records.hostname, kind).values) or "no address"
+    if not values and not wrong:
+        wrong = [
+            f"{records.hostname} has no address record, and no public address of this machine is known that it should have"
+        ]
+    observed = ", ".join(values) or "no address"
     expected = ", ".join(known.address for known in records.public) or "an address of this machine"
     if wrong:
         return failed("; ".join(wrong), remedy="set the records", commands=PLAN, expected=expected, observed=observed)
@@ -88,7 +87,7 @@ def _address_faults(facts: Facts, family: str) -> Iterator[str]:
     values = {_plain(value) for value in records.find(name, kind).values}
     public = {_plain(known.address) for known in records.public if known.family == family}
     own = public | {_plain(a.address) for a in facts.interfaces.value.global_addresses(6 if family == "ipv6" else 4)}
-    if family == "ipv6" and not _wants_ipv6(facts):
+    if family == "ipv6" and not facts.mailcow.value.ipv6:
         if values:
             yield f"{name} has AAAA {', '.join(sorted(values))}, but mailcow.conf turns IPv6 off (ENABLE_IPV6=false)"
         return

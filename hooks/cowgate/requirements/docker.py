@@ -7,7 +7,8 @@ from cowgate.conflicts import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
 from cowgate.model import Commands, Level, Phase, Verdict, deferred, failed, passed, unknown, warned
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
-from cowgate.requirements.system import install, manager_of
+from cowgate.requirements.mailcow import recreate_commands
+from cowgate.requirements.system import install, manager_of, restart
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts
@@ -25,6 +26,9 @@ FIXED_CIDR = "fd00:dead:beef:c0::/80"
 FIXED_CIDR_UNTIL = (28, 0, 0)
 IP6TABLES_UNTIL = (27, 0, 0)
 DRIVERS = ("overlay2", "overlayfs", "stargz", "nydus", "zfs", "btrfs")
+
+# Where programs lie that no package put there; Docker takes a plugin from these places before any other.
+NOBODYS = ("/root/", "/usr/local/")
 
 DOCUMENTATION = "https://docs.docker.com/engine/install/"
 ALPINE = (
@@ -144,17 +148,20 @@ def engine(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             observed="no docker command",
         )
     if not docker.running and phase is not Phase.BUILD:
-        return _silent(docker, expected)
-    return _version_verdict(facts, policy, expected)
+        return _silent(facts, expected)
+    return _version_verdict(facts, policy, phase, expected)
 
 
-def _silent(docker: Docker, expected: str) -> Verdict:
+def _silent(facts: Facts, expected: str) -> Verdict:
+    docker = facts.docker.value
     if docker.running is None:
         return unknown(f"the Docker daemon was not asked: {docker.reason}", remedy="run `cowgate check` as root")
     return failed(
         f"the Docker daemon does not answer: {docker.reason}",
         remedy="start it and have it start at boot; where it fails, the journal says why",
-        commands=(
+        commands=ALPINE[1:]
+        if manager_of(facts) == "apk"
+        else (
             ("systemctl", "enable", "--now", "docker.service"),
             ("journalctl", "-u", "docker.service", "-b", "-n", "50", "--no-pager"),
         ),
@@ -163,13 +170,18 @@ def _silent(docker: Docker, expected: str) -> Verdict:
     )
 
 
-def _version_verdict(facts: Facts, policy: Policy, expected: str) -> Verdict:
+def _version_verdict(facts: Facts, policy: Policy, phase: Phase, expected: str) -> Verdict:
     docker = facts.docker.value
     remedy, commands = _how_to_replace(facts, policy)
     version, text = engine_version(docker), docker.version or docker.installed
     package = f" (package {docker.package})" if docker.package else ""
-    if not version:
+    if not version and phase is Phase.BUILD:
         return deferred("decided at first boot: no package says which version of the engine this is")
+    if not version:
+        return unknown(
+            f"the Docker daemon calls its version {text!r}, which is no number: whether it is 24 or newer can not be told",
+            remedy="install a released Docker Engine, or waive this row with a reason",
+        )
     if version < ENGINE_MIN:
         return failed(
             f"Docker Engine {text}{package} is too old: mailcow needs 24 and does not start correctly with 20.10",
@@ -274,11 +286,20 @@ def compose(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 
 def _how_to_get_compose(facts: Facts, policy: Policy) -> tuple[str, Commands]:
+    docker = facts.docker.value
+    if not docker.compose_path.startswith(NOBODYS):
+        return _compose_from_packages(facts, policy, bool(docker.compose))
+    text, commands = _compose_from_packages(facts, policy, there=False)
+    path = docker.compose_path
+    return f"take {path} away, which counts before what a package brings; then {text}", (("rm", path), *commands)
+
+
+def _compose_from_packages(facts: Facts, policy: Policy, there: bool) -> tuple[str, Commands]:
     docker, platform = facts.docker.value, facts.platform.content
     if docker.package == "docker-ce" and manager_of(facts) != "apk":
         return "install the plugin from Docker's own packages", install(facts, dockersource.PLUGIN)
     own = docker.package == "docker.io" and platform and platform.os and dockersource.new_enough(platform.os)
-    missing = not docker.compose and (own or not docker.flavour)
+    missing = not there and (own or not docker.flavour)
     return _how_to_install(facts, policy) if missing or manager_of(facts) == "apk" else _how_to_replace(facts, policy)
 
 
@@ -298,6 +319,7 @@ def _wants_api(docker: Docker) -> bool:
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker", "mailcow", "interfaces"),
+    wants=("services",),
     fix="docker.daemon_json",
 )
 def daemon_json(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -319,7 +341,7 @@ def daemon_json(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return failed(
         f"{docker.daemon_json.path} lacks {names}: mailcow's installer would write it and restart Docker by surprise",
         remedy=f"`cowgate run` adds the keys and keeps everything else; by hand, set in it {lines} and restart Docker:",
-        commands=(("systemctl", "restart", "docker.service"),),
+        commands=restart(facts, "docker.service"),
         expected=expected,
         observed=f"without {names}",
     )
@@ -418,7 +440,7 @@ def open_relay(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return failed(
             f"this host is reached over IPv6 ({addresses[0]}) and mailcow's network has none: {trusted}",
             remedy=f"switch IPv6 on there (ENABLE_IPV6=true), or {to_ipv4}; then make the containers anew:",
-            commands=(("docker", "compose", "down"), ("docker", "compose", "up", "-d")),
+            commands=recreate_commands(facts),
             expected=expected,
             observed="ENABLE_IPV6=false, SMTP on IPv6",
         )
@@ -451,6 +473,7 @@ def _reachable(facts: Facts) -> list[str]:
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("docker",),
+    wants=("services",),
 )
 def storage(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The driver is overlay2 or a containerd snapshotter; userland-proxy is not switched off."""
@@ -463,7 +486,7 @@ def storage(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"Docker's storage driver is {docker.driver}: slow, or every image takes its full size for each layer",
             remedy='set "storage-driver": "overlay2" in /etc/docker/daemon.json before the first image is pulled '
             "(images and containers made until then are not seen any more), and restart Docker:",
-            commands=(("systemctl", "restart", "docker.service"),),
+            commands=restart(facts, "docker.service"),
             expected=expected,
             observed=docker.driver,
         )
@@ -472,7 +495,7 @@ def storage(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             "Docker's userland proxy is switched off: containers do not reach published ports of this host by its own "
             "addresses, and together with wrong IPv6 settings mailcow's isolation rule drops all IPv4 traffic (mailcow#1145)",
             remedy='take "userland-proxy": false out of /etc/docker/daemon.json and restart Docker:',
-            commands=(("systemctl", "restart", "docker.service"),),
+            commands=restart(facts, "docker.service"),
             expected=expected,
             observed="userland-proxy off",
         )

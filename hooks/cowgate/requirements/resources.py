@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown
+from cowgate.model import Commands, Level, Phase, Verdict, deferred, failed, passed, unknown
 from cowgate.policy import NO_SWAP_ON_ROOT
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
@@ -10,6 +10,7 @@ from cowgate.requirements import requirement
 if TYPE_CHECKING:
     from cowgate.facts import Facts
     from cowgate.facts.disks import Filesystem
+    from cowgate.facts.memory import Memory
     from cowgate.policy import Policy
 
 GIB = 1 << 30
@@ -39,6 +40,8 @@ SWAP_TOLERANCE = 0.90  # "1 GB" is 0.93 GiB
 # Filesystems on which an ordinary file can be swap (swapon(8)). btrfs needs one without copy-on-write, zfs has none.
 SWAP_FILESYSTEMS = ("ext2", "ext3", "ext4", "xfs")
 SWAP_SPARE = 2 * GIB  # bytes that must stay free beside a new swap file
+# A name of our own where a swap file is there already, in use and too small, or lying about.
+SWAP_PATHS = ("/swapfile", "/swapfile.cowgate")
 
 # "20 GiB without mail": 20 GB as sold are 18.6 GiB, less boot partitions (EL: 1.2 GiB) and the filesystem's own 2 %.
 DISK_SOLD = 20 * 10**9
@@ -163,7 +166,7 @@ def swap(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return passed(gib(size), expected="1 GiB", evidence=evidence)
     observed = gib(size) if size else "none"
     aside = f" ({', '.join(zram)} is compressed memory and does not count)" if zram else ""
-    remedy, commands = swap_remedy(facts.disks.value.root)
+    remedy, commands = swap_remedy(facts.disks.value.root, swap_path(facts.memory.value))
     if policy.provider in NO_SWAP_ON_ROOT:
         remedy, commands = (
             f"{policy.provider} wants no swap on the system's disk: make a swap partition of 1 GiB on a data disk, or waive "
@@ -180,25 +183,27 @@ def swap(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     )
 
 
-def swap_remedy(root: Filesystem) -> tuple[str, tuple[tuple[str, ...], ...]]:
-    """How swap is added on the filesystem of /: words, and commands where files can be swap."""
+def swap_path(memory: Memory) -> str | None:
+    """Where a new swap file can be made without touching one that is there; None where every name is taken."""
+    return next((path for path in SWAP_PATHS if path not in memory.swap_files), None)
+
+
+def swap_remedy(root: Filesystem, path: str | None) -> tuple[str, Commands]:
+    """How swap is added on the filesystem of /, in a file at `path`: words, and commands where files can be swap."""
+    if path is None:
+        return f"{' and '.join(SWAP_PATHS)} are there: switch them on, make them larger, or add a swap partition of 1 GiB", ()
     if root.fstype == "btrfs":
         return (
-            "create a swap file without copy-on-write (btrfs-progs 6.1), and add it to /etc/fstab",
-            (("btrfs", "filesystem", "mkswapfile", "--size", "1g", "/swapfile"), ("swapon", "/swapfile")),
+            f"create a swap file without copy-on-write (btrfs-progs 6.1), and add `{path} none swap sw 0 0` to /etc/fstab",
+            (("btrfs", "filesystem", "mkswapfile", "--size", "1g", path), ("swapon", path)),
         )
     if root.fstype not in SWAP_FILESYSTEMS:
         return f"add a swap partition of 1 GiB: a file on {root.fstype} can not be swap", ()
     if root.free < SWAP + SWAP_SPARE:
         return f"free {gib(SWAP + SWAP_SPARE - root.free)} on / first, or add a swap partition of 1 GiB", ()
     return (
-        "create a swap file of 1 GiB, and add `/swapfile none swap sw 0 0` to /etc/fstab",
-        (
-            ("fallocate", "-l", "1G", "/swapfile"),
-            ("chmod", "600", "/swapfile"),
-            ("mkswap", "/swapfile"),
-            ("swapon", "/swapfile"),
-        ),
+        f"create a swap file of 1 GiB, and add `{path} none swap sw 0 0` to /etc/fstab",
+        (("fallocate", "-l", "1G", path), ("chmod", "600", path), ("mkswap", path), ("swapon", path)),
     )
 
 

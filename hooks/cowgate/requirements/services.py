@@ -6,12 +6,12 @@ from cowgate.conflicts import Conflict, conflicting, is_kept, server_of, taken_s
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown, warned
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
-from cowgate.requirements.system import install, manager_of
+from cowgate.requirements.system import install, manager_of, restart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cowgate.conflicts import Wanted
+    from cowgate.conflicts import Server, Wanted
     from cowgate.facts import Facts
     from cowgate.facts.docker import Published
     from cowgate.facts.firewall import Firewall, ForwardChain
@@ -131,7 +131,9 @@ def _release(
     keys = f"{_and(sorted({w.key for w in blocked}))} in mailcow.conf"
     container = _container(listener, facts)
     server = server_of(listener.unit, listener.process)
-    is_unit = listener.unit.endswith((".service", ".socket"))
+    manager = facts.services.content.manager if facts.services.content else "systemd"
+    unit = listener.unit or (_openrc_service(server, facts) if server and manager == "openrc" else "")
+    is_unit = unit.endswith((".service", ".socket"))
     if container:
         text = f"stop the container {container}, or give mailcow other ports ({keys})"
         return "", text, [("docker", "stop", container)]
@@ -141,28 +143,36 @@ def _release(
         text = f"the policy keeps {server.title}: take these ports out of its configuration, or give mailcow others ({keys})"
         return "", text, []
     if server is not None and is_unit:
-        manager = facts.services.content.manager if facts.services.content else "systemd"
-        return server.title, "", _down(listener.unit, manager)
+        return server.title, "", _down(unit, manager)
     if is_unit:
         text = (
-            f"cowgate does not know {listener.process or listener.unit} and will not stop it: stop it yourself, "
+            f"cowgate does not know {listener.process or unit} and will not stop it: stop it yourself, "
             f"or give mailcow other ports ({keys})"
         )
-        return "", text, [("systemctl", "stop", listener.unit), ("systemctl", "disable", listener.unit)]
+        return "", text, _off(unit, manager, ("stop", "disable"))
     text = f"{listener.process} was not started as a service: find out who needs it, then end it"
     look = ("ps", "-o", "pid,ppid,user,lstart,args", "-p", str(listener.pid))
     return "", text, [look, ("kill", str(listener.pid))]
 
 
+def _openrc_service(server: Server, facts: Facts) -> str:
+    """The service of this server that OpenRC runs: it gives processes control groups only where it is told to."""
+    running = (unit.name for unit in facts.services.value.units if unit.running and server_of(unit.name) is server)
+    return next(running, "")
+
+
 def _down(unit: str, manager: str) -> list[tuple[str, ...]]:
     """Stop, disable, mask: three commands, because `disable --now` does not stop a service made from an init script."""
+    # An instance (postfix@-.service) goes with the unit that it is made for.
+    name, _, ending = unit.rpartition(".")
+    return _off(f"{name.partition('@')[0]}.{ending}", manager, ("stop", "disable", "mask"))
+
+
+def _off(unit: str, manager: str, verbs: tuple[str, ...]) -> list[tuple[str, ...]]:
     if manager == "openrc":
         service = unit.rpartition(".")[0]
         return [("rc-service", service, "stop"), ("rc-update", "delete", service, "default")]
-    # An instance (postfix@-.service) goes with the unit that it is made for.
-    name, _, ending = unit.rpartition(".")
-    unit = f"{name.partition('@')[0]}.{ending}"
-    return [("systemctl", verb, unit) for verb in ("stop", "disable", "mask")]
+    return [("systemctl", verb, unit) for verb in verbs]
 
 
 # -- services --------------------------------------------------------------------------------------------------------
@@ -231,7 +241,7 @@ def network_firewall(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     expected = "ufw and firewalld off, or rules in DOCKER-USER by policy; no chain that drops forwarded packets"
     active = active_firewalls(facts)
     if active and not (policy.firewall == "docker-user" and _rules_loaded(facts)):
-        return _manager_active(active, expected)
+        return _manager_active(facts, active, expected)
     refusing = [chain for chain in firewall.forward if chain.refuses and chain.table != "firewalld"]
     if refusing:
         return _refusing(refusing, expected)
@@ -261,14 +271,14 @@ def _rules_loaded(facts: Facts) -> bool:
     return unit is not None and unit.running and unit.starts  # it is still starting when Docker was just restarted
 
 
-def _manager_active(active: tuple[str, ...], expected: str) -> Verdict:
+def _manager_active(facts: Facts, active: tuple[str, ...], expected: str) -> Verdict:
     commands = {"ufw": ("ufw", "disable"), "firewalld": ("systemctl", "disable", "--now", "firewalld.service")}
     return failed(
         f"{_and(active)} {'are' if len(active) > 1 else 'is'} active: by default connections from mailcow's bridge to the "
         "addresses of this host are dropped, and certificates and mail clients fail later",
         remedy="switch it off (put your rules into the chain DOCKER-USER, INPUT does not see what Docker publishes), or say "
         "`firewall: disable` or `firewall: docker-user` in the policy and let `cowgate run` do it; by hand:",
-        commands=(*(commands[name] for name in active), ("systemctl", "restart", "docker.service")),
+        commands=(*(commands[name] for name in active), *restart(facts, "docker.service")),
         expected=expected,
         observed=f"active: {_and(active)}",
     )

@@ -50,8 +50,9 @@ def filesystem(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return failed(
             f"the xfs on {data.mount} ({data.source}) was made with ftype=0: Docker falls back to the driver vfs, which "
             "copies every image as a whole and needs more than 20 GB for mailcow",
-            remedy="make the filesystem again (its content is lost), or put Docker's data on another one",
-            commands=(("mkfs.xfs", "-n", "ftype=1", data.source),),
+            remedy='put Docker\'s data on another filesystem ("data-root" in /etc/docker/daemon.json), or make this one again '
+            "with `mkfs.xfs -f -n ftype=1`, from a rescue system where it holds the system: all that is on it is lost",
+            commands=(("xfs_info", data.mount),),
             expected=expected,
             observed="xfs, ftype=0",
             evidence=evidence,

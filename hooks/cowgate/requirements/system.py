@@ -41,6 +41,13 @@ def install(facts: Facts, *packages: str) -> Commands:
     return (*commands[:-1], (*commands[-1], *packages)) if commands else ()
 
 
+def restart(facts: Facts, unit: str) -> Commands:
+    """The command that restarts a unit, with systemd or OpenRC."""
+    if facts.services.content and facts.services.content.manager == "openrc":
+        return (("rc-service", unit.rpartition(".")[0], "restart"),)
+    return (("systemctl", "restart", unit),)
+
+
 def packages_for(tools: Tools) -> tuple[str, ...]:
     """The packages that bring what is missing and replace what is BusyBox's, sorted."""
     return tuple(sorted({PACKAGES.get(name, name) for name in (*tools.missing, *tools.busybox)}))
@@ -89,7 +96,7 @@ def umask(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return deferred("decided at first boot: an offline tree has no umask")
     if value == UMASK:
         return passed("0022", expected="0022")
-    harm = "what the install writes can not be read in the containers" if value & 0o044 else "others could change its files"
+    harm = "what the install writes can not be read in the containers" if value & 0o055 else "others could change its files"
     return failed(
         f"the umask is {value:04o}: {harm}",
         remedy="set the umask in this shell and run cowgate again from it; `cowgate install` sets it by itself",

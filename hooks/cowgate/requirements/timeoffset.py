@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from cowgate.model import Level, Phase, Verdict, failed, passed, unknown
+from cowgate.model import Commands, Level, Phase, Verdict, failed, passed, unknown
 from cowgate.probing.judging import not_asked
 from cowgate.probing.targets import NTP_BY_ADDRESS
 from cowgate.record import TYPE_CHECKING, dataclass
 from cowgate.requirements import requirement
+from cowgate.requirements.system import restart
+from cowgate.requirements.time import daemon_in_use
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts
@@ -66,7 +68,7 @@ def offset(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if lag.allowed:
         observed = f"{lag.seconds:+.2f} s by {len(lag.samples)} {_sources(lag.samples)}"
         return passed(observed, expected=expected, evidence=evidence)
-    return _wrong(lag.seconds, expected, evidence)
+    return _wrong(lag.seconds, _step(facts), expected, evidence)
 
 
 def _sources(samples: tuple[ClockSample, ...]) -> str:
@@ -74,10 +76,20 @@ def _sources(samples: tuple[ClockSample, ...]) -> str:
     return f"{kind}{'s' if len(samples) > 1 else ''}"
 
 
-def _wrong(lag: float, expected: str, evidence: dict[str, str]) -> Verdict:
+def _step(facts: Facts) -> Commands:
+    """What makes the daemon that runs step the clock; none where no daemon does (time.synchronization says so)."""
+    if facts.timesources.content is None or facts.services.content is None:
+        return ()
+    daemon, unit = daemon_in_use(facts)
+    if unit is None or not unit.running:
+        return ()
+    return (("chronyc", "makestep"),) if daemon == "chrony" else restart(facts, unit.name)
+
+
+def _wrong(lag: float, step: Commands, expected: str, evidence: dict[str, str]) -> Verdict:
     direction = "behind" if lag > 0 else "ahead"
     diagnosis = f"the clock is {_duration(abs(lag))} {direction}"
-    remedy = "let the time daemon step the clock: restart it"
+    remedy = "let the time daemon step the clock" if step else "switch a time daemon on (time.synchronization says how)"
     if abs(lag) >= BREAKS_DNSSEC:
         diagnosis += ": DNSSEC refuses answers, TLS refuses certificates, and time servers are then not found by their names"
         remedy += f", with servers given by address ({', '.join(NTP_BY_ADDRESS)}) while names do not resolve"
@@ -86,7 +98,7 @@ def _wrong(lag: float, expected: str, evidence: dict[str, str]) -> Verdict:
     return failed(
         diagnosis,
         remedy=remedy,
-        commands=(("systemctl", "restart", "systemd-timesyncd"), ("chronyc", "makestep")),
+        commands=step,
         expected=expected,
         observed=f"{lag:+.1f} s",
         evidence=evidence,

@@ -105,9 +105,11 @@ def test_questions_and_answers() -> None:
     assert len(names) == len(set(names))
 
 
-def test_host_name_from_mailcow_conf_and_domains_from_policy() -> None:
+@pytest.mark.parametrize("said", ["", "other.example.org"])
+def test_host_name_from_mailcow_conf_and_domains_from_policy(said: str) -> None:
+    """mailcow uses its own file, whatever the policy says (system.hostname warns where they differ)."""
     conf = {"/srv/mailcow.conf": '# x\nMAILCOW_HOSTNAME="mx.Example.NET"  # here\nDBPASS=secret\n'}
-    policy = {"hostname": "", "install_dir": "/srv", "dns": {"mail_domains": ["Example.COM.", "b.example"]}}
+    policy = {"hostname": said, "install_dir": "/srv", "dns": {"mail_domains": ["Example.COM.", "b.example"]}}
     found = collected(machine(files=conf), policy)
     assert (found.hostname, found.domains) == ("mx.example.net", ("example.com", "b.example"))
     assert "secret" not in repr(found)

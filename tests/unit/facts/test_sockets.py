@@ -337,6 +337,7 @@ def test_an_ipv4_address_in_an_ipv6_socket_is_ipv4() -> None:
         ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service\n", "user@1000.service"),
         ("0::/user.slice/user-0.slice/session-3.scope\n", "session-3.scope"),
         ("0::/init.scope\n", ""),
+        ("0::/openrc.nginx\n", "nginx.service"),
         ("0::/\n", ""),
         ("", ""),
     ],
