@@ -227,7 +227,10 @@ def mailcow_runs(host: Host) -> bool:
     status, body = host.unix_http(DOCKER_SOCKET, "/containers/json")
     if status != 200:
         raise CommandFailed(f"Docker answered {status} when asked for its containers")
-    return any("mailcow/" in container.get("Image", "") for container in json.loads(body))
+    try:
+        return any("mailcow/" in container["Image"] for container in json.loads(body))
+    except (ValueError, TypeError, LookupError):  # cut off, where the daemon ends in the middle of its answer
+        raise CommandFailed("Docker's answer about its containers can not be read") from None
 
 
 # -- packages --------------------------------------------------------------------------------------------------------

@@ -344,8 +344,12 @@ def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: P
     undone: list[Entry] = []
     failures: list[Failure] = []
     entries = journal.active(run_id)
+    restarts = [entry for entry in entries if isinstance(entry.change, RestartUnit)]
+    if host.live:
+        for entry in restarts:
+            journal.mark(entry, "undoing")  # from the first file that is put back on, a kill must not lose them
     for entry in reversed(entries):
-        if isinstance(entry.change, RestartUnit):
+        if entry in restarts:
             continue
         try:
             note = journal.revert(entry, progress)
@@ -355,12 +359,14 @@ def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: P
         undone.append(entry)
         notices += [note] if note else []
     reverted = {(entry.run, entry.fix) for entry in undone}
-    for entry in [entry for entry in entries if isinstance(entry.change, RestartUnit)]:
+    failed = {failure.fix for failure in failures}
+    for entry in restarts:
+        fixes = journal.fixes_behind(entry)
         try:
-            if host.live and (entry.run, entry.fix) in reverted:
+            if host.live and any((entry.run, fix) in reverted for fix in fixes):
                 journal.restart_again(entry, progress)
-            elif entry.fix not in {failure.fix for failure in failures}:
-                journal.mark(entry, "kept")  # nothing of its configuration is there to be put back
+            else:  # kept where nothing of its configuration is there to be put back
+                journal.mark(entry, "done" if failed & fixes else "kept")
         except (CowgateError, OSError) as error:
             failures.append(failure_of(entry.fix, entry.target, error))
     return UndoResult(tuple(undone), tuple(failures), tuple(notices))

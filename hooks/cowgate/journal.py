@@ -7,7 +7,7 @@ it replaced. Every file is written atomically; a change goes through these state
     open -> undone           made in part, and rolled back (at once, or at the next start after a kill)
     open -> failed           could not be rolled back, or is of a kind that can not be
     done -> undoing -> undone    by `cowgate undo`; kept, where it can not be undone
-    promised -> done | void      a restart that waits for the end of the run
+    promised -> done | void      a restart that waits for the end of the run; undoing, while an undo goes on that will repeat it
 """
 
 from __future__ import annotations
@@ -348,6 +348,11 @@ class Journal:
             raise
         return self._store(entry, state="done", after=prior)
 
+    def fixes_behind(self, restart: Entry) -> set[str]:
+        """The fixes of its run that asked for a restart of this unit: it is done once, for all of them."""
+        promises = (entry for entry in self._entries(restart.run) if isinstance(entry.change, RestartUnit))
+        return {entry.fix for entry in promises if entry.target == restart.target}
+
     # -- undoing ---------------------------------------------------------------------------------------------------------
 
     def revert(self, entry: Entry, progress: Progress) -> str:
@@ -438,8 +443,14 @@ class Journal:
             kept = self.keep_promise(entry, progress, unneeded=not changed or not self.host.live)
             return f"{entry.target}: restarted, which an interrupted run had left undone" if kept else ""
         if isinstance(entry.change, RestartUnit):
-            self.restart_again(entry, progress)
-            return f"{entry.target}: restarted, which an interrupted undo had left undone"
+            fixes = self.fixes_behind(entry)
+            states = {other.state for other in self._entries(entry.run) if other.fix in fixes and other.number != entry.number}
+            put_back = bool(states & {"undoing", "undone"})
+            if put_back:
+                self.restart_again(entry, progress)
+            if "done" in states:  # the undo that puts these back will have to restart it, too
+                self.mark(entry, "done")
+            return f"{entry.target}: restarted, which an interrupted undo had left undone" if put_back else ""
         if entry.state == "undoing":
             self.revert(entry, progress)
             return f"{entry.target}: put back, which an interrupted undo had left undone"

@@ -42,7 +42,7 @@ class Daemons(Stage):
 
     def unix_http(self, path: str, target: str, **_options: Any) -> tuple[int, bytes]:
         assert (path, target) == ("/var/run/docker.sock", "/containers/json")
-        return 200, json.dumps(self.containers).encode()
+        return 200, self.containers if isinstance(self.containers, bytes) else json.dumps(self.containers).encode()
 
     @property
     def restarts(self) -> list[str]:
@@ -144,6 +144,14 @@ def test_docker_under_mailcow_keeps_its_new_configuration_and_runs_on(host: Daem
     assert "mailcow runs on it" in work.failures[0].message
 
 
+@pytest.mark.parametrize("answer", [b'[{"Image": "ghcr.io/mail', {"message": "starting"}, [None]])
+def test_docker_that_does_not_tell_its_containers_is_not_restarted(host: Daemons, answer: object) -> None:
+    host.containers = answer  # cut off where the daemon ended in mid-answer; or not what was asked for
+    work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("docker.service", "daemon.json")))
+    assert host.restarts == []
+    assert "does not tell whether mailcow runs" in work.failures[0].message
+
+
 def test_restart_that_a_kill_prevented_is_made_up_for(host: Daemons) -> None:
     journal = journal_of(host)
     restart = RestartUnit("chrony.service", "new servers")
@@ -196,11 +204,70 @@ def set_state(host: Stage, entry: Entry, **changed: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
 
-def test_interrupted_restart_of_an_undo_is_made_up_for(host: Daemons) -> None:
-    work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
-    set_state(host, work.applied[-1], state="undoing")
+class Kill(BaseException):
+    """A kill, at a place of the test's choice."""
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, host: Stage, method: str, *, after: int = 0) -> None:
+    """An undo that is killed when it calls this method of the journal, after so many calls that went well."""
+    real = getattr(Journal, method)
+    calls = iter(range(after))
+
+    def kill(self: Journal, *args: Any, **options: Any) -> Any:
+        if next(calls, None) is None:
+            raise Kill
+        return real(self, *args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Kill):
+        patch.setattr(Journal, method, kill)
+        engine.undo(host, journal_of(host), progress=quiet)
     host.ran.clear()
-    assert journal_of(host).recover(quiet) == ("chrony.service: restarted, which an interrupted undo had left undone",)
+
+
+LEFT_UNDONE = "chrony.service: restarted, which an interrupted undo had left undone"
+
+
+def test_undo_that_is_killed_before_it_restarts_loses_no_restart(host: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
+    killed(monkeypatch, host, "restart_again")
+    assert not host.exists("/etc/a")
+    assert journal_of(host).recover(quiet) == (LEFT_UNDONE,)
+    assert host.restarts == ["chrony.service"]
+    assert journal_of(host).active() == ()
+
+
+def test_undo_that_is_killed_before_it_put_anything_back_restarts_nothing(
+    host: Daemons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
+    killed(monkeypatch, host, "revert")
+    assert journal_of(host).recover(quiet) == ()
+    assert (host.exists("/etc/a"), host.restarts) == (True, [])
+    assert [entry.target for entry in engine.undo(host, journal_of(host), progress=quiet).undone] == ["/etc/a"]
+    assert host.restarts == ["chrony.service"]
+
+
+def test_undo_that_is_killed_half_way_restarts_then_and_after_the_rest(
+    host: Daemons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restart = RestartUnit("chrony.service", "new servers")
+    make(host, planned("a", WriteFile("/etc/a", "a"), WriteFile("/etc/b", "b"), restart))
+    killed(monkeypatch, host, "revert", after=1)
+    assert (host.exists("/etc/a"), host.exists("/etc/b")) == (True, False)
+    assert journal_of(host).recover(quiet) == (LEFT_UNDONE,)
+    assert [entry.target for entry in engine.undo(host, journal_of(host), progress=quiet).undone] == ["/etc/a"]
+    assert host.restarts == ["chrony.service"] * 2
+    assert journal_of(host).active() == ()
+
+
+def test_restart_that_two_fixes_share_is_repeated_when_either_is_put_back(host: Daemons) -> None:
+    restart = RestartUnit("chrony.service", "new servers")
+    make(host, planned("a", WriteFile("/etc/a", "a"), restart), planned("b", WriteFile("/etc/b", "b"), restart))
+    (Path(host.root) / "etc/a").write_text("somebody else's\n")
+    host.ran.clear()
+    result = engine.undo(host, journal_of(host), progress=quiet)
+    assert [failure.target for failure in result.failures] == ["/etc/a"]
+    assert not host.exists("/etc/b")
     assert host.restarts == ["chrony.service"]
 
 
