@@ -7,7 +7,7 @@ it replaced. Every file is written atomically; a change goes through these state
     open -> undone           made in part, and rolled back (at once, or at the next start after a kill)
     open -> failed           could not be rolled back, or is of a kind that can not be
     done -> undoing -> undone    by `cowgate undo`; kept, where it can not be undone
-    promised -> done | void      a restart that waits for the end of the run; undoing, while an undo goes on that will repeat it
+    promised -> done | void      a restart that waits for the end of the run; an undo goes on: undoing
 """
 
 from __future__ import annotations

@@ -247,9 +247,7 @@ def test_undo_that_is_killed_before_it_put_anything_back_restarts_nothing(
     assert host.restarts == ["chrony.service"]
 
 
-def test_undo_that_is_killed_half_way_restarts_then_and_after_the_rest(
-    host: Daemons, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_undo_that_is_killed_half_way_restarts_then_and_after_the_rest(host: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
     restart = RestartUnit("chrony.service", "new servers")
     make(host, planned("a", WriteFile("/etc/a", "a"), WriteFile("/etc/b", "b"), restart))
     killed(monkeypatch, host, "revert", after=1)
