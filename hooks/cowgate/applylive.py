@@ -506,6 +506,10 @@ def _lifetime(text: str) -> str:
 
 
 class CommandAction(Action[Command]):
+    def __init__(self, host: Host, change: Command) -> None:
+        super().__init__(host, change)
+        self.lasting = change.lasting
+
     @property
     def target(self) -> str:
         return command_line(*self.change.argv)

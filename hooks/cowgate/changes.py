@@ -111,13 +111,17 @@ class LiveAddress:
 
 @dataclass(frozen=True)
 class Command:
-    """A command with its inverse. `check` exits 0 when nothing is to do; without `undo` it can not be undone."""
+    """A command with its inverse. `check` exits 0 when nothing is to do; without `undo` it can not be undone.
+
+    `lasting`: what it does survives a reboot.
+    """
 
     argv: tuple[str, ...]
     why: str
     undo: Optional[tuple[str, ...]] = None
     check: Optional[tuple[str, ...]] = None
     timeout: float = 60.0
+    lasting: bool = True
 
 
 Change = Union[

@@ -211,7 +211,7 @@ class Work:
                     self._perform(fix.id, change)
         except Exception as error:  # a bug in one kind of change must not keep the other fixes from being made
             self._fail(fix.id, target, error)
-            if fix.whole:
+            if fix.whole and not any(entry.fix == fix.id and self._stays(entry) for entry in self.applied):
                 self._take_back({fix.id})
 
     def _perform(self, fix: str, change: Change) -> None:
@@ -249,13 +249,16 @@ class Work:
             self._fail(restart.fix, restart.target, error)
 
     def _take_back(self, fixes: set[str]) -> None:
-        """Undo what these fixes changed in this run."""
-        for entry in reversed([entry for entry in self.applied if entry.fix in fixes]):
+        """Undo what these fixes changed in this run, as far as it can be."""
+        for entry in reversed([entry for entry in self.applied if entry.fix in fixes and not self._stays(entry)]):
             try:
                 self.journal.revert(entry, self.progress)
                 self.applied.remove(entry)
             except (CowgateError, OSError) as error:
                 self._fail(entry.fix, entry.target, error)
+
+    def _stays(self, entry: Entry) -> bool:
+        return bool(action_for(self.host, entry.change).irreversible)
 
     def _fail(self, fix: str, target: str, error: Exception) -> None:
         self.failed.add(fix)

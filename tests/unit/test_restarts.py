@@ -13,6 +13,7 @@ from cowgate.changes import Change, Command, InstallPackages, RestartUnit, Sysct
 from cowgate.fixes import Fix
 from cowgate.journal import Entry, Journal
 from cowgate.model import Phase
+from cowgate.record import replace
 from cowgate.state import StateDir
 from tests.unit.stage import Stage, quiet
 
@@ -313,6 +314,13 @@ def test_what_a_reboot_undid_is_not_undone_again(host: Daemons) -> None:
     assert host.read("/proc/sys/vm/x") == "5\n"
 
 
+def test_command_whose_effect_ended_with_the_boot_is_not_undone_after_it(host: Daemons) -> None:
+    make(host, planned("a", Command(("ip", "route", "replace"), "test", undo=("ip", "route", "back"), lasting=False)))
+    (Path(host.root) / BOOT).write_text("second\n")
+    assert engine.undo(host, journal_of(host), progress=quiet).failures == ()
+    assert host.ran == ["ip route replace"]
+
+
 def test_setting_that_a_file_of_ours_made_again_at_boot_is_undone(host: Daemons) -> None:
     value = Path(host.root) / "proc/sys/vm/x"
     value.write_text("0\n")
@@ -332,6 +340,28 @@ def test_setting_that_somebody_changed_since_is_a_conflict(host: Daemons) -> Non
     (Path(host.root) / "proc/sys/vm/x").write_text("5\n")
     result = engine.undo(host, journal_of(host), progress=quiet)
     assert ["changed by somebody else" in failure.message for failure in result.failures] == [True]
+
+
+def test_packages_that_stay_keep_their_repository(host: Daemons) -> None:
+    host.answers["rpm -q"] = (1, "")
+    host.answers["dnf install"] = (0, "")
+    host.answers["systemctl enable"] = (1, "")
+    real = host.run
+
+    def run(argv: Any, **options: Any) -> Any:
+        done = real(argv, **options)
+        if argv[0] == "dnf":
+            host.answers["rpm -q"] = (0, "")
+        return done
+
+    host.run = run  # type: ignore[method-assign]
+    plan = planned(
+        "a", WriteFile("/etc/repo", "x"), InstallPackages("dnf", ("docker-ce",)), Command(("systemctl", "enable"), "t")
+    )
+    work = make(host, replace(plan, fix=replace(plan.fix, whole=True)))
+    assert [failure.target for failure in work.failures] == ["systemctl enable"]
+    assert [entry.target for entry in work.applied] == ["/etc/repo", "docker-ce"]
+    assert host.read("/etc/repo") == "x"
 
 
 def test_people_are_told_beforehand_what_can_not_be_undone(host: Daemons) -> None:

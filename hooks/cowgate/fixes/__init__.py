@@ -41,7 +41,8 @@ SUBJECTS = (
 class Fix:
     """`id` is the id of the requirement it makes true (`repairs` lists them all); `after` are fixes it must follow.
 
-    `whole`: what it changed is taken back where the rest of it fails, because half of it would do harm.
+    `whole`: what it changed is taken back where the rest of it fails, because half of it would do harm. (Not once packages
+    are installed, which stay: they need the repository and the configuration that came before them.)
     """
 
     id: str

@@ -88,6 +88,7 @@ def _without_advertisements(net: Interfaces, interface: str, stanza: Stanza) -> 
             (*base, str(stanza.option("gateway")), *metric, "proto", "static", "onlink"),
             why=f"the only IPv6 default route of {interface} came from an advertisement and would expire",
             undo=(*base, learned.gateway, *metric, "proto", "ra", *expires),
+            lasting=False,  # after a reboot the default route is that of the file
         )
     for a in net.global_addresses(6, interface):
         if _is_advertised(a) and a.valid is not None and "deprecated" not in a.flags:
