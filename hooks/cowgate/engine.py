@@ -14,6 +14,7 @@ from cowgate.evaluation import check as check
 from cowgate.evaluation import collect_facts as collect_facts
 from cowgate.evaluation import is_ready as is_ready
 from cowgate.evaluation import judge_all as judge_all
+from cowgate.facts import NoValue
 from cowgate.fixes import Fix, all_fixes
 from cowgate.fixes.compose import is_installed
 from cowgate.model import Phase, Requirement, Row, Status
@@ -113,6 +114,8 @@ def _plan(
             continue
         try:
             changes = tuple(fix.plan(evaluation.facts, policy, evaluation.phase))
+        except NoValue as error:
+            failures.append(Failure(fix.id, "", f"not planned, because a fact that it needs is {error}"))
         except Exception as error:  # a bug in one fix must not keep the others from being made
             failures.append(failure_of(fix.id, "", error))
         else:

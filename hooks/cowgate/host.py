@@ -534,9 +534,11 @@ class Host:
     def fetch(self, url: str, limit: int, *, timeout: float = 30.0) -> bytes:
         """What a web server gives, through the proxy that /etc/environment or our own environment names.
 
-        Raises OSError when nobody gives it, or more than `limit` bytes. Raises OfflineError.
+        Raises OSError when nobody gives all of it, each step and the content within `timeout` seconds, or more than `limit`
+        bytes. Raises OfflineError.
         """
         self.demand_live(url)
+        import http.client
         import urllib.request
 
         from cowgate.probing import proxy
@@ -547,11 +549,22 @@ class Host:
         direct = proxy.excluded(request.host.partition(":")[0], lower.get("no_proxy", ""))
         proxies = {} if direct else {scheme: lower.get(f"{scheme}_proxy", "") for scheme in ("http", "https")}
         handler = urllib.request.ProxyHandler({scheme: address for scheme, address in proxies.items() if address})
-        with urllib.request.build_opener(handler).open(request, timeout=timeout) as answer:
-            content: bytes = answer.read(limit + 1)
-        if len(content) > limit:
-            raise OSError(f"more than {limit} bytes")
-        return content
+        until = time.monotonic() + timeout
+        content = bytearray()
+        try:
+            with urllib.request.build_opener(handler).open(request, timeout=timeout) as answer:
+                # byte by byte: `timeout` is for each wait alone, and a longer read() waits as often as it likes
+                while byte := answer.read(1):
+                    content += byte
+                    if len(content) > limit:
+                        raise OSError(f"more than {limit} bytes")
+                    if time.monotonic() > until:
+                        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), url)
+                if answer.length:
+                    raise http.client.IncompleteRead(bytes(content), answer.length)
+        except http.client.HTTPException as error:
+            raise OSError(f"not a whole answer of a web server: {error!r}") from None
+        return bytes(content)
 
     def unix_http(self, path: str, target: str, *, timeout: float = 5.0, limit: int = OUTPUT_LIMIT) -> tuple[int, bytes]:
         """Status and body of `GET target`, asked of the HTTP server behind a Unix socket, within `timeout` seconds.

@@ -19,6 +19,7 @@ from cowgate.host import Host
 from cowgate.journal import Journal
 from cowgate.model import Level, Phase, Requirement, Status, Verdict, failed, passed, warned
 from cowgate.policy import Policy
+from cowgate.record import replace
 from cowgate.state import StateDir
 from tests.unit.conftest import policy_of
 from tests.unit.stage import Stage
@@ -172,6 +173,15 @@ def test_fix_that_can_not_be_finished_is_not_begun(machine: Machine) -> None:
     result = machine.run()
     assert machine.text("a") is None
     assert [failure.fix for failure in result.failures] == ["a"]
+
+
+def test_fix_without_the_facts_it_needs_is_no_internal_error(machine: Machine) -> None:
+    machine.row("a", error=None)
+    machine.requirements[0] = replace(machine.requirements[0], judge=lambda *_: failed("bad", remedy="mend it"))
+    machine.fixes[0] = replace(machine.fixes[0], plan=lambda facts, *_: iter([facts.docker.value]))
+    machine.docker = Fact.unreadable("no answer within 20 s")
+    (failure,) = machine.run().failures
+    assert failure.message == "not planned, because a fact that it needs is unreadable: no answer within 20 s"
 
 
 def test_half_of_a_whole_fix_is_taken_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -66,6 +69,35 @@ def test_directly(host: Stage, server: Server) -> None:
         fetch(host, f"http://{address(server)}/gone")
     with pytest.raises(OSError, match="refused"):
         fetch(host, "http://127.0.0.1:1/gpg")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [(b"what do you want?\r\n", "what do you want"), (b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\ncont", "5 more expected")],
+)
+def test_what_is_no_whole_answer_is_an_error_of_the_network(host: Stage, answer: bytes, why: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=say, args=(listener, [answer]), daemon=True).start()
+        with pytest.raises(OSError, match=why):
+            fetch(host, f"http://127.0.0.1:{listener.getsockname()[1]}/gpg", 99)
+
+
+def test_server_that_never_comes_to_an_end_is_given_up(host: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        drops = [b"HTTP/1.0 200 OK\r\n\r\n", *[b"x"] * 100]
+        threading.Thread(target=say, args=(listener, drops), daemon=True).start()
+        with pytest.raises(TimeoutError):
+            Host.fetch(host, f"http://127.0.0.1:{listener.getsockname()[1]}/gpg", 999, timeout=0.5)
+
+
+def say(listener: socket.socket, parts: list[bytes]) -> None:
+    """Answer one client, a part every tenth of a second."""
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.recv(1 << 16)
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.1)
 
 
 def test_through_the_proxy_of_etc_environment(host: Stage, server: Server, tmp_path: Path) -> None:

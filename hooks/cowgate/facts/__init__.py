@@ -75,6 +75,10 @@ SOURCES: dict[str, str] = {
 }
 
 
+class NoValue(ValueError):
+    """A fact was taken for known that is not; the text is its state and the reason."""
+
+
 @dataclass(frozen=True)
 class Fact(Generic[T]):
     """One answer. `state` is value, absent, unreadable or offline; `reason` explains the last two."""
@@ -85,9 +89,9 @@ class Fact(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The value. Only for facts known to have one: a requirement's `needs` are checked before it is called."""
+        """The value, or NoValue: only for facts known to have one. A requirement's `needs` are checked before it is called."""
         if self.content is None:
-            raise ValueError(f"fact is {self.state}: {self.reason}")
+            raise NoValue(f"{self.state}: {self.reason}" if self.reason else self.state)
         return self.content
 
     @classmethod

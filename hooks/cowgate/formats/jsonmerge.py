@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from cowgate.formats import FormatError
 
 MAX_DEPTH = 64  # a configuration file is not nested deeper; json itself would recurse until the stack ends
+MAX_DIGITS = 1000  # int() refuses more than 4,300, and not with an error of JSON
 BOM = "\ufeff"
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -163,7 +164,7 @@ def _parse(text: str) -> Any:
     if _depth(body) > MAX_DEPTH:
         raise FormatError(f"nested deeper than {MAX_DEPTH} levels", hint="this is not a configuration file")
     try:
-        return json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
     except _Refused as error:
         raise FormatError(f"line {_line_of(body, error.key)}: {error}") from None
     except json.JSONDecodeError as error:
@@ -189,6 +190,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise _Refused(f"{name} is not a JSON number", re.escape(name))
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise _Refused(f"a number of {len(text)} digits", text)
+    return int(text)
 
 
 def _line_of(text: str, pattern: str) -> int:

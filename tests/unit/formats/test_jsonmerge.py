@@ -81,6 +81,7 @@ def test_merge(text: Optional[str], values: dict[str, Any], wanted: str) -> None
         ('{"a": 1,\n "\\u0062": 3, "\\u0062": 4}', 'line 1: the key "b" is given twice'),
         ('{\n"a": NaN}', "line 2: NaN is not a JSON number"),
         ('{"a": -Infinity}', "-Infinity is not a JSON number"),
+        ('{\n"a": ' + "9" * 5000 + "}", "line 2: a number of 5000 digits"),
         ("[" * 1000, "nested deeper than 64 levels"),
     ],
 )
