@@ -12,11 +12,11 @@ from cowgate.errors import CowgateError, FixError, hint_for
 from cowgate.evaluation import Evaluation as Evaluation
 from cowgate.evaluation import check as check
 from cowgate.evaluation import collect_facts as collect_facts
+from cowgate.evaluation import is_installed
 from cowgate.evaluation import is_ready as is_ready
 from cowgate.evaluation import judge_all as judge_all
 from cowgate.facts import NoValue
 from cowgate.fixes import Fix, all_fixes
-from cowgate.fixes.compose import is_installed
 from cowgate.model import Phase, Requirement, Row, Status
 from cowgate.policy import Policy
 from cowgate.record import dataclass, replace

@@ -6,7 +6,7 @@ from cowgate.facts import Fact, Facts, collect
 from cowgate.lean import datetime, timezone
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict, deferred, unknown
 from cowgate.policy import Policy
-from cowgate.record import TYPE_CHECKING, dataclass
+from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,6 +27,7 @@ JUDGED_IN: dict[Phase, tuple[Phase, ...]] = {
 def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy, phase: Phase, today: date) -> tuple[Row, ...]:
     """One row for each requirement, in order. Pure: the same facts, policy, phase and day give the same rows."""
     rows = []
+    installed = facts.mailcow.state == "value" and is_installed(facts)
     for requirement in requirements:
         if phase is Phase.EARLY and Phase.EARLY not in requirement.phases:
             continue
@@ -34,6 +35,8 @@ def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy,
             continue  # no later phase will decide what only an image can have wrong
         level = Level.REQUIRED if requirement.id in policy.raised else requirement.level
         verdict = _judge(requirement, facts, policy, phase)
+        if installed and verdict.remedy:
+            verdict = replace(verdict, remedy=_by_hand(verdict.remedy))
         if verdict.status is Status.FAIL and level is Level.ADVISED:
             verdict = verdict.with_status(Status.WARN)
         rows.append(Row(requirement, level, _waive(requirement, verdict, policy, today)))
@@ -54,6 +57,21 @@ def _judge(requirement: Requirement, facts: Facts, policy: Policy, phase: Phase)
         return requirement.judge(facts, policy, phase)
     except Exception as error:  # a bug in one row must not hide the others, and must not open the gate
         return unknown(f"internal error in {requirement.id}: {type(error).__name__}: {error}")
+
+
+def is_installed(facts: Facts) -> bool:
+    """Whether mailcow.conf exists, or Docker has containers or volumes of mailcow's project."""
+    mailcow = facts.mailcow.value
+    project = None
+    if facts.docker.state == "value":
+        project = facts.docker.value.project(mailcow.setting("COMPOSE_PROJECT_NAME"))
+    return mailcow.installed or (project is not None and project.containers + project.volumes > 0)
+
+
+def _by_hand(remedy: Remedy) -> Remedy:
+    """The remedy as it works once mailcow is installed: from then on a run fixes nothing unless it is asked to."""
+    commands = tuple((*words, "--by-hand") if words[:2] == ("cowgate", "run") else words for words in remedy.commands)
+    return Remedy(remedy.text.replace("`cowgate run`", "`cowgate run --by-hand`"), commands)
 
 
 def _waive(requirement: Requirement, verdict: Verdict, policy: Policy, today: date) -> Verdict:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes import Change, Command, EditFile
+from cowgate.evaluation import is_installed
 from cowgate.fixes import fix
 from cowgate.model import Phase
 from cowgate.requirements import mailcow as rows
@@ -63,15 +64,6 @@ def unlock_changes(facts: Facts, policy: Policy) -> Iterator[Change]:
     """What takes the lock out of the override again; the file goes where nothing else is in it."""
     if facts.mailcow.state == "value" and facts.mailcow.value.override.locked:
         yield EditFile(_override(facts), "compose.unlock")
-
-
-def is_installed(facts: Facts) -> bool:
-    """Whether mailcow.conf exists, or Docker has containers or volumes of mailcow's project."""
-    mailcow = facts.mailcow.value
-    project = None
-    if facts.docker.state == "value":
-        project = facts.docker.value.project(mailcow.setting("COMPOSE_PROJECT_NAME"))
-    return mailcow.installed or (project is not None and project.containers + project.volumes > 0)
 
 
 def _override(facts: Facts) -> str:
