@@ -17,7 +17,8 @@ mkdir -p /usr/local/sbin
 ln -sf "$home/hooks/cowgate.sh" /usr/local/sbin/cowgate
 if [ -s /dev/shm/policy.yaml ]; then
     mkdir -p /etc/cowgate
-    cp /dev/shm/policy.yaml /etc/cowgate/policy.yaml
+    # Packer uploads it with the mode that it has where the build was started; a policy that not all may read shuts every gate.
+    install -m 0644 /dev/shm/policy.yaml /etc/cowgate/policy.yaml
     cowgate validate /etc/cowgate/policy.yaml
 fi
 rm -f /dev/shm/policy.yaml

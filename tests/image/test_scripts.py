@@ -24,6 +24,7 @@ class Builder:
         self.digest = run(["sha256sum", str(archive)], check=True).stdout.split()[0]
         machine.write("/dev/shm/cowgate.pyz", archive.read_bytes())
         machine.write("/dev/shm/policy.yaml", "timezone: Europe/Vienna\n")
+        machine.run(["chmod", "0600", "/dev/shm/policy.yaml"], check=True)  # as it may be where the build is started
 
     def script(self, name: str, **variables: str) -> Result[str]:
         self.machine.write("/dev/shm/script.sh", (PACKER / "scripts" / name).read_text())
@@ -60,6 +61,7 @@ def test_an_image_passes_and_three_do_not(builder: Builder) -> None:
     machine = builder.machine
     builder.build()
     assert machine.read("/etc/cowgate/policy.yaml") == "timezone: Europe/Vienna\n"
+    assert machine.run(["stat", "-c", "%a", "/etc/cowgate/policy.yaml"]).stdout == "644\n", "else every gate is shut"
     assert machine.run(["ls", "/dev/shm"]).stdout == "script.sh\n"
     report = machine.read("/var/lib/cowgate/readiness.json")
     assert '"phase": "build"' in report
