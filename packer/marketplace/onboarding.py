@@ -153,21 +153,22 @@ def yes_or_no(answer: str) -> str:
 
 def main() -> int:
     """0, whatever happened: a login goes on."""
-    with open(LOCK, "w") as lock:
-        try:
+    if os.geteuid() != 0:
+        say(f"this needs root: sudo {HOME}/start")
+        return 0
+    try:
+        with open(LOCK, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            say("mailcow is being set up in another session")
-            return 0
-        try:
             onboard(Host())
-        except (KeyboardInterrupt, EOFError):
-            print()
-            say(f"left; it comes back at the next login, and with {HOME}/start")
-        except CowgateError as error:
-            say(f"{error.message}{f' ({error.hint})' if error.hint else ''}")
-        except (OSError, subprocess.SubprocessError) as error:
-            say(f"{error}; it comes back at the next login")
+    except BlockingIOError:
+        say("mailcow is being set up in another session")
+    except (KeyboardInterrupt, EOFError):
+        print()
+        say(f"left; it comes back at the next login, and with {HOME}/start")
+    except CowgateError as error:
+        say(f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+    except (OSError, ValueError, ImportError, subprocess.SubprocessError) as error:
+        say(f"{error}; it comes back at the next login")
     return 0
 
 

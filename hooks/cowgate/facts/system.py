@@ -117,7 +117,7 @@ def _zone_exists(host: Host, name: str) -> bool:
         return False
     try:
         return host.read_bytes(f"{ZONEINFO}/{name}")[:4] == b"TZif"
-    except OSError:
+    except (OSError, ValueError):  # no path at all, such as one with a NUL in it
         return False
 
 

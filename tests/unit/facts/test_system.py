@@ -96,6 +96,7 @@ def test_no_zone(tmp_path: Path, files: dict[str, str]) -> None:
         ("Europe/Wien", False),
         ("Europe", False),
         ("zone.tab", False),
+        ("Europe\0/Vienna", False),
         ("../zoneinfo/Europe/Vienna", False),
         ("/usr/share/zoneinfo/Europe/Vienna", False),
         ("", False),
