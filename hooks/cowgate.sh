@@ -110,6 +110,7 @@ get_packages() {
 # For what the distribution has no packages: an environment of its own. The system's site-packages are never touched.
 make_venv() {
     rm -rf "$venv"
+    find_python || return 1  # not the one of an older environment, which is gone
     # Debian keeps what a new environment needs in a package of its own.
     [ "$manager" != apt-get ] || install_packages python3-venv || return 1
     "$python" -m venv "$venv" || return 1

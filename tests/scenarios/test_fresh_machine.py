@@ -118,3 +118,8 @@ def test_9_what_the_distribution_lacks_goes_into_an_environment_of_its_own(machi
     assert again.returncode == 3
     assert "NOT READY" in again.stdout
     assert "missing" not in again.stderr
+    # As an upgrade of the distribution's Python leaves it: the environment starts, and finds none of its modules.
+    machine.run(["sh", "-c", "rm -r /opt/cowgate/venv/lib/python3*/site-packages/jsonschema"], check=True)
+    renewed = machine.run(["cowgate", "--setup", "--yes"], network=True)
+    assert renewed.returncode == 0, renewed.stderr
+    assert machine.run(["/opt/cowgate/venv/bin/python", "-c", "import jsonschema"]).returncode == 0
