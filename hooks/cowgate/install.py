@@ -24,6 +24,8 @@ START_TIMEOUT = 900.0
 # How far an install came that has not ended: one that was cut off goes on, and takes no half-written file for a whole one.
 STAGE = "/var/lib/cowgate/install"
 CONFIGURING, CONFIGURED = "configuring", "configured"
+# Not the lock of the runs, which the check in the middle takes. The unit's install and one by hand must not meet.
+LOCK = "/var/lib/cowgate/install.lock"
 
 
 def install(
@@ -37,8 +39,21 @@ def install(
 ) -> int:
     """Install mailcow and start it. Returns 0, or the exit code of `check_again` when the gate stays shut.
 
-    `check_again` runs the install phase and returns its exit code. Raises CommandFailed, StateError, UsageError.
+    `check_again` runs the install phase and returns its exit code. Raises CommandFailed, StateError, UsageError, and
+    BusyError where another install is under way.
     """
+    with host.locked(LOCK):
+        return _install(host, policy, hostname, timezone, check_again, progress)
+
+
+def _install(
+    host: Host,
+    policy: Policy,
+    hostname: str,
+    timezone: str,
+    check_again: Callable[[], int],
+    progress: Callable[[str], None],
+) -> int:
     host.set_umask(0o022)  # files that containers read as other users (mailcow#866)
     directory = policy.install_dir
     stage = (host.read_or_none(STAGE) or "").strip()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.errors import CommandFailed, CowgateError, StateError, UsageError
+from cowgate.errors import BusyError, CommandFailed, CowgateError, StateError, UsageError
 from cowgate.host import Completed, Host
 from cowgate.install import STAGE, install
 from tests.unit.conftest import policy_of
@@ -178,3 +178,17 @@ def test_who_removes_mailcow_conf_begins_anew(machine: Machine) -> None:
     machine.breaks = ""
     assert perform(machine) == 0
     assert "./generate_config.sh --dev" in machine.asked
+
+
+def test_two_at_once(machine: Machine) -> None:
+    """The unit's and one by hand: the second would remove the clone that the first is making."""
+
+    def second() -> int:
+        with pytest.raises(BusyError, match="holds the lock"):
+            perform(machine)
+        return 0
+
+    policy = policy_of({"install": {"ref": "2026-07a"}})
+    told = {"hostname": "mail.cowgate.test", "timezone": "Europe/Vienna"}
+    assert install(machine, policy, **told, check_again=second, progress=lambda _: None) == 0
+    assert perform(machine) == 0
