@@ -313,9 +313,6 @@ class Host:
     def chmod(self, path: str, mode: int) -> None:
         os.chmod(self.trusted(path), mode)
 
-    def chown(self, path: str, uid: int, gid: int) -> None:
-        os.chown(self.trusted(path), uid, gid)
-
     def rename(self, old: str, new: str) -> None:
         """Give a file another name in the same directory, durably."""
         real = self.trusted(new, follow=False)

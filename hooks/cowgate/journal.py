@@ -172,15 +172,6 @@ class Journal:
         self._phase = phase
         self._shut = False
 
-    def clear(self) -> None:
-        """Forget everything: in an image, what the build changed must not be undone or recovered on a clone."""
-        for run in reversed(self.host.listdir(self.state.journal_path)):
-            directory = self._path(run)
-            # run.json last: what a kill leaves is still a journal, and is cleared the next time
-            for name in sorted(self.host.listdir(directory), key=lambda name: name == "run.json"):
-                self.host.remove(f"{directory}/{name}")
-            self.host.rmdir(directory)
-
     def _write(self, name: str, document: Any) -> None:
         text = json.dumps(document, indent=1, sort_keys=True) + "\n"
         self.host.write_atomic(self._path(name), text.encode("ascii"), mode=0o600)

@@ -104,7 +104,8 @@ def full_disk(directory: str, pages: int, counts: Counter[str], problems: list[s
         disk.perform()
         after = disk.look()
         disk.undo()
-        Journal(disk.host, StateDir()).clear()
+        for run in disk.host.listdir(StateDir().journal_path):
+            disk.host.remove_tree(f"{StateDir().journal_path}/{run}")
         disk.leave(pages)
         told = disk.perform()
         counts["tries"] += 1

@@ -396,14 +396,6 @@ def test_failed_change_is_rolled_back_at_once(root: Path) -> None:
     assert tree_listing(root / "etc") == before
 
 
-def test_clear_forgets_everything(root: Path) -> None:
-    journal = journal_of(root)
-    perform(journal, ALL)
-    journal.clear()
-    assert os.listdir(root / "var/lib/cowgate/journal") == []
-    assert journal.runs() == ()
-
-
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
