@@ -7,7 +7,7 @@ import posixpath
 from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts import Fact
 from cowgate.lean import loads
-from cowgate.record import TYPE_CHECKING, dataclass
+from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 DATA_ROOT = "/var/lib/docker"
+CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+CONTAINERD_ROOT = "/var/lib/containerd"
 
 
 @dataclass(frozen=True)
 class Filesystem:
     """What holds `path`, or will hold it: then `measured` is the nearest parent that exists.
 
-    Sizes in bytes; `free` is what a user other than root can fill. `ftype` is that of an xfs (None: not xfs or not told).
+    Sizes in bytes; `free` is what a user other than root can fill. `ftype` is that of the data root's xfs (None: not xfs, not told, not asked of the others).
     """
 
     path: str
@@ -38,11 +40,15 @@ class Filesystem:
 
 @dataclass(frozen=True)
 class Disks:
-    """`data_root` follows data-root in daemon.json; `install` is the policy's directory; `root` is /."""
+    """`data_root` follows data-root in daemon.json; `install` is the policy's directory; `root` is /.
+
+    `containerd` is what containerd keeps for itself: the images too, where Docker leaves them to it.
+    """
 
     data_root: Filesystem
     install: Filesystem
     root: Filesystem
+    containerd: Optional[Filesystem] = None
 
 
 @dataclass(frozen=True)
@@ -60,15 +66,31 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
     mounts = parse_mountinfo(host.read_or_none("/proc/self/mountinfo") or "")
     if not any(mount.point == "/" for mount in mounts):
         raise OfflineError("the disks: / is no mount of its own, as in the chroot of an image build")
-    data_root = parse_data_root(_daemon_json(host))
-    return Fact.of(Disks(*(_measure(host, mounts, path) for path in (data_root, policy.install_dir, "/"))))
+    data_root = parse_data_root(_text(host, DAEMON_JSON))
+    containerd = parse_containerd_root(_text(host, CONTAINERD_CONFIG))
+    docker, *others = (_measure(host, mounts, path) for path in (data_root, policy.install_dir, "/", containerd))
+    if docker.fstype == "xfs":
+        docker = replace(docker, ftype=_ftype(host, docker.mount))
+    return Fact.of(Disks(docker, *others))
 
 
-def _daemon_json(host: Host) -> str:
+def _text(host: Host, path: str) -> str:
     try:
-        return host.read_or_none(DAEMON_JSON) or ""
-    except OSError:  # unreadable or absurd: docker.daemon_json says so, here the default stands
+        return host.read_or_none(path) or ""
+    except OSError:  # unreadable or absurd: docker.daemon_json says so of its file, here the default stands
         return ""
+
+
+def parse_containerd_root(text: str) -> str:
+    """The directory that containerd uses by its config.toml, where `root` stands before the first table."""
+    for line in text.splitlines():
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if line.lstrip().startswith("["):
+            break
+        if equals and key == "root" and value[:1] in ("'", '"'):
+            path = value[1:].partition(value[0])[0]
+            return path if path.startswith("/") else CONTAINERD_ROOT
+    return CONTAINERD_ROOT
 
 
 def parse_data_root(text: str) -> str:
@@ -119,13 +141,12 @@ def _measure(host: Host, mounts: tuple[Mount, ...], path: str) -> Filesystem:
         source=mount.source,
         total=space.f_blocks * space.f_frsize,
         free=space.f_bavail * space.f_frsize,
-        ftype=_ftype(host, mount) if mount.fstype == "xfs" else None,
     )
 
 
-def _ftype(host: Host, mount: Mount) -> Optional[int]:
+def _ftype(host: Host, mount: str) -> Optional[int]:
     try:
-        return parse_xfs_info(host.run(["xfs_info", mount.point], timeout=5).out)
+        return parse_xfs_info(host.run(["xfs_info", mount], timeout=5).out)
     except CowgateError:  # no xfsprogs, or not allowed: not told
         return None
 

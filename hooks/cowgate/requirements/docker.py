@@ -25,7 +25,9 @@ COMPOSE_OF_API = (2, 24, 0)
 FIXED_CIDR = "fd00:dead:beef:c0::/80"
 FIXED_CIDR_UNTIL = (28, 0, 0)
 IP6TABLES_UNTIL = (27, 0, 0)
-DRIVERS = ("overlay2", "overlayfs", "stargz", "nydus", "zfs", "btrfs")
+SNAPSHOTTERS = ("overlayfs", "stargz", "nydus")  # containerd's: it keeps the images then, and not Docker
+DRIVERS = ("overlay2", *SNAPSHOTTERS, "zfs", "btrfs")
+CONTAINERD_FROM = (29, 0, 0)  # a new installation leaves the images to containerd
 
 # Where programs lie that no package put there; Docker takes a plugin from these places before any other.
 NOBODYS = ("/root/", "/usr/local/")

@@ -6,6 +6,7 @@ from cowgate.model import Commands, Level, Phase, Verdict, deferred, failed, pas
 from cowgate.policy import NO_SWAP_ON_ROOT
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
+from cowgate.requirements.docker import CONTAINERD_FROM, SNAPSHOTTERS, engine_version
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts
@@ -213,15 +214,16 @@ def swap_remedy(root: Filesystem, path: str | None) -> tuple[str, Commands]:
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("disks", "mailcow"),
+    wants=("docker", "services"),
 )
 def disk(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """The filesystem of Docker's data root, and that of the install directory where it is another."""
+    """The filesystem of Docker's data root, and those of the images and of the install directory where they are others."""
     disks = facts.disks.value
-    data_root, install = disks.data_root, disks.install
+    data_root, install, images = disks.data_root, disks.install, _images(facts)
     expected = "20 GB as sold; 10 GiB free for Docker and 1 GiB for the install directory"
     evidence = {
         f"{fs.mount} ({fs.source}, {fs.fstype})": f"{gib(fs.free)} free of {gib(fs.total)}, holds {fs.path}"
-        for fs in (install, data_root)
+        for fs in (install, *([images] if images else []), data_root)
     }
     if data_root.total < DISK_SOLD * DISK_TOLERANCE:
         if phase is Phase.BUILD:
@@ -238,8 +240,11 @@ def disk(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     mailcow_there = facts.mailcow.state == "value" and facts.mailcow.value.installed
     needed = DISK_FREE_INSTALLED if mailcow_there else DISK_FREE
-    same = install.mount == data_root.mount
-    wanted = [(data_root, needed), *([] if same or mailcow_there else [(install, DISK_FREE_CHECKOUT)])]
+    wanted = [(data_root, needed)]
+    if images and images.mount != data_root.mount:
+        wanted.append((images, needed))
+    if not mailcow_there and install.mount not in [filesystem.mount for filesystem, _ in wanted]:
+        wanted.append((install, DISK_FREE_CHECKOUT))
     for filesystem, size in wanted:
         if filesystem.free < size:
             return failed(
@@ -252,6 +257,16 @@ def disk(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
                 evidence=evidence,
             )
     return passed(f"{gib(data_root.free)} free of {gib(data_root.total)}", expected=expected, evidence=evidence)
+
+
+def _images(facts: Facts) -> Filesystem | None:
+    """Where containerd keeps Docker's images, whatever data-root says (docker/cli#6645); None where Docker keeps them."""
+    docker, services = facts.docker.content, facts.services.content
+    unit = services.unit("containerd.service") if services else None
+    if docker is None or (unit and services and services.live and not unit.running):  # dockerd has one of its own
+        return None
+    leaves = docker.driver in SNAPSHOTTERS if docker.driver else engine_version(docker) >= CONTAINERD_FROM
+    return facts.disks.value.containerd if leaves else None
 
 
 @requirement(

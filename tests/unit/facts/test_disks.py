@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from cowgate.errors import OfflineError
-from cowgate.facts.disks import DATA_ROOT, Disks, Mount, collect, mount_of, parse_data_root, parse_mountinfo, parse_xfs_info
+from cowgate.facts.disks import (
+    DATA_ROOT,
+    Disks,
+    Mount,
+    collect,
+    mount_of,
+    parse_containerd_root,
+    parse_data_root,
+    parse_mountinfo,
+    parse_xfs_info,
+)
 from cowgate.host import Host
 from cowgate.policy import Policy
 from tests.unit.facts.machine import Machine, directory, put, recorded
@@ -41,7 +51,7 @@ def test_nearest_parent_that_exists_is_measured(tmp_path: Path) -> None:
     found = value(host)
     assert (found.data_root.path, found.data_root.measured) == ("/var/lib/docker", "/var/lib")
     assert (found.install.path, found.install.measured) == ("/opt/mailcow-dockerized", "/")
-    assert host.asked == ["/var/lib", "/", "/"]
+    assert host.asked == ["/var/lib", "/", "/", "/var/lib"]
     space = os.statvfs(tmp_path)
     assert found.root.total == space.f_blocks * space.f_frsize
     assert abs(found.root.free - space.f_bavail * space.f_frsize) < 1 << 30
@@ -120,3 +130,18 @@ def test_the_longest_mount_point_holds_a_path_and_of_two_the_last() -> None:
 )
 def test_xfs_info(text: str, ftype: int | None) -> None:
     assert parse_xfs_info(text) == ftype
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("", "/var/lib/containerd"),
+        ('#root = "/srv/no"\nversion = 3\n', "/var/lib/containerd"),
+        ("version = 2\n  root = '/mnt/data/containerd' # here\n", "/mnt/data/containerd"),
+        ('root = "relative"\n', "/var/lib/containerd"),
+        ('[plugins."x"]\nroot = "/srv/no"\n', "/var/lib/containerd"),
+        ("root = /srv/no\n", "/var/lib/containerd"),
+    ],
+)
+def test_root_of_containerd(text: str, path: str) -> None:
+    assert parse_containerd_root(text) == path
