@@ -25,7 +25,8 @@ CONTAINERD_ROOT = "/var/lib/containerd"
 class Filesystem:
     """What holds `path`, or will hold it: then `measured` is the nearest parent that exists.
 
-    Sizes in bytes; `free` is what a user other than root can fill. `ftype` is that of the data root's xfs (None: not xfs, not told, not asked of the others).
+    Sizes in bytes; `free` is what a user other than root can fill. `ftype` is that of the data root's xfs (None: another
+    filesystem, or not told).
     """
 
     path: str
