@@ -36,6 +36,7 @@ LAZY = (
     "cowgate.render.json",
     "cowgate.running",
     "cowgate.usage",
+    "fcntl",  # of Python itself, and not everything that runs beside these tests has loaded it
     *{f"cowgate.formats.{name.partition(':')[0]}" for name in EDITORS.values()},
 )
 OVERRIDE = "opt/mailcow-dockerized/docker-compose.override.yml"
