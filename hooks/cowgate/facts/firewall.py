@@ -25,18 +25,21 @@ SHARED_TABLES = (("ip", "filter"), ("ip6", "filter"))
 
 @dataclass(frozen=True)
 class ForwardChain:
-    """An nftables base chain that sees forwarded packets: `policy` is accept or drop, `rejects` when it refuses the rest."""
+    """An nftables base chain that sees forwarded packets: `policy` is accept or drop, `rejects` when it refuses the rest.
+    `passes`: before that it accepts what comes from and goes to mailcow's bridge."""
 
     family: str
     table: str
     chain: str
     policy: str
     rejects: bool = False
+    passes: bool = False
 
     @property
     def refuses(self) -> bool:
         """Whether packets of a container that this chain does not know are lost, no matter what Docker accepts."""
-        return (self.policy == "drop" or self.rejects) and (self.family, self.table) not in SHARED_TABLES
+        refuses = (self.policy == "drop" or self.rejects) and not self.passes
+        return refuses and (self.family, self.table) not in SHARED_TABLES
 
 
 @dataclass(frozen=True)
@@ -125,14 +128,21 @@ def parse_ruleset(text: str) -> tuple[int, tuple[ForwardChain, ...]]:
         if chain.get("hook") == "forward" and chain.get("type") == "filter":
             key = (chain["family"], chain["table"], chain["name"])
             mine = [r for r in rules if (r["family"], r["table"], r["chain"]) == key]
-            found.append(ForwardChain(*key, chain.get("policy", "accept"), any(_refuses_all(r.get("expr", [])) for r in mine)))
+            found.append(ForwardChain(*key, chain.get("policy", "accept"), *_fate(mine)))
     return len(rules), tuple(found)
 
 
-def _refuses_all(expression: list[dict[str, Any]]) -> bool:
-    """Whether a rule refuses without looking at the packet (counters and logs do not look)."""
-    verdicts = [part for part in expression if not set(part) & {"counter", "log"}]
-    return len(verdicts) == 1 and bool(set(verdicts[0]) & {"drop", "reject"})
+def _fate(rules: list[dict[str, Any]]) -> tuple[bool, bool]:
+    """Whether a rule refuses without looking at the packet, and whether mailcow's bridge is accepted before, both ways."""
+    accepted: set[str] = set()
+    for rule in rules:
+        parts = [part for part in rule.get("expr", []) if not set(part) & {"counter", "log"}]  # these do not look
+        if len(parts) == 1 and set(parts[0]) & {"drop", "reject"}:
+            return True, len(accepted) == 2
+        match = parts[0].get("match", {}) if len(parts) == 2 and "accept" in parts[1] else {}
+        if match.get("op") == "==" and match.get("right") == "br-mailcow":
+            accepted.add(str(match.get("left")))  # iifname or oifname
+    return False, len(accepted) == 2
 
 
 # -- iptables-legacy -------------------------------------------------------------------------------------------------

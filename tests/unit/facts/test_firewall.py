@@ -78,6 +78,30 @@ def test_what_refuses_everything(expression: list[object], rejects: bool) -> Non
     assert parse_ruleset(text) == (1, (ForwardChain("inet", "t", "c", "accept", rejects),))
 
 
+BRIDGE_IN = [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "br-mailcow"}}, {"accept": None}]
+BRIDGE_OUT = [{"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": "br-mailcow"}}, {"accept": None}]
+
+
+@pytest.mark.parametrize(
+    ("expressions", "refuses"),
+    [
+        ([BRIDGE_IN, BRIDGE_OUT], False),  # what the row's remedy inserts
+        ([BRIDGE_OUT, [{"counter": {}}, *BRIDGE_IN], [{"drop": None}]], False),
+        ([BRIDGE_IN], True),
+        ([BRIDGE_IN, [{"drop": None}], BRIDGE_OUT], True),
+        ([BRIDGE_IN, [BRIDGE_OUT[0], {"drop": None}]], True),
+        ([BRIDGE_IN, [{"match": {**BRIDGE_OUT[0]["match"], "op": "!="}}, {"accept": None}]], True),
+    ],
+)
+def test_mailcows_bridge_is_accepted(expressions: list[list[object]], refuses: bool) -> None:
+    import json
+
+    chain = {"family": "inet", "table": "t", "name": "c", "type": "filter", "hook": "forward", "policy": "drop"}
+    rules = [{"rule": {"family": "inet", "table": "t", "chain": "c", "expr": expression}} for expression in expressions]
+    ((found,),) = parse_ruleset(json.dumps({"nftables": [{"chain": chain}, *rules]}))[1:]
+    assert found.refuses is refuses
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "table ip filter {"])
 def test_garbage_of_nft(text: str) -> None:
     with pytest.raises(CowgateError, match="no list of rules"):
