@@ -492,10 +492,10 @@ class LiveAddressAction(Action[LiveAddress]):
             self.host.run(self._command(prior["preferred"], prior["valid"]))
 
     def unchanged_since(self, after: Json, now: Json) -> bool:
-        # a lifetime runs down by itself: only forever, none and some can be told apart
-        return [_lifetime(after[name]) for name in ("preferred", "valid")] == [
-            _lifetime(now[name]) for name in ("preferred", "valid")
-        ]
+        # a lifetime runs down by itself, and the address goes at its end: only forever, none and some can be told apart
+        if _lifetime(after["valid"]) == "some" and not now["valid"]:
+            return True
+        return all(_lifetime(after[name]) == _lifetime(now[name]) for name in ("preferred", "valid"))
 
 
 def _lifetime(text: str) -> str:

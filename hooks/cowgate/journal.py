@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 ACTIVE = ("done", "undoing")  # what an undo has to look at
 BY_HAND = "make the change by hand, or list the fix in the policy under fix.skip"
+GONE = "gone with the reboot"
 PENDING = ("open", "undoing", "promised")  # what a killed run leaves
 
 
@@ -357,7 +358,7 @@ class Journal:
             self.mark(entry, "kept")
             return action.irreversible
         if not action.lasting and entry.record.boot != self._boot() and not action.came_back():
-            self.mark(entry, "undone", "gone with the reboot")
+            self.mark(entry, "undone", GONE)
             return ""
         now = action.observe_again(entry.record.prior)
         if not action.as_before(entry.record.prior, now):
@@ -445,6 +446,9 @@ class Journal:
         if entry.state == "undoing":
             self.revert(entry, progress)
             return f"{entry.target}: put back, which an interrupted undo had left undone"
+        if not action_for(self.host, entry.change).lasting and entry.record.boot != self._boot():
+            self.mark(entry, "undone", GONE)
+            return ""
         note = self._roll_back(entry, "rolled back after an interruption", progress)
         return note or f"{entry.target}: rolled back, because a run was interrupted while changing it"
 

@@ -510,6 +510,14 @@ def test_running_lifetimes_are_the_same(stage: Stage) -> None:
     assert not action.is_true({})
 
 
+def test_address_that_ran_out_by_itself_is_nobodys_change(stage: Stage) -> None:
+    action = action_for(stage, LiveAddress("eth0", "2001:db8::1/64", "0", "86000"))
+    gone, running, lasting = ({"preferred": "0", "valid": valid} for valid in ("", "86000", "forever"))
+    assert action.unchanged_since(running, {**gone, "preferred": ""})
+    assert not action.unchanged_since(lasting, {**gone, "preferred": ""})
+    assert not action.unchanged_since(running, lasting)
+
+
 def test_address_that_went_away_is_not_made(stage: Stage) -> None:
     stage.answers["ip"] = address(0, 0, "2001:db8::2")
     action = action_for(stage, LiveAddress("eth0", "2001:db8::1/64"))

@@ -314,6 +314,21 @@ def test_what_a_reboot_undid_is_not_undone_again(host: Daemons) -> None:
     assert host.read("/proc/sys/vm/x") == "5\n"
 
 
+def test_what_a_reboot_interrupted_is_not_rolled_back_over_what_the_new_boot_set(host: Daemons) -> None:
+    value = Path(host.root) / "proc/sys/vm/x"
+    value.write_text("0\n")
+    journal = journal_of(host)
+    for change in (Sysctl("vm.x", "1"), Command(("ip", "route"), "test", undo=("ip", "route", "back"), lasting=False)):
+        entry = journal.perform("a", change, quiet)
+        assert entry is not None
+        set_state(host, entry, state="open")
+    (Path(host.root) / BOOT).write_text("second\n")
+    value.write_text("5\n")
+    assert journal_of(host).recover(quiet) == ()
+    assert (value.read_text(), host.ran) == ("5\n", ["ip route"])
+    assert {state for _, state in states(host)} == {"undone"}
+
+
 def test_command_whose_effect_ended_with_the_boot_is_not_undone_after_it(host: Daemons) -> None:
     make(host, planned("a", Command(("ip", "route", "replace"), "test", undo=("ip", "route", "back"), lasting=False)))
     (Path(host.root) / BOOT).write_text("second\n")
