@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.apply import Pending, Progress, action_for
 from cowgate.applylive import RestartUnitAction
-from cowgate.changes import Change, RestartUnit
+from cowgate.changes import Change, EditFile, RestartUnit
 from cowgate.errors import CowgateError, FixError, hint_for
 from cowgate.evaluation import Evaluation as Evaluation
 from cowgate.evaluation import check as check
@@ -375,4 +375,21 @@ def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: P
                 journal.mark(entry, "done" if failed & fixes else "kept")
         except (CowgateError, OSError) as error:
             failures.append(failure_of(entry.fix, entry.target, error))
+    for entry in undone:
+        if isinstance(entry.change, EditFile) and entry.change.editor == "compose.unlock":
+            try:
+                _keep_unlocked(host, journal, entry.change, progress)
+            except (CowgateError, OSError) as error:
+                failures.append(failure_of(entry.fix, entry.target, error))
     return UndoResult(tuple(undone), tuple(failures), tuple(notices))
+
+
+def _keep_unlocked(host: Host, journal: Journal, unlock: EditFile, progress: Progress) -> None:
+    """Take a lock out again that came back alone: its own undo is of another run, or somebody's edit is in its way.
+
+    Only where mailcow is installed, by the mailcow.conf beside the override: there the lock is never placed.
+    """
+    if host.exists(f"{unlock.path.rpartition('/')[0]}/mailcow.conf"):
+        entry = journal.perform("compose.lock", unlock, progress)
+        if entry:
+            journal.mark(entry, "kept")

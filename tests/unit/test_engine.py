@@ -315,6 +315,28 @@ def test_undo_tries_all_and_reports_the_conflict(machine: Machine) -> None:
     assert machine.text("b") == "theirs\n"
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_undo_does_not_lock_a_live_mail_server(machine: Machine, installed: bool) -> None:
+    override, theirs = "/opt/mailcow-dockerized/docker-compose.override.yml", "services: {a: {image: b}}\n"
+    path = machine.root / override[1:]
+    path.parent.mkdir(parents=True)
+    for change in (EditFile(override, "compose.lock", {"message": "not ready"}), EditFile(override, "compose.unlock")):
+        journal = machine.journal()
+        journal.begin(Phase.BOOT)
+        assert journal.perform("compose.lock", change, machine.said.append)
+        if change.args:
+            path.write_text(path.read_text() + theirs)  # somebody goes on with the file while it is locked
+    assert path.read_text().endswith(theirs) and "x-cowgate" not in path.read_text()
+    if installed:
+        (path.parent / "mailcow.conf").write_text("MAILCOW_HOSTNAME=mail.example.org\n")
+    result = machine.undo("2")
+    assert [entry.target for entry in result.undone] == [override]
+    assert ("x-cowgate" in path.read_text()) is not installed
+    assert path.read_text().endswith(theirs)
+    assert machine.undo("2").undone == ()
+    assert [failure.target for failure in machine.undo().failures] == [override]
+
+
 def test_status_of_a_row_that_was_never_bad_stays(machine: Machine) -> None:
     machine.row("a", level=Level.ADVISED)
     result = machine.run(policy={"fix": {"skip": ["a"]}})
