@@ -10,11 +10,12 @@ import pytest
 
 from cowgate import engine
 from cowgate.changes import Change, Command, InstallPackages, RestartUnit, Sysctl, WriteFile
-from cowgate.fixes import Fix
+from cowgate.fixes import Fix, all_fixes
 from cowgate.journal import Entry, Journal
 from cowgate.model import Phase
 from cowgate.record import replace
 from cowgate.state import StateDir
+from tests.unit.conftest import healthy_facts, policy_of
 from tests.unit.stage import Stage, quiet
 
 BOOT = "proc/sys/kernel/random/boot_id"
@@ -377,6 +378,18 @@ def test_packages_that_stay_keep_their_repository(host: Daemons) -> None:
     assert [failure.target for failure in work.failures] == ["systemctl enable"]
     assert [entry.target for entry in work.applied] == ["/etc/repo", "docker-ce"]
     assert host.read("/etc/repo") == "x"
+
+
+def test_line_in_fstab_goes_where_its_swap_file_can_not_be_made(host: Daemons) -> None:
+    root = Path(host.root)
+    (root / "proc/swaps").write_text("Filename Type Size Used Priority\n")
+    (root / "proc/self").mkdir()
+    (root / "proc/self/mountinfo").write_text("1 1 0:1 / / rw - btrfs /dev/vda1 rw\n")
+    facts = healthy_facts({"memory": {"value": {"swaps": [], "swap_files": []}}})
+    (swap,) = [fix for fix in all_fixes() if fix.id == "resources.swap"]
+    work = make(host, engine.PlannedFix(swap, tuple(swap.plan(facts, policy_of(None), Phase.BOOT))))
+    assert [failure.target for failure in work.failures] == ["/swapfile"]
+    assert not host.exists("/etc/fstab")
 
 
 def test_people_are_told_beforehand_what_can_not_be_undone(host: Daemons) -> None:

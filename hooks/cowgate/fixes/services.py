@@ -38,6 +38,10 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     if services is None:  # ports.available is judged without them, too
         return
     conflicts = conflicting(facts, policy)
+    # first: once the servers are down the row is met, and after a kill nobody would add what keeps them away
+    manager = facts.tools.content.manager if facts.tools.content else None
+    if manager == "apt" and any(conflict.server.title == "Exim" for conflict in conflicts):
+        yield WriteFile(PIN_FILE, PIN_TEXT)
     for conflict in conflicts:
         if services.manager == "openrc":
             yield from _down_openrc(conflict.unit)
@@ -45,9 +49,6 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
             yield UnitState(conflict.unit.name, running=False, enabled=False, masked=True)
         else:
             yield from _down_in_files(conflict.unit)
-    manager = facts.tools.content.manager if facts.tools.content else None
-    if manager == "apt" and any(conflict.server.title == "Exim" for conflict in conflicts):
-        yield WriteFile(PIN_FILE, PIN_TEXT)
 
 
 def _down_in_files(unit: Unit) -> Iterator[Change]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cowgate.policy import Policy
 
 
-@fix("resources.swap", title="make a swap file of 1 GiB")
+@fix("resources.swap", title="make a swap file of 1 GiB", whole=True)
 def make_swap(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     """Nothing where a file can not be swap (btrfs, zfs), where it would fill the disk, or where the provider wants none there.
 
@@ -30,5 +30,6 @@ def make_swap(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         or root.free < SWAP + SWAP_SPARE
     ):
         return
-    yield SwapFile(path, SWAP)
+    # the line first: once the file is in use the row is met, and after a kill between the two nobody would add the line
     yield EditFile("/etc/fstab", "fstab.add", {"line": f"{path} none swap sw 0 0"})
+    yield SwapFile(path, SWAP)
