@@ -169,9 +169,14 @@ def restore_links(host: Host, unit: str, prior: Json) -> None:
 
 
 class RestartUnitAction(Action[RestartUnit]):
-    """Done once, at the end, and only where the unit runs."""
+    """Done once, at the end, and only where the unit runs; under OpenRC the service of that name."""
 
     lasting = False
+
+    @property
+    def service(self) -> str:
+        """The name under OpenRC; empty where that does not run."""
+        return self.change.unit.rpartition(".")[0] if self.host.exists("/run/openrc/softlevel") else ""
 
     @property
     def target(self) -> str:
@@ -181,19 +186,23 @@ class RestartUnitAction(Action[RestartUnit]):
         return f"restart {self.change.unit} ({self.change.why})"
 
     def describe(self, pending: Pending) -> str:
-        return f"{command_line('systemctl', 'try-restart', self.change.unit)}  # {self.change.why}\n"
+        argv = ("rc-service", self.service, "restart") if self.service else ("systemctl", "try-restart", self.change.unit)
+        return f"{command_line(*argv)}  # {self.change.why}\n"
 
     def is_true(self, pending: Pending) -> bool:
         return False
 
     def verify(self) -> None:
-        if not unit_state(self.host, self.change.unit)["running"]:
+        if not self.observe()["running"]:
+            look = "look into /var/log" if self.service else f"see `journalctl -u {self.change.unit}`"
             raise FixError(
                 f"{self.change.unit} does not run any more after its restart",
-                hint=f"see `journalctl -u {self.change.unit}`; `cowgate undo` puts its configuration back",
+                hint=f"{look}; `cowgate undo` puts its configuration back",
             )
 
     def observe(self) -> Json:
+        if self.service:
+            return {"running": self.host.run(("rc-service", "--quiet", self.service, "status"), ok=None).code == 0}
         return {"running": unit_state(self.host, self.change.unit)["running"]}
 
     def apply(self, prior: Json, progress: Progress) -> None:
@@ -201,7 +210,11 @@ class RestartUnitAction(Action[RestartUnit]):
             return
         obstacle = self.obstacle()
         if obstacle:
-            raise FixError(obstacle, hint=f"restart it when it suits you: systemctl restart {self.change.unit}")
+            again = f"rc-service {self.service} restart" if self.service else f"systemctl restart {self.change.unit}"
+            raise FixError(obstacle, hint=f"restart it when it suits you: {again}")
+        if self.service:
+            self.host.run(("rc-service", self.service, "restart"), timeout=UNIT_TIMEOUT)
+            return
         # docker.service allows three starts a minute: a run and its undo close together would leave it down. systemctl(1):
         # reset-failed also sets the start rate limit counter back. It fails for a unit that never failed, on old systemd.
         self.host.run(("systemctl", "reset-failed", self.change.unit), ok=None)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from cowgate import engine
+from cowgate.apply import action_for
 from cowgate.changes import Change, Command, InstallPackages, RestartUnit, Sysctl, WriteFile
+from cowgate.errors import CommandMissing
 from cowgate.fixes import Fix, all_fixes
 from cowgate.journal import Entry, Journal
 from cowgate.model import Phase
@@ -95,6 +97,30 @@ def test_unit_that_does_not_run_is_not_started(host: Daemons) -> None:
     work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
     assert host.restarts == []
     assert [entry.target for entry in work.applied] == ["/etc/a"]
+
+
+class Alpine(Daemons):
+    """OpenRC: there is no systemctl, and one daemon runs."""
+
+    def run(self, argv: Any, **options: Any) -> Any:
+        if argv[0] == "systemctl":
+            raise CommandMissing("systemctl is not installed")
+        self.answers["rc-service --quiet"] = (0 if argv[2] == "chronyd" else 3, "")
+        return Stage.run(self, argv, **options)
+
+
+def test_openrc_restarts_what_runs(host: Daemons) -> None:
+    (Path(host.root) / "run/openrc").mkdir(parents=True)
+    (Path(host.root) / "run/openrc/softlevel").write_text("default\n")
+    alpine = Alpine(Path(host.root))
+    restarts = [RestartUnit("chronyd.service", "new servers"), RestartUnit("docker.service", "daemon.json")]
+    work = make(alpine, planned("a", WriteFile("/etc/a", "a"), *restarts))
+    assert work.failures == []
+    assert [line for line in alpine.ran if line.endswith("restart")] == ["rc-service chronyd restart"]
+    assert alpine.read("/etc/a") == "a"
+    assert action_for(alpine, restarts[0]).describe({}) == "rc-service chronyd restart  # new servers\n"
+    assert engine.undo(alpine, journal_of(alpine), progress=quiet).failures == ()
+    assert [line for line in alpine.ran if line.endswith("restart")] == ["rc-service chronyd restart"] * 2
 
 
 def test_nothing_changed_means_no_restart_unless_it_is_all_there_is(host: Daemons) -> None:
