@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cowgate.conflicts import ANY, BIND_KEYS, PORT_KEYS, wanted_sockets
 from cowgate.lean import Subnet
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
 from cowgate.record import TYPE_CHECKING, dataclass
@@ -30,21 +31,6 @@ MTU_KEY = "com.docker.network.driver.mtu"
 # What mailcow's resolver answers (access-control in its unbound.conf): a network outside of these gets no DNS.
 PRIVATE_4 = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 PRIVATE_6 = "fc00::/7"
-
-PORT_KEYS = (
-    "SMTP_PORT",
-    "SMTPS_PORT",
-    "SUBMISSION_PORT",
-    "IMAP_PORT",
-    "IMAPS_PORT",
-    "POP_PORT",
-    "POPS_PORT",
-    "SIEVE_PORT",
-    "DOVEADM_PORT",
-    "SQL_PORT",
-    "REDIS_PORT",
-)
-ANY_ADDRESS = ("", "0.0.0.0", "::")
 
 
 # -- mailcow.conf -------------------------------------------------------------------------------------------------------
@@ -107,35 +93,23 @@ def socket_of(value: str) -> tuple[str, int] | None:
     return found["v4"] or found["v6"] or "", int(found["port"])
 
 
-def published(mailcow: Mailcow) -> Iterator[tuple[str, str, int]]:
-    """(key, address, port) of every socket that mailcow publishes by its settings; those that can not be read are left out."""
-    for key in PORT_KEYS:
-        found = socket_of(mailcow.setting(key))
-        if found is not None:
-            yield key, *found
-    for kind in ("HTTP", "HTTPS"):
-        found = socket_of(mailcow.setting(f"{kind}_PORT"))
-        if found is not None:
-            yield f"{kind}_PORT", mailcow.setting(f"{kind}_BIND").strip("[]"), found[1]
-
-
 def _wrong_ports(mailcow: Mailcow) -> Iterator[str]:
     for key in PORT_KEYS:
         if socket_of(mailcow.setting(key)) is None:
             yield f"{key}={mailcow.setting(key)} is neither a port nor ADDRESS:PORT"
-    for key in ("HTTP_PORT", "HTTPS_PORT"):
+    for key, bind in BIND_KEYS:
         found = socket_of(mailcow.setting(key))
         if found is None:
             yield f"{key}={mailcow.setting(key)} is not a port"
         elif found[0]:
-            yield f"{key}={mailcow.setting(key)} carries an address; that belongs in {key.replace('PORT', 'BIND')}"
+            yield f"{key}={mailcow.setting(key)} carries an address; that belongs in {bind}"
         elif found[1] in RESERVED_HTTP_PORTS:
             yield f"{key}={found[1]} is a port that mailcow uses inside its containers"
     seen: dict[int, tuple[str, str]] = {}
-    for key, address, port in published(mailcow):
-        other, where = seen.setdefault(port, (key, address))
-        if other != key and (where == address or {where, address} & set(ANY_ADDRESS)):
-            yield f"{key} and {other} both take port {port}"
+    for one in wanted_sockets(mailcow):
+        other, where = seen.setdefault(one.port, (one.key, one.address))
+        if other != one.key and (where == one.address or {where, one.address} & {"", *ANY}):
+            yield f"{one.key} and {other} both take port {one.port}"
 
 
 def _wrong_binds(facts: Facts) -> Iterator[str]:
@@ -143,22 +117,22 @@ def _wrong_binds(facts: Facts) -> Iterator[str]:
     from ipaddress import ip_address
 
     mailcow = facts.mailcow.value
-    for key in ("HTTP_BIND", "HTTPS_BIND"):
+    for _, key in BIND_KEYS:
         value = mailcow.setting(key)
         if value and not re.fullmatch(r"[0-9.]+|\[[0-9A-Fa-f:.]+\]", value):
             yield f"{key}={value} must be an IPv4 address or an IPv6 address in brackets"
     own = {ip_address(a.address.partition("%")[0]) for a in facts.interfaces.value.addresses}
-    for key, address, _ in published(mailcow):
-        if address in ANY_ADDRESS:
+    for one in wanted_sockets(mailcow):
+        if not one.address:
             continue
-        name = key if key in PORT_KEYS else key.replace("PORT", "BIND")
+        name = dict(BIND_KEYS).get(one.key, one.key)
         try:
-            ip = ip_address(address)
+            ip = ip_address(one.address)
         except ValueError:
-            yield f"{name}: {address} is not an IP address"
+            yield f"{name}: {one.address} is not an IP address"
             continue
         if ip not in own and not ip.is_loopback and not ip.is_unspecified:
-            yield f"{name}: no interface of this machine has the address {address}"
+            yield f"{name}: no interface of this machine has the address {one.address}"
 
 
 def mailcow_networks(mailcow: Mailcow) -> tuple[tuple[str, ...], tuple[Subnet, ...]]:
