@@ -289,6 +289,14 @@ def notes(policy: Policy, today: date) -> tuple[str, ...]:
 
 
 def counts_until(policy: Policy, ids: Iterable[str]) -> Optional[date]:
-    """The last day of the earliest waiver among those for `ids` that have a reason; None where none has an end."""
-    wanted = set(ids)
-    return min((w.until for w in policy.waivers if w.id in wanted and w.reason and w.until is not None), default=None)
+    """The last day on which all of these rows are waived, by waivers that have a reason; None where that has no end.
+
+    Of two waivers for one row (an old one, and the one that renews it) the longer counts.
+    """
+    ends = []
+    for id in ids:
+        given = [waiver.until for waiver in policy.waivers if waiver.id == id and waiver.reason]
+        dated = [until for until in given if until is not None]
+        if dated and len(dated) == len(given):
+            ends.append(max(dated))
+    return min(ends, default=None)

@@ -231,6 +231,14 @@ def test_the_end_of_the_earliest_waiver_that_counts() -> None:
     assert counts_until(policy, ["c.c", "d.d"]) is None
 
 
+def test_of_two_waivers_for_a_row_the_longer_counts() -> None:
+    early, late = date(2026, 1, 1), date(2026, 2, 1)
+    renewed = (Waiver("a.a", "x", early), Waiver("a.a", "still", late))
+    assert counts_until(Policy(waivers=renewed), ["a.a"]) == late
+    assert counts_until(Policy(waivers=(*renewed, Waiver("a.a", "for ever"))), ["a.a"]) is None
+    assert counts_until(Policy(waivers=(*renewed, Waiver("a.a", ""))), ["a.a"]) == late
+
+
 @pytest.mark.parametrize("id", NEVER_WAIVABLE)
 def test_what_can_never_be_waived(id: str) -> None:
     found = policyfile.parse("p", f"waivers: [{{id: {id}, reason: x}}]".encode())
