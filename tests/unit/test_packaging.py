@@ -140,6 +140,22 @@ def test_launchers_are_executable_and_in_posix_sh() -> None:
         assert run("sh", "-n", path).returncode == 0
 
 
+def test_a_copy_that_lost_its_permission_is_made_anew(tmp_path: Path) -> None:
+    """`hooks/image-build` is what image.hook tells people to run then."""
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "usr/local/sbin").mkdir(parents=True)
+    assert run(HOOKS / "keep-copy", tmp_path).returncode == 0
+    kept = tmp_path / "opt/cowgate/hooks/cowgate.sh"
+    kept.chmod(0o644)
+    before = kept.stat().st_ino
+    assert run(HOOKS / "keep-copy", tmp_path).returncode == 0
+    assert os.access(kept, os.X_OK)
+    assert kept.stat().st_ino != before
+    before = kept.stat().st_ino
+    assert run(HOOKS / "keep-copy", tmp_path).returncode == 0
+    assert kept.stat().st_ino == before, "a whole copy stays"
+
+
 def test_dry_run_of_setup_only_tells(tmp_path: Path) -> None:
     """Whatever is missing here, nothing is installed and nothing asked."""
     before = sorted(path.name for path in Path("/opt").iterdir())
