@@ -7,7 +7,7 @@ from cowgate.conflicts import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
 from cowgate.model import Commands, Level, Phase, Verdict, deferred, failed, passed, unknown, warned
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
-from cowgate.requirements.mailcow import recreate_commands
+from cowgate.requirements.mailcow import mailcow_network, recreate_commands
 from cowgate.requirements.system import install, manager_of, restart
 
 if TYPE_CHECKING:
@@ -438,13 +438,14 @@ def open_relay(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return passed("Docker's userland proxy is off, so it carries no IPv6 into IPv4", expected=expected)
     to_ipv4 = "bind SMTP to IPv4 in mailcow.conf: " + ", ".join(f"{w.key}=0.0.0.0:{w.port}" for w in bound)
     trusted = "mail over IPv6 would seem to come from Docker's bridge, which Postfix trusts: an open relay"
-    if not mailcow_has_ipv6(facts):
+    network = mailcow_network(facts)  # one that Docker made keeps what it had, whatever mailcow.conf says by now
+    if not mailcow_has_ipv6(facts) or (network and not network.ipv6):
         return failed(
             f"this host is reached over IPv6 ({addresses[0]}) and mailcow's network has none: {trusted}",
             remedy=f"switch IPv6 on there (ENABLE_IPV6=true), or {to_ipv4}; then make the containers anew:",
             commands=recreate_commands(facts),
             expected=expected,
-            observed="ENABLE_IPV6=false, SMTP on IPv6",
+            observed=f"{'the network without IPv6' if mailcow_has_ipv6(facts) else 'ENABLE_IPV6=false'}, SMTP on IPv6",
         )
     if not engine_version(docker):
         return unknown("whether Docker is set up for IPv6 depends on its version, and that is not known")

@@ -160,6 +160,10 @@ def servers(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if daemon == "systemd-timesyncd" and sources.timesyncd:
         return _timesyncd_servers(sources.timesyncd, names, facts.clock.value.synchronized, phase, expected)
     if not names:
+        hidden = sources.chrony.unreadable if daemon == "chrony" and sources.chrony else ()
+        if hidden:
+            why = f"{', '.join(hidden)} can not be read, so the servers of chrony are not known"
+            return unknown(why, remedy="run `cowgate check` as root")
         configured: Chrony | Ntpd | None = sources.chrony if daemon == "chrony" else sources.ntpd
         return failed(
             f"{configured.path if configured else daemon} names no server: {daemon} has nothing to take the time from",
