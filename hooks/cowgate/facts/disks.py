@@ -19,6 +19,7 @@ DAEMON_JSON = "/etc/docker/daemon.json"
 DATA_ROOT = "/var/lib/docker"
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 CONTAINERD_ROOT = "/var/lib/containerd"
+PID_FILE = "/run/docker.pid"
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,8 @@ class Filesystem:
 
 @dataclass(frozen=True)
 class Disks:
-    """`data_root` follows data-root in daemon.json; `install` is the policy's directory; `root` is /.
-
-    `containerd` is what containerd keeps for itself: the images too, where Docker leaves them to it.
+    """`data_root` follows the option of the dockerd that runs, else daemon.json; `install` is the policy's directory; `root`
+    is /; `containerd` is what containerd keeps for itself: the images too, where Docker leaves them to it.
     """
 
     data_root: Filesystem
@@ -67,7 +67,8 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
     mounts = parse_mountinfo(host.read_or_none("/proc/self/mountinfo") or "")
     if not any(mount.point == "/" for mount in mounts):
         raise OfflineError("the disks: / is no mount of its own, as in the chroot of an image build")
-    data_root = parse_data_root(_text(host, DAEMON_JSON))
+    data_root = parse_command(_text(host, f"/proc/{_text(host, PID_FILE).strip()}/cmdline"))
+    data_root = data_root or parse_data_root(_text(host, DAEMON_JSON))
     containerd = parse_containerd_root(_text(host, CONTAINERD_CONFIG))
     docker, *others = (_measure(host, mounts, path) for path in (data_root, policy.install_dir, "/", containerd))
     if docker.fstype == "xfs":
@@ -80,6 +81,17 @@ def _text(host: Host, path: str) -> str:
         return host.read_or_none(path) or ""
     except OSError:  # unreadable or absurd: docker.daemon_json says so of its file, here the default stands
         return ""
+
+
+def parse_command(cmdline: str) -> str:
+    """The data root in a /proc/PID/cmdline of dockerd; "" where it has no such option, or is another program's."""
+    words = cmdline.split("\0")
+    for word, following in zip(words, words[1:] if words[0].endswith("dockerd") else ()):
+        name, equals, value = word.partition("=")
+        if name == "--data-root":
+            path = value if equals else following
+            return path if path.startswith("/") else ""
+    return ""
 
 
 def parse_containerd_root(text: str) -> str:

@@ -10,6 +10,7 @@ import os
 
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
+from cowgate.facts.disks import DAEMON_JSON, DATA_ROOT, PID_FILE
 from cowgate.lean import loads
 from cowgate.record import TYPE_CHECKING, dataclass, field, replace
 
@@ -24,10 +25,7 @@ SOCKET = "/var/run/docker.sock"
 # Seconds: a daemon that was just restarted on a small machine takes its time. Less than facts.DEADLINE: what else there is to
 # say of Docker is said of one that hangs, too.
 ANSWER_TIMEOUT = 12.0
-PID_FILE = "/run/docker.pid"
-DAEMON_JSON = "/etc/docker/daemon.json"
 DATABASE_LIMIT = 64 << 20  # bytes; the package database of a large server has about 5 MB
-DATA_ROOT = "/var/lib/docker"
 MAX_BRACKETS = 64  # with no more, no value is nested too deep for an edit
 
 # Where the docker command looks for plugins, first found wins (docker/cli, cli-plugins/manager).

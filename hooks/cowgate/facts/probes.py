@@ -329,34 +329,11 @@ def _link_mtu(host: Host, interface: str) -> int:
 
 def default_route(host: Host, family: str) -> tuple[str, str]:
     """(interface, gateway) of the best default route; empty where there is none, gateway empty where it is on link."""
+    from cowgate.facts import interfaces as network
+
     if family == "ipv4":
-        return parse_route4(_text(host, "/proc/net/route"))
-    return parse_route6(_text(host, "/proc/net/ipv6_route"))
-
-
-def parse_route4(text: str) -> tuple[str, str]:
-    """The default route with the lowest metric in /proc/net/route (addresses are hexadecimal, least octet first)."""
-    best: tuple[int, str, str] = (1 << 32, "", "")
-    import ipaddress
-
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 7 and fields[1] == "00000000" and fields[7] == "00000000":
-            gateway = int(fields[2], 16)
-            shown = str(ipaddress.IPv4Address(gateway.to_bytes(4, "little"))) if gateway else ""
-            best = min(best, (int(fields[6]), fields[0], shown))
-    return best[1], best[2]
-
-
-def parse_route6(text: str) -> tuple[str, str]:
-    """The default route with the lowest metric in /proc/net/ipv6_route; the kernel's `unreachable` on lo does not count."""
-    best: tuple[int, str, str] = (1 << 32, "", "")
-    import ipaddress
-
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) == 10 and fields[0] == "0" * 32 and fields[1] == "00" and fields[9] != "lo":
-            gateway = int(fields[4], 16)
-            shown = str(ipaddress.IPv6Address(gateway)) if gateway else ""
-            best = min(best, (int(fields[5], 16), fields[9], shown))
-    return best[1], best[2]
+        routes = network.parse_route4(_text(host, "/proc/net/route"))
+    else:
+        routes = network.parse_route6(_text(host, "/proc/net/ipv6_route"))
+    best = next(iter(network.Interfaces(routes=routes).default_routes(int(family[-1]))), None)
+    return (best.interface, best.gateway) if best else ("", "")

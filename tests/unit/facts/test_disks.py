@@ -84,6 +84,23 @@ def test_data_root_and_install_directory_are_followed(tmp_path: Path) -> None:
     assert (found.data_root.path, found.install.path) == ("/srv/docker", "/srv/mailcow")
 
 
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("/usr/bin/dockerd\0-H\0fd://\0--data-root\0/mnt/nas\0", "/mnt/nas"),
+        ("dockerd\0--data-root=/mnt/nas\0--debug\0", "/mnt/nas"),
+        ("dockerd\0--debug\0", "/srv/docker"),
+        ("dockerd\0--data-root\0", "/srv/docker"),
+        ("tail\0--data-root\0/mnt/nas\0", "/srv/docker"),
+        ("", "/srv/docker"),
+    ],
+)
+def test_the_option_of_the_running_dockerd_comes_first(tmp_path: Path, command: str, path: str) -> None:
+    put(tmp_path, "/etc/docker/daemon.json", '{"data-root": "/srv/docker"}')
+    files = {"/proc/self/mountinfo": MOUNTS, "/run/docker.pid": "77", "/proc/77/cmdline": command}
+    assert value(Machine(tmp_path, files)).data_root.path == path
+
+
 def test_daemon_json_that_can_not_be_read_leaves_the_default(tmp_path: Path) -> None:
     directory(tmp_path, "/etc/docker/daemon.json")
     assert value(Machine(tmp_path, {"/proc/self/mountinfo": MOUNTS})).data_root.path == DATA_ROOT

@@ -11,7 +11,7 @@ import pytest
 from cowgate import net as real
 from cowgate.errors import OfflineError
 from cowgate.facts import Facts, probes
-from cowgate.facts.probes import Probes, collect, parse_route4, parse_route6, proxy_settings, usable
+from cowgate.facts.probes import Probes, collect, default_route, proxy_settings, usable
 from cowgate.host import Host
 from cowgate.probing.targets import TARGETS, split
 from tests.unit.conftest import policy_of
@@ -238,14 +238,21 @@ def test_docker_prefers_its_own_file() -> None:
     assert proxy_settings(ScriptedHost(files=files))["docker"] == {"https_proxy": "http://b:2"}
 
 
-def test_parse_routes() -> None:
-    assert parse_route4(ROUTE4) == ("eth0", "203.0.113.1")
-    assert parse_route4("") == ("", "")
-    assert parse_route4("header\nppp0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\nshort\n") == ("ppp0", "")
-    assert parse_route6(ROUTE6) == ("eth0", "fe80::1")
-    assert parse_route6("short line\n") == ("", "")
+def test_the_best_default_route() -> None:
+    def best(family: str, text: str) -> tuple[str, str]:
+        file = {"ipv4": "/proc/net/route", "ipv6": "/proc/net/ipv6_route"}[family]
+        return default_route(ScriptedHost(files={file: text}), family)
+
+    assert best("ipv4", ROUTE4) == ("eth0", "203.0.113.1")
+    assert best("ipv4", "") == ("", "")
+    assert best("ipv4", "header\nppp0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n") == ("ppp0", "")
+    # `ip route add unreachable default metric 5` leads nowhere, and a VPN that brought it has a route of its own
+    refused = "*\t00000000\t00000000\t0201\t0\t0\t5\t00000000\t0\t0\t0\n"
+    assert best("ipv4", ROUTE4.replace("\n", f"\n{refused}", 1)) == ("eth0", "203.0.113.1")
+    assert best("ipv6", ROUTE6) == ("eth0", "fe80::1")
+    assert best("ipv6", "") == ("", "")
     on_link = ROUTE6.splitlines()[1].replace("fe800000000000000000000000000001", "0" * 32)
-    assert parse_route6(on_link) == ("eth0", "")
+    assert best("ipv6", on_link.replace("00000003", "00000001")) == ("eth0", "")
 
 
 def test_the_deadline_leaves_room_before_the_facts_deadline() -> None:
