@@ -189,20 +189,25 @@ def _allows(term: str, address: str, domain: str, records: Records) -> bool:
     kind, _, argument = term.lstrip("+").partition(":")
     if kind in ("ip4", "ip6"):
         return _in_network(address, argument)
-    name = (argument or domain).partition("/")[0]
+    name, slash, lengths = (argument or kind).partition("/")
+    name = name if argument else domain
     kind = kind.partition("/")[0]
     if kind == "mx":
         mx = records.find(name, "MX")
         return mx.outcome != "ok" or any(_is_ours(records, value.split()[-1]) for value in mx.values)
     if kind == "a":
-        return _in_records(records, name, address)
+        four, dual, six = f"{slash}{lengths}".partition("//")
+        return _in_records(records, name, address, f"{dual and '/'}{six}" if ":" in address else four)
     return False
 
 
-def _in_records(records: Records, name: str, address: str) -> bool:
-    """Whether a name has this address; a name that was not asked for is given the benefit of the doubt only if it is ours."""
+def _in_records(records: Records, name: str, address: str, length: str) -> bool:
+    """Whether an address of this name is this one, or in the same network of this length ("/24", "": the address alone). A
+    name that was not asked for, or that got no answer, is given the benefit of the doubt."""
     lookup = records.find(name, "AAAA" if ":" in address else "A")
-    return address in lookup.values or (lookup.outcome == "failed" and name == records.hostname)
+    if lookup.outcome in ("failed", "timeout"):
+        return True
+    return any(_in_network(address, f"{value}{length}") for value in lookup.values)
 
 
 def _in_network(address: str, network: str) -> bool:

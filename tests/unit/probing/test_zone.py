@@ -1,0 +1,44 @@
+"""What an SPF record says of this machine's addresses, as far as it can be told without asking for more."""
+
+from __future__ import annotations
+
+import pytest
+
+from cowgate.facts.records import Lookup, PublicAddress, Records
+from cowgate.probing.zone import spf_fault
+
+OURS = (PublicAddress("203.0.113.10", "ipv4", "interface"), PublicAddress("2001:db8:1::10", "ipv6", "interface"))
+LOOKUPS = (
+    Lookup("mail.example.org", "A", "ok", ("203.0.113.10",)),
+    Lookup("mail.example.org", "AAAA", "ok", ("2001:db8:1::10",)),
+    Lookup("example.org", "A", "ok", ("203.0.113.80",)),
+    Lookup("example.org", "AAAA", "ok", ("2001:db8:1::80",)),
+)
+RECORDS = Records(True, hostname="mail.example.org", public=OURS, lookups=LOOKUPS)
+BOTH = "does not allow 203.0.113.10, 2001:db8:1::10"
+
+
+@pytest.mark.parametrize(
+    ("terms", "fault"),
+    [
+        ("a:mail.example.org -all", ""),
+        ("a -all", BOTH),
+        ("a/24//64 -all", ""),
+        ("a/24 -all", "does not allow 2001:db8:1::10"),
+        ("a//64 -all", "does not allow 203.0.113.10"),
+        ("a:example.org/24//64 -all", ""),
+        ("a:example.org/28//120 -all", "does not allow 203.0.113.10"),
+        ("a/rubbish -all", BOTH),
+        # nobody asked for these addresses: they may be ours
+        ("a:other.example.net -all", ""),
+        ("-a:other.example.net -all", BOTH),
+    ],
+)
+def test_spf(terms: str, fault: str) -> None:
+    found = spf_fault(f"v=spf1 {terms}", "example.org", RECORDS)
+    assert found == (f"'v=spf1 {terms}' {fault}" if fault else "")
+
+
+def test_spf_while_dns_is_silent() -> None:
+    silent = Records(True, hostname="mail.example.org", public=OURS, lookups=(Lookup("example.org", "A", "timeout"),))
+    assert spf_fault("v=spf1 a -all", "example.org", silent) == ""
