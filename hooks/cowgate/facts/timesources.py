@@ -40,10 +40,11 @@ CHRONY_SOURCES = ("server", "pool", "peer", "refclock")
 OUR_CHRONY_FILE = "cowgate.sources"
 INCLUDE_DEPTH = 5  # chrony's own limit on includes in includes is 10; a loop ends here
 
-# file -> the word that names servers there; ntpsec, ntp and openntpd, in the order in which they would be found
-NTPD_CONFS = ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf", "/etc/openntpd/ntpd.conf")
+# ntpsec, ntp, openntpd on Debian and elsewhere, in the order in which they would be found
+NTPD_CONFS = ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf", "/etc/openntpd/ntpd.conf", "/etc/ntpd.conf")
 NTPD_WORDS = ("server", "servers", "pool", "peer")
 BUSYBOX_CONF = "/etc/conf.d/ntpd"  # Alpine: NTPD_OPTS="-N -p pool.ntp.org"
+NTPD_RS_CONF = "/etc/ntpd-rs/ntp.toml"  # ntp-daemon(8)
 
 
 @dataclass(frozen=True)
@@ -302,10 +303,13 @@ def parse_chrony(text: str) -> list[tuple[int, list[str]]]:
     return directives
 
 
-# -- ntpsec, ntp, openntpd, BusyBox ----------------------------------------------------------------------------------
+# -- ntpsec, ntp, openntpd, BusyBox, ntpd-rs -------------------------------------------------------------------------
 
 
 def _ntpd(host: Host) -> Optional[Ntpd]:
+    rust = host.read_or_none(NTPD_RS_CONF) if host.which("ntp-daemon") else None
+    if rust is not None:
+        return Ntpd(NTPD_RS_CONF, parse_ntp_toml(rust))
     if not host.which("ntpd") and not host.which("openntpd"):
         return None
     for path in NTPD_CONFS:
@@ -329,4 +333,17 @@ def parse_busybox(text: str) -> tuple[Source, ...]:
         key, _, value = line.partition("=")
         words = value.strip("\"'").split() if key.strip() == "NTPD_OPTS" else []
         found += [Source(name, BUSYBOX_CONF, number) for flag, name in zip(words, words[1:]) if flag == "-p"]
+    return tuple(found)
+
+
+def parse_ntp_toml(text: str) -> tuple[Source, ...]:
+    """What the [[source]] tables of ntp.toml(5) name: servers by their address, clocks of this machine by their path."""
+    found, inside = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        setting = line.partition("#")[0].strip()
+        if setting.startswith("["):
+            inside = setting == "[[source]]"
+        key, _, value = setting.partition("=")
+        if inside and key.strip() in ("address", "path"):
+            found.append(Source(value.strip().strip("\"'"), NTPD_RS_CONF, number))
     return tuple(found)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DAEMONS = {
     "systemd-timesyncd": ("systemd-timesyncd.service",),
     "chrony": ("chrony.service", "chronyd.service"),
-    "ntpd": ("ntpsec.service", "ntp.service", "ntpd.service", "openntpd.service"),
+    "ntpd": ("ntpsec.service", "ntp.service", "ntpd.service", "openntpd.service", "ntpd-rs.service"),
 }
 # manager -> the package of a time daemon
 PACKAGES = {"apt": "systemd-timesyncd", "dnf": "chrony", "apk": "chrony"}
@@ -125,7 +125,7 @@ def _no_daemon(facts: Facts, expected: str) -> Verdict:
         remedy=f"install {package}",
         commands=install(facts, package),
         expected=expected,
-        observed="none of systemd-timesyncd, chrony, ntpsec, ntp, openntpd",
+        observed="none of systemd-timesyncd, chrony, ntpsec, ntp, openntpd, ntpd-rs",
     )
 
 

@@ -24,6 +24,7 @@ PARSERS: tuple[Callable[[str], object], ...] = (
     timesources.parse_busybox,
     timesources.parse_chrony,
     timesources.parse_network_state,
+    timesources.parse_ntp_toml,
     timesources.parse_ntpd,
     lambda text: timesources.parse_timesyncd([("/etc/systemd/timesyncd.conf", text)]),
     lambda text: system.parse_fqdn("mail", text),

@@ -32,7 +32,7 @@ PROGRAM = "/usr/lib/systemd/systemd-timesyncd"
 
 def tree(root: Path, files: dict[str, str]) -> TimeSources:
     for path, text in files.items():
-        put(root, path, text, 0o755 if path == PROGRAM or path.startswith("/usr/sbin/") else 0o644)
+        put(root, path, text, 0o755 if path == PROGRAM or path.startswith(("/usr/sbin/", "/usr/bin/")) else 0o644)
     return collect(Host(str(root)), Policy()).value
 
 
@@ -254,11 +254,32 @@ def test_chrony_directives() -> None:
 # -- others
 
 
-@pytest.mark.parametrize("path", ["/etc/ntpsec/ntp.conf", "/etc/ntp.conf", "/etc/openntpd/ntpd.conf"])
+@pytest.mark.parametrize("path", ["/etc/ntpsec/ntp.conf", "/etc/ntp.conf", "/etc/openntpd/ntpd.conf", "/etc/ntpd.conf"])
 def test_other_daemons(tmp_path: Path, path: str) -> None:
     text = "# comment\npool 0.debian.pool.ntp.org iburst # more\nservers pool.ntp.org\nrestrict default\nserver\n"
     found = tree(tmp_path, {"/usr/sbin/ntpd": "", path: text}).ntpd
     assert found == Ntpd(path, (Source("0.debian.pool.ntp.org", path, 2), Source("pool.ntp.org", path, 3)))
+
+
+def test_ntpd_rs(tmp_path: Path) -> None:
+    path = "/etc/ntpd-rs/ntp.toml"
+    text = """[observability]
+path = "/var/run/ntpd-rs/observe"
+[[source]]
+mode = "pool"
+address = "ntpd-rs.pool.ntp.org" # four of them
+count = 4
+[[source]]
+mode = "pps"
+path = '/dev/pps0'
+#[[source]]
+#address = "nts.netnod.se"
+[[server]]
+listen = "0.0.0.0:123"
+"""
+    found = tree(tmp_path, {"/usr/bin/ntp-daemon": "", path: text}).ntpd
+    assert found == Ntpd(path, (Source("ntpd-rs.pool.ntp.org", path, 5), Source("/dev/pps0", path, 9)))
+    assert tree(tmp_path / "removed", {path: text}).ntpd is None
 
 
 def test_busybox_ntpd(tmp_path: Path) -> None:
