@@ -226,11 +226,16 @@ def conflicting(facts: Facts, policy: Policy) -> tuple[Conflict, ...]:
 
 
 def _taken_by_server(facts: Facts) -> dict[Server, tuple[int, ...]] | None:
-    """The ports of mailcow's that each known server holds now; None where that can not be seen in full."""
-    if facts.sockets.content is None or facts.sockets.content.reason:
+    """The ports of mailcow's that each known server holds now; None where it can not be seen who holds one of them.
+
+    Sockets that no process shows elsewhere do not matter: the kernel's own (WireGuard, VXLAN, NFS) never show one.
+    """
+    if facts.sockets.content is None:
         return None
     taken: dict[Server, tuple[int, ...]] = {}
     for listener, _ in taken_sockets(facts):
+        if listener.pid is None:
+            return None
         server = server_of(listener.unit, listener.process)
         if server is not None:
             taken[server] = tuple(dict.fromkeys((*taken.get(server, ()), listener.port)))
