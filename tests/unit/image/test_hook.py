@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cowgate import engine, imagehook
+from cowgate import engine, imagehook, install, policyfile
+from cowgate.applylive import INSTALL_TIMEOUT
 from cowgate.errors import StateError
 from cowgate.facts import image
 from cowgate.host import Host
@@ -117,6 +118,21 @@ def test_hygiene_is_no_row_of_another_phase(phase: Phase) -> None:
     """Nothing later decides it: deferred, it would keep the install phase shut for ever."""
     rows = engine.judge_all(all_requirements(), healthy_facts(), Policy(), phase, date(2026, 1, 1))
     assert "image.hygiene" not in {row.requirement.id for row in rows}
+
+
+def test_units_have_the_time_that_their_work_may_take() -> None:
+    """systemd would kill dpkg in the middle of an install, and a wait that the policy allows would never end well."""
+
+    def given(unit: str) -> int:
+        (line,) = [line for line in imagehook.unit_text(unit).splitlines() if line.startswith("TimeoutStartSec=")]
+        return int(line.partition("=")[2])
+
+    policy = policyfile.schema("policy")["properties"]
+    clock, network = (policy[group]["properties"][key]["maximum"] for group, key in (("time", "wait"), ("probes", "patience")))
+    packages = 2 * INSTALL_TIMEOUT  # Docker's, and all others
+    assert given("cowgate.service") >= packages + clock + network
+    work = 2 * install.CLONE_TIMEOUT + install.CONFIGURE_TIMEOUT + install.PULL_TIMEOUT + install.START_TIMEOUT
+    assert given(imagehook.INSTALL_UNIT) >= work + packages + clock
 
 
 def test_links_are_what_the_units_ask_for() -> None:
