@@ -32,6 +32,13 @@ def _all_dropped(policy: Policy, row: str) -> Verdict:
     )
 
 
+def _found(probes: Probes, policy: Policy, phase: Phase, row: str) -> tuple[Result, ...] | Verdict:
+    """What the row's probes found, or the verdict of a row that was not asked."""
+    if not probes.asked:
+        return not_asked(probes.reason, phase)
+    return results(probes, policy, row) or _all_dropped(policy, row)
+
+
 def _evidence(found: tuple[Result, ...]) -> dict[str, str]:
     evidence = {}
     for result in found:
@@ -67,11 +74,9 @@ def _dropped_note(policy: Policy, row: str) -> str:
 def registries(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """TLS with a verified certificate to the clone's host and to both registries with their blob hosts (mailcow PR#6332)."""
     probes = facts.probes.value
-    if not probes.asked:
-        return not_asked(probes.reason, phase)
-    found = results(probes, policy, "egress.registries")
-    if not found:
-        return _all_dropped(policy, "egress.registries")
+    found = _found(probes, policy, phase, "egress.registries")
+    if isinstance(found, Verdict):
+        return found
     expected = "TLS with a trusted certificate to " + ", ".join(host for result in found for host in result.target.hosts)
     broken = [result for result in found if not result.ok]
     if broken:
@@ -195,11 +200,9 @@ def icmp(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if conf and conf.get("SKIP_UNBOUND_HEALTHCHECK", "") == "y":
         return passed("not needed: mailcow.conf has SKIP_UNBOUND_HEALTHCHECK=y")
     probes = facts.probes.value
-    if not probes.asked:
-        return not_asked(probes.reason, phase)
-    found = results(probes, policy, "egress.icmp")
-    if not found:
-        return _all_dropped(policy, "egress.icmp")
+    found = _found(probes, policy, phase, "egress.icmp")
+    if isinstance(found, Verdict):
+        return found
     (result,) = found
     expected = f"echo replies from {result.target.need} of {', '.join(result.target.hosts)}"
     if result.ok:
@@ -242,11 +245,9 @@ def _no_echo(result: Result, policy: Policy, expected: str) -> Verdict:
 def smtp(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """A 220 greeting from two exchangers, and from the policy's submission server on 465. Names the provider's own block."""
     probes = facts.probes.value
-    if not probes.asked:
-        return not_asked(probes.reason, phase)
-    found = results(probes, policy, "egress.smtp")
-    if not found:
-        return _all_dropped(policy, "egress.smtp")
+    found = _found(probes, policy, phase, "egress.smtp")
+    if isinstance(found, Verdict):
+        return found
     broken = [result for result in found if not result.ok]
     expected = "the greeting 220 on port 25 from two mail exchangers" + (
         f", and on port 465 from {policy.probes.submission}" if policy.probes.submission else ""
@@ -283,11 +284,9 @@ def _lift(probes: Probes, policy: Policy, answers: list[Answer]) -> str:
 def services(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """Signatures, rule updates, certificates, abuse lists. UDP that nobody answers can only be sent, and says so."""
     probes = facts.probes.value
-    if not probes.asked:
-        return not_asked(probes.reason, phase)
-    found = results(probes, policy, "egress.services")
-    if not found:
-        return _all_dropped(policy, "egress.services")
+    found = _found(probes, policy, phase, "egress.services")
+    if isinstance(found, Verdict):
+        return found
     broken = [result for result in found if not result.ok]
     sent = [f"{', '.join(result.working)} UDP {result.target.port}" for result in found if result.target.kind == "udp"]
     only_sent = f"; only sent, never answered: {'; '.join(sent)}" if sent else ""
@@ -316,11 +315,9 @@ def services(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 def asn(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """mailcow's ASN check: 200 clean, 503 listed, 429 asked too often (mailcow PR#5295)."""
     probes = facts.probes.value
-    if not probes.asked:
-        return not_asked(probes.reason, phase)
-    found = results(probes, policy, "egress.asn")
-    if not found:
-        return _all_dropped(policy, "egress.asn")
+    found = _found(probes, policy, phase, "egress.asn")
+    if isinstance(found, Verdict):
+        return found
     (result,) = found
     statuses = [answer.status for answer in probes.answers if answer.target == "egress.asn" and answer.outcome == "ok"]
     if not statuses:
