@@ -59,6 +59,8 @@ def parse_cpuinfo(text: str) -> Cpu:
             count += 1
         elif key == "model name":
             model = value
+            # "@ 2.40GHz" in it: what it can do. The frequency beside it is, on bare metal, that of this idle moment.
+            mhz = max(mhz or 0.0, parse_mhz(value.rpartition("@")[2].partition("GHz")[0]) * 1000) or None
         elif key == "cpu MHz":
             mhz = max(mhz or 0.0, parse_mhz(value)) or None
         elif key in ("flags", "Features") and value not in seen:

@@ -57,7 +57,7 @@ def collect(host: Host, policy: Policy) -> Fact[System]:
     return Fact.of(
         System(
             hostname=hostname,
-            fqdn=parse_fqdn(hostname, host.read_or_none("/etc/hosts") or ""),
+            fqdn=parse_fqdn(hostname, _hosts(host)),
             timezone=_timezone(host, policy.timezone),
             umask=parse_umask(host.read("/proc/self/status")) if host.live else None,
             selinux=_selinux(host) if host.live else None,
@@ -66,6 +66,13 @@ def collect(host: Host, policy: Policy) -> Fact[System]:
             apparmor_parser=host.which("apparmor_parser"),
         )
     )
+
+
+def _hosts(host: Host) -> str:
+    try:
+        return host.read_or_none("/etc/hosts") or ""
+    except OSError:  # a block list of megabytes: only a proposal hangs on it
+        return ""
 
 
 def parse_fqdn(hostname: str, hosts: str) -> str:

@@ -182,6 +182,7 @@ def name_problem(name: str) -> str:
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("system",),
+    wants=("tools",),
     fix="system.timezone",
 )
 def timezone(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -189,7 +190,10 @@ def timezone(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     zone = facts.system.value.timezone
     wanted = policy.timezone
     expected = f"{wanted} (the policy)" if wanted else "a time zone of the tz database"
-    command = (("timedatectl", "set-timezone", wanted or "Etc/UTC"),)
+    setting: tuple[str, ...] = ("timedatectl", "set-timezone", wanted or "Etc/UTC")
+    if manager_of(facts) == "apk":  # no systemd
+        setting = ("ln", "-sfn", f"/usr/share/zoneinfo/{wanted or 'Etc/UTC'}", "/etc/localtime")
+    command = (setting,)
     evidence = {zone.source: zone.name} if zone.name else {"/etc/timezone, /etc/localtime": "name none"}
     if wanted and not zone.wanted_exists:
         missing = "" if zone.tzdata else ": tzdata is not installed"

@@ -53,6 +53,20 @@ def test_cpu_flags_are_those_that_all_have_and_the_fastest_counts() -> None:
     assert "cx16" in found.flags and "hypervisor" not in found.flags
 
 
+@pytest.mark.parametrize(
+    ("model", "mhz"),
+    [
+        ("Intel(R) Xeon(R) CPU E5-2640 v4 @ 2.40GHz", 2400.0),
+        ("VIA Esther processor 1200MHz", 799.996),
+        ("a@b", 799.996),
+    ],
+)
+def test_an_idle_processor_is_as_fast_as_its_name_says(model: str, mhz: float) -> None:
+    """Where the firmware rules the frequency there is no cpufreq, and `cpu MHz` is what is measured at this moment."""
+    text = f"processor\t: 0\nmodel name\t: {model}\ncpu MHz\t\t: 799.996\n"
+    assert cpu.parse_cpuinfo(text).mhz == mhz
+
+
 def test_cpu_of_arm_tells_no_frequency() -> None:
     found = cpu.parse_cpuinfo(recorded("cpu", "ampere"))
     assert (found.count, found.mhz, found.told_by, found.model) == (2, None, "", "")

@@ -57,6 +57,13 @@ def test_fqdn_of_etc_hosts(hosts: str, fqdn: str) -> None:
     assert parse_fqdn("mail", hosts) == fqdn
 
 
+def test_hosts_of_megabytes_take_the_proposal_away_and_nothing_else(tmp_path: Path) -> None:
+    put(tmp_path, "/etc/hostname", "mail\n")
+    put(tmp_path, "/etc/hosts", "0.0.0.0 ads.example\n" * 100_000)
+    found = value(Host(str(tmp_path)))
+    assert (found.hostname, found.fqdn) == ("mail", "")
+
+
 def test_umask() -> None:
     assert parse_umask("Name:\tcat\nUmask:\t0027\n") == 0o027
     assert parse_umask("Name:\tcat\n") is None
