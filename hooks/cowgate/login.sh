@@ -32,7 +32,7 @@ policy() {
 
 why_shut() {
     if [ -z "$seal" ]; then
-        echo "it was changed since it was checked"
+        echo "it was changed since, or the check was not sealed"
     elif ! has boot "$boot" || ! has report "$(sha256sum <"$report" | cut -c -64)"; then
         echo "the last report is not sealed"
     elif ! has policy "$(policy | cut -c -64)"; then

@@ -122,8 +122,8 @@ def test_a_long_reason_is_folded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        ("no seal", "it was changed since it was checked"),
-        ("empty seal", "it was changed since it was checked"),
+        ("no seal", "it was changed since, or the check was not sealed"),
+        ("empty seal", "it was changed since, or the check was not sealed"),
         ("edited report", "the last report is not sealed"),
         ("seal of another boot", "the last report is not sealed"),
         ("edited policy", "the policy was changed since the check"),
