@@ -94,6 +94,14 @@ def test_vendor_data_is_a_policy_that_cowgate_takes() -> None:
     assert found.values["time"]["servers"]
 
 
+def test_what_the_marketplace_page_shows_starts_the_install_at_this_boot() -> None:
+    """A wish alone counts from the next boot on: the target's job was made before it."""
+    page = (PLACE.parent / "packer/docs/general.md").read_text()
+    shown = yaml.safe_load(page.partition("    #cloud-config\n")[2].partition("\n\n")[0])
+    whole = yaml.safe_load(userdata.build(Options(hostname="mail.cowgate.test", install=True)))
+    assert shown["runcmd"] == whole["runcmd"][-2:]
+
+
 def test_there_are_no_others() -> None:
     assert {path.name for path in PLACE.glob("*.yaml")} == {*ABOUT, "marketplace-vendor-data.yaml"}
 
