@@ -50,8 +50,12 @@ def user_data_options(parser: cli.Parser) -> None:
 
 def user_data(args: cli.Arguments) -> int:
     """Build and print. Raises UsageError."""
-    from cowgate import userdata
-
+    try:
+        from cowgate import userdata
+    except ImportError:
+        raise UsageError(
+            "the cowgate that came by user-data can not make user-data", hint="make it where the whole of cowgate is"
+        ) from None
     if args.bundle:
         args.sha256 = _write_bundle(args.bundle, args.sha256)
         if not args.url:

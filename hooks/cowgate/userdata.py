@@ -11,12 +11,13 @@ import base64
 import functools
 import importlib.resources
 import io
+import itertools
 import json
 import lzma
 import re
 import tarfile
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cowgate import VERSION
@@ -159,10 +160,18 @@ def bundle() -> bytes:
     return lzma.compress(tar.getvalue(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=filters)
 
 
+# The machine that came by user-data makes none.
+_AT_A_DESK = ("userdata.py",)
+
+
 def _members() -> Iterator[tuple[str, bytes, int]]:
     for name, content in _package("", importlib.resources.files("cowgate").iterdir()):
+        if name in _AT_A_DESK:
+            continue
         if name.endswith(".py"):
             content = strip(content.decode()).encode()
+        elif name.endswith(".json"):
+            content = json.dumps(json.loads(content), separators=(",", ":"), ensure_ascii=False).encode()
         yield f"hooks/cowgate/{name}", content, 0o644
         if name == "launcher.sh":
             yield "hooks/cowgate.sh", content, 0o755
@@ -180,9 +189,10 @@ def _package(directory: str, entries: Iterable[Traversable]) -> Iterator[tuple[s
 def strip(source: str) -> str:
     """Python without docstrings, comments, empty lines and what is only for type checkers. All other text stays as it is.
 
-    Lines are taken away and nothing is written anew: the outcome does not depend on the Python that does it, and needs no
+    Text is taken away and nothing is written anew: the outcome does not depend on the Python that does it, and needs no
     newer one than the source.
     """
+    source = _without_annotations(source)
     lines = source.splitlines(keepends=True)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -203,6 +213,28 @@ def strip(source: str) -> str:
         for number, line in enumerate(lines, 1)
         if number not in dropped and (line.strip() or number in in_text or number - 1 in in_text)
     )
+
+
+def _without_annotations(source: str) -> str:
+    """The types of parameters and results taken out; those of a class's fields are read when the program runs."""
+    text = source.encode()
+    begins = [0, *itertools.accumulate(len(line) for line in text.splitlines(keepends=True))]
+    cuts = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            begin = begins[node.lineno - 1] + node.col_offset + len(node.arg.encode())
+            cuts.append((begin, _end(begins, node.annotation)))
+        elif isinstance(node, ast.FunctionDef) and node.returns is not None:
+            arrow = text.rindex(b"->", 0, begins[node.returns.lineno - 1] + node.returns.col_offset)
+            cuts.append((len(text[:arrow].rstrip()), _end(begins, node.returns)))
+    for begin, end in sorted(cuts, reverse=True):
+        text = text[:begin] + text[end:]
+    return text.decode()
+
+
+def _end(begins: Sequence[int], node: ast.expr) -> int:
+    """Where the node ends, in bytes from the begin of the source."""
+    return begins[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
 
 
 def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> range:

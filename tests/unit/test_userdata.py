@@ -204,9 +204,12 @@ def test_the_whole_program_is_carried(unpacked: Path) -> None:
         for path in package.glob(pattern)
     }
     carried = unpacked / "hooks" / "cowgate"
+    wanted.remove("userdata.py")
     assert {str(path.relative_to(carried)) for path in carried.rglob("*") if path.is_file()} == wanted
     for name in wanted:
-        if not name.endswith(".py"):
+        if name.endswith(".json"):
+            assert json.loads((carried / name).read_bytes()) == json.loads((package / name).read_bytes())
+        elif not name.endswith(".py"):
             assert (carried / name).read_bytes() == (package / name).read_bytes()
     launcher = unpacked / "hooks" / "cowgate.sh"
     assert launcher.read_bytes() == (package / "launcher.sh").read_bytes() and os.access(launcher, os.X_OK)
@@ -216,6 +219,10 @@ def outline(source: str) -> str:
     """The program without what strip() may take away."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
         body = getattr(node, "body", None)
         if not isinstance(body, list):
             continue
@@ -248,6 +255,10 @@ def test_stripped_modules_are_the_same_program(unpacked: Path) -> None:
         ('x = f"""{1}\n\n# text"""\n', 'x = f"""{1}\n\n# text"""\n'),
         ("x = '#'  # not '#'\n", "x = '#'\n"),
         ("if TYPE_CHECKING:\n    import a\nx = 1\n", "x = 1\n"),
+        (
+            "def f(a: int, *b: X, c: 'ä' = 1, **d: Y[Z]) -> list[\n    int\n]:\n    x: int = 1\n",
+            "def f(a, *b, c = 1, **d):\n    x: int = 1\n",
+        ),
         ("if TYPE_CHECKING:\n    import a\nelse:\n    b = 1\n", "if TYPE_CHECKING:\n    import a\nelse:\n    b = 1\n"),
     ],
 )
@@ -268,6 +279,13 @@ def test_every_carried_module_can_be_imported_alone(unpacked: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 60
+
+
+def test_the_carried_program_makes_no_user_data(unpacked: Path) -> None:
+    command = [str(unpacked / "hooks" / "cowgate.sh"), "user-data", "--hostname", NAME]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("cowgate: the cowgate that came by user-data can not make user-data\n  hint: ")
 
 
 def judge(hooks: Path, root: Path) -> dict[str, Any]:
