@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # the deadline can be: facts.DEADLINE cuts off every source later than that.
 MARGIN, LONGEST = 0.5, 18.0
 
+# Azure's and Oracle's machines are told from anybody's Hyper-V and QEMU by the tag alone.
+DMI = ("sys_vendor", "product_name", "chassis_asset_tag")
+
 # An address that every default route leads to, to see whether there is one. Nothing is sent to it.
 FAR = {"ipv4": "198.41.0.4", "ipv6": "2001:503:ba3e::2:30"}
 
@@ -88,7 +91,7 @@ class Probes:
     """`asked` is False where nothing was sent (`reason` says why). `families` are those with a default route.
 
     `proxies` names the proxy that git and docker use, without its password. `datasource` and `vendor` tell the provider:
-    cloud-init's cloud-id, and the vendor and product of the machine by DMI.
+    cloud-init's cloud-id, and the vendor, the product and the asset tag of the machine by DMI.
     """
 
     asked: bool
@@ -147,7 +150,7 @@ def collect(host: Host, policy: Policy) -> Fact[Probes]:
 
 def _provider(host: Host) -> tuple[str, str]:
     datasource = (host.read_or_none("/run/cloud-init/cloud-id") or "").strip()
-    dmi = [(host.read_or_none(f"/sys/class/dmi/id/{name}") or "").strip() for name in ("sys_vendor", "product_name")]
+    dmi = [(host.read_or_none(f"/sys/class/dmi/id/{name}") or "").strip() for name in DMI]
     return datasource, " ".join(filter(None, dmi))
 
 

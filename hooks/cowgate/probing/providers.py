@@ -7,7 +7,8 @@ from cowgate.record import dataclass
 
 @dataclass(frozen=True)
 class Provider:
-    """`clouds` are names that cloud-init's cloud-id gives, `vendors` begin the DMI vendor. `lifts` says what its block is."""
+    """`clouds` are names that cloud-init's cloud-id gives, `vendors` begin what DMI says or end it (with the asset tag; those
+    that cloud-init's ds-identify knows). `lifts` says what its block is."""
 
     name: str
     clouds: tuple[str, ...]
@@ -51,7 +52,7 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         "Microsoft Azure",
         ("azure",),
-        ("Microsoft Corporation Virtual Machine",),
+        ("7783-7084-3265-9085-8269-3286-77",),
         "Azure blocks outgoing 25 for most kinds of subscription; use a smarthost on port 587, or ask Azure support whether "
         "yours can be exempted",
         "on the public IP address resource (reverse FQDN)",
@@ -101,6 +102,6 @@ def find(told: str, datasource: str, vendor: str) -> Provider | None:
         if told:
             if told.lower() in (provider.name.lower(), *provider.clouds):
                 return provider
-        elif datasource in provider.clouds or (vendor and vendor.startswith(provider.vendors)):
+        elif datasource in provider.clouds or vendor.startswith(provider.vendors) or vendor.endswith(provider.vendors):
             return provider
     return None

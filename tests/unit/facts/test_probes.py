@@ -13,6 +13,7 @@ from cowgate.errors import OfflineError
 from cowgate.facts import Facts, probes
 from cowgate.facts.probes import Probes, collect, default_route, proxy_settings, usable
 from cowgate.host import Host
+from cowgate.probing import providers
 from cowgate.probing.targets import TARGETS, split
 from tests.unit.conftest import policy_of
 from tests.unit.probing.network import ScriptedHost, ScriptedNet
@@ -77,6 +78,25 @@ def test_probes_off_sends_nothing_and_still_knows_the_provider() -> None:
     assert "--offline" in found.reason
     assert (found.datasource, found.vendor) == ("hetzner", "Hetzner")
     assert found.answers == found.clock == found.path_mtu == ()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "product", "tag", "provider"),
+    [
+        ("Hetzner", "vServer", "", "Hetzner"),
+        ("Microsoft Corporation", "Virtual Machine", "7783-7084-3265-9085-8269-3286-77", "Microsoft Azure"),
+        ("Microsoft Corporation", "Virtual Machine", "1234-5678", ""),  # Hyper-V in somebody's own rack
+        ("QEMU", "Standard PC (i440FX + PIIX, 1996)", "OracleCloud.com", "Oracle Cloud"),
+        ("QEMU", "Standard PC (i440FX + PIIX, 1996)", "", ""),
+        ("", "", "", ""),
+    ],
+)
+def test_the_provider_by_dmi(vendor: str, product: str, tag: str, provider: str) -> None:
+    texts = {"sys_vendor": vendor, "product_name": product, "chassis_asset_tag": tag}
+    host = ScriptedHost(files={f"/sys/class/dmi/id/{name}": f"{text}\n" for name, text in texts.items()})
+    found = collected(host, {"probes": {"enabled": False}})
+    told = providers.find("", found.datasource, found.vendor)
+    assert (told.name if told else "") == provider
 
 
 def test_every_target_is_asked_over_each_family_with_a_route() -> None:
