@@ -20,6 +20,10 @@ SOURCES = ("mailcow", "interfaces", "sockets")
 EVERYBODY = ("0.0.0.0/0", "::/0")
 SSH = 22
 
+NO_INTERFACE = (
+    "Which interface has the default route is not known here: put its name in the place of eth0, or nothing is filtered."
+)
+NO_SSH = "Where SSH listens is not known here (only root sees it): 22 is a guess, and a wrong one locks you out."
 NOT_SEEN = "Whether packets get in can not be seen from inside this machine: try each inbound port from another network."
 
 WHY = {
@@ -59,11 +63,12 @@ class Outbound:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything the firewalls need to know. `interfaces` carry the default routes."""
+    """Everything the firewalls need to know. `interfaces` carry the default routes. `guesses` are sentences."""
 
     inbound: tuple[Inbound, ...]
     outbound: tuple[Outbound, ...]
     interfaces: tuple[str, ...]
+    guesses: tuple[str, ...] = ()
 
     @property
     def published(self) -> tuple[Inbound, ...]:
@@ -81,24 +86,30 @@ def make(facts: Facts, policy: Policy) -> Plan:
     mailcow = facts.mailcow.content or Mailcow(policy.install_dir)
     network = facts.interfaces.content
     names = [*network.default_interfaces(4), *network.default_interfaces(6)] if network else []
-    interfaces = tuple(dict.fromkeys(names)) or ("eth0",)
-    return Plan((*_ssh(facts), *_published(mailcow)), tuple(_outbound(policy)), interfaces)
+    interfaces = tuple(dict.fromkeys(names))
+    ssh = _ssh_ports(facts)
+    inbound = (*(Inbound(port, "SSH", host=True) for port in ssh or (SSH,)), *_published(mailcow))
+    guesses = (*(() if interfaces else (NO_INTERFACE,)), *(() if ssh else (NO_SSH,)))
+    return Plan(inbound, tuple(_outbound(policy)), interfaces or ("eth0",), guesses)
 
 
-def _ssh(facts: Facts) -> Iterator[Inbound]:
+def _ssh_ports(facts: Facts) -> list[int]:
     sockets = facts.sockets.content
     listeners = sockets.listeners if sockets else ()
     # socket activation: systemd holds the port for ssh.socket
-    ports = {one.port for one in listeners if one.protocol == "tcp" and ("ssh" in one.process or one.unit.startswith("ssh"))}
-    for port in sorted(ports) or [SSH]:
-        yield Inbound(port, "SSH", host=True)
+    servers = [one for one in listeners if one.protocol == "tcp" and ("ssh" in one.process or one.unit.startswith("ssh"))]
+    return sorted({one.port for one in servers if not _is_loopback(one.address)})
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
 
 
 def _published(mailcow: Mailcow) -> Iterator[Inbound]:
     seen = set()
     for one in wanted_sockets(mailcow):
         address = "" if one.address in ("0.0.0.0", "::") else one.address
-        if address.startswith("127.") or address == "::1" or (one.port, address) in seen:
+        if _is_loopback(address) or (one.port, address) in seen:
             continue
         seen.add((one.port, address))
         yield Inbound(one.port, WHY.get(one.key, one.key), address)
@@ -160,6 +171,7 @@ def nftables(plan: Plan) -> str:
         [
             "#!/usr/sbin/nft -f",
             f"# {NOT_SEEN}",
+            *(f"# {guess}" for guess in plan.guesses),
             "add table inet mailcow_plan",
             "delete table inet mailcow_plan",
             "table inet mailcow_plan {",
@@ -191,6 +203,7 @@ def nftables(plan: Plan) -> str:
 def docker_user(plan: Plan) -> str:
     """Commands for the chain that Docker asks first. Each line is put before the one above, so that the drop comes last."""
     lines = [f"# {NOT_SEEN}", "# Inserted at the top one after the other: the last line here is the first that is asked."]
+    lines += [f"# {guess}" for guess in plan.guesses]
     for command, family in (("iptables", 4), ("ip6tables", 6)):
         rules = [rule for rule in plan.published if not rule.address or (":" in rule.address) == (family == 6)]
         for interface in plan.interfaces:

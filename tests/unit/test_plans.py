@@ -49,6 +49,10 @@ def test_without_any_facts_the_defaults_count() -> None:
     made = firewall_plan.make(Facts({"mailcow": Fact.absent()}), policy_of({}))
     assert sorted(rule.port for rule in made.published) == MAIL_PORTS
     assert made.interfaces == ("eth0",)
+    for rules in (firewall_plan.nftables(made), firewall_plan.docker_user(made)):
+        assert "put its name in the place of eth0" in rules
+        assert "22 is a guess" in rules
+    assert plan().guesses == ()
 
 
 def test_ssh_where_it_listens() -> None:
@@ -59,6 +63,9 @@ def test_ssh_where_it_listens() -> None:
     assert ports(port=2222, process="sshd") == [2222]
     assert ports(port=2022, unit="ssh.socket") == [2022]
     assert ports(port=3000, process="other") == [22]
+    # a tunnel that somebody opened, or X11: for the machine itself
+    assert ports(port=6010, process="sshd", address="127.0.0.1") == [22]
+    assert ports(port=6010, process="sshd", address="::1", family=6) == [22]
 
 
 def test_two_interfaces_with_default_routes() -> None:
