@@ -168,7 +168,8 @@ def proxy_settings(host: Host) -> dict[str, dict[str, str]]:
             if name.endswith(".conf"):
                 docker.update(proxy.parse_dropin(_text(host, f"{directory}/{name}")))
     docker.update(proxy.parse_daemon_json(_text(host, "/etc/docker/daemon.json")))
-    return {"git": git, "docker": docker}
+    # Go knows no all_proxy
+    return {"git": git, "docker": {name: value for name, value in docker.items() if name.lower() != "all_proxy"}}
 
 
 def _text(host: Host, path: str) -> str:

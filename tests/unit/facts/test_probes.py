@@ -250,6 +250,14 @@ def test_proxies_of_git_and_docker() -> None:
     assert proxy_settings(host)["git"]["no_proxy"] == "auth.docker.io"
 
 
+def test_docker_knows_no_all_proxy() -> None:
+    """Go's net/http takes HTTP_PROXY, HTTPS_PROXY and NO_PROXY only: the pull would go straight to the registry."""
+    dropin = "Environment=ALL_PROXY=http://a:1 all_proxy=http://a:1 NO_PROXY=b\n"
+    files = {"/etc/systemd/system/docker.service.d/a.conf": dropin, "/etc/environment": "ALL_PROXY=http://c:3\n"}
+    found = proxy_settings(ScriptedHost(files=files))
+    assert found == {"git": {"ALL_PROXY": "http://c:3"}, "docker": {"NO_PROXY": "b"}}
+
+
 def test_docker_prefers_its_own_file() -> None:
     files = {
         "/etc/docker/daemon.json": '{"proxies": {"https-proxy": "http://b:2"}}',
