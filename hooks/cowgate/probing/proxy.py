@@ -36,7 +36,7 @@ class Proxy:
 
 def parse_proxy(url: str) -> Proxy | None:
     """A proxy of the form [scheme://][user:password@]host[:port]; None for an empty or unusable text."""
-    match = re.fullmatch(r"(?:(\w+)://)?(?:([^@/]*)@)?(\[[^\]\s]+\]|[^:/@\[\]\s]+)(?::(\d+))?/?", url.strip())
+    match = re.fullmatch(r"(?:(\w+)://)?(?:([^/]*)@)?(\[[^\]\s]+\]|[^:/@\[\]\s]+)(?::(\d+))?(?:/.*)?", url.strip())
     if match is None:
         return None
     scheme, login, host, port = match.groups()

@@ -23,6 +23,9 @@ from tests.unit.probing.network import ScriptedNet
         ("https://proxy.example", "https://proxy.example:443"),
         ("socks5h://proxy.example", "socks5h://proxy.example:1080"),
         ("http://user:secret@[2001:db8::1]:8080", "http://2001:db8::1:8080"),
+        # curl and Go take the last @, and leave the path out
+        ("http://user:p@ss@proxy.example:3128", "http://proxy.example:3128"),
+        ("http://proxy.example:3128/some/path", "http://proxy.example:3128"),
     ],
 )
 def test_parse_proxy(url: str, shown: str) -> None:
