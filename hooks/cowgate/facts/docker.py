@@ -210,7 +210,8 @@ def _repository(host: Host) -> str:
     """The first file that names Docker's repository or a mirror of it (they all keep its /linux/ below a docker name)."""
     paths = (f"{directory}/{name}" for directory in REPOSITORIES for name in host.listdir(directory))
     files = (path for path in paths if path.endswith((".list", ".sources", ".repo")))
-    lines = ((path, line.partition("#")[0]) for path in files for line in (host.read_or_none(path) or "").splitlines())
+    texts = ((path, _text_or_reason(host, path)[0] or "") for path in files)
+    lines = ((path, line.partition("#")[0]) for path, text in texts for line in text.splitlines())
     words = ((path, word) for path, line in lines for word in line.split())
     return next((path for path, word in words if "/linux/" in word.partition("docker")[2]), "")
 

@@ -59,7 +59,7 @@ def collect(host: Host, policy: Policy) -> Fact[System]:
             hostname=hostname,
             fqdn=parse_fqdn(hostname, _hosts(host)),
             timezone=_timezone(host, policy.timezone),
-            umask=parse_umask(host.read("/proc/self/status")) if host.live else None,
+            umask=parse_umask(host.read_or_none("/proc/self/status") or "") if host.live else None,
             selinux=_selinux(host) if host.live else None,
             container_selinux=any(host.exists(path) for path in CONTAINER_SELINUX),
             apparmor=_apparmor(host) if host.live else None,

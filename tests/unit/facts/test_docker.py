@@ -258,6 +258,14 @@ def test_dpkg() -> None:
     assert parse_dpkg_status("Package: docker-ce\nStatus: install ok installed\n", names) == {}
 
 
+def test_a_list_that_can_not_be_read_names_no_repository(tmp_path: Path) -> None:
+    """One for root only (it holds a password), or a directory: the rest of the fact does not hang on it."""
+    docker = "deb https://download.docker.com/linux/debian bookworm stable\n"
+    put(tmp_path, "/etc/apt/sources.list.d/a.list/b", docker)
+    put(tmp_path, "/etc/apt/sources.list.d/b.list", docker)
+    assert collected(Host(str(tmp_path))).repository == "/etc/apt/sources.list.d/b.list"
+
+
 @pytest.mark.parametrize(
     ("path", "text", "found"),
     [

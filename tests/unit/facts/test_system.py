@@ -33,6 +33,12 @@ def test_this_machine_tells_its_umask_and_name() -> None:
     assert found.selinux in ("enforcing", "permissive", "disabled")
 
 
+def test_without_proc_only_its_facts_are_missing(tmp_path: Path) -> None:
+    """A chroot of an image build that mounted nothing."""
+    found = value(Machine(tmp_path, {"/etc/hostname": "mail.example.org\n"}))
+    assert (found.hostname, found.umask, found.apparmor) == ("mail.example.org", None, False)
+
+
 def test_offline_tree(tmp_path: Path) -> None:
     put(tmp_path, "/etc/hostname", "mail.example.org\n")
     put(tmp_path, "/usr/sbin/apparmor_parser", "", 0o755)
