@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, get_args
 
 from cowgate import codec
-from cowgate.changes import (
-    Change,
-    Command,
-    EditFile,
-    FetchKey,
-    InstallPackages,
-    Link,
-    LiveAddress,
-    RemoveFile,
-    RestartUnit,
-    SwapFile,
-    Sysctl,
-    UnitState,
-    WriteFile,
-)
+from cowgate.changes import Change
 from cowgate.errors import FixError
 
 if TYPE_CHECKING:
@@ -33,23 +19,7 @@ Pending = dict[str, Optional[str]]
 Json = dict[str, Any]
 C = TypeVar("C", bound=Change)
 
-KINDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        WriteFile,
-        EditFile,
-        FetchKey,
-        RemoveFile,
-        Link,
-        UnitState,
-        RestartUnit,
-        InstallPackages,
-        SwapFile,
-        Sysctl,
-        LiveAddress,
-        Command,
-    )
-}
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Change)}
 
 
 def encode_change(change: Change) -> Json:

@@ -109,7 +109,7 @@ class UnitStateAction(Action[UnitState]):
 
 def unit_state(host: Host, unit: str) -> Json:
     """running, enabled, masked, own (its file lies in /etc), and the links that make it enabled or masked."""
-    done = host.run(("systemctl", "show", unit, "-p", "ActiveState,UnitFileState,LoadState,FragmentPath,Names"), timeout=30)
+    done = host.run(("systemctl", "show", unit, "-p", "ActiveState,UnitFileState,LoadState,FragmentPath"), timeout=30)
     said = dict(line.partition("=")[::2] for line in done.out.splitlines())
     links = unit_links(host, unit)
     enabled = said.get("UnitFileState", "") in ("enabled", "enabled-runtime", "linked", "linked-runtime")
