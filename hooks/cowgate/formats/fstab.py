@@ -18,7 +18,7 @@ def add(text: str | None, line: str) -> str:
     if wanted is None:
         raise FormatError(f"not a line of fstab: {line!r}")
     old = text or ""
-    if any(present is not None and present[0] == wanted[0] for present in map(fields, old.splitlines())):
+    if any(present is not None and present[0] == wanted[0] for present in map(fields, old.split("\n"))):
         return old
     newline = "\r\n" if "\r\n" in old else "\n"
     gap = newline if old and not old.endswith("\n") else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 from cowgate.record import dataclass
 
 
@@ -26,7 +28,7 @@ def parse(text: str) -> tuple[Entry, ...]:
     """Every logical line of the file, in order. Never fails: what systemd would not understand has the kind "other"."""
     entries: list[Entry] = []
     section: str | None = None
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text, newline="").readlines()  # splitlines() also splits at what ends no line for systemd
     at = 0
     while at < len(lines):
         first, raw, logical = at, lines[at], _bare(lines[at])

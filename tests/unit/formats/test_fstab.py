@@ -32,7 +32,7 @@ def test_a_line_for_the_same_device_is_a_persons_own(there: str) -> None:
     assert add(f"{TABLE}{there}\n", SWAP) == f"{TABLE}{there}\n"
 
 
-@pytest.mark.parametrize("there", [f"# {SWAP}", "#" + SWAP, "/swapfile2 none swap sw 0 0", "/swapfile none"])
+@pytest.mark.parametrize("there", [f"# {SWAP}", "#" + SWAP, "/swapfile2 none swap sw 0 0", "/swapfile none", f"#\f{SWAP}"])
 def test_a_comment_or_another_device_is_not_the_same(there: str) -> None:
     assert add(f"{there}\n", SWAP) == f"{there}\n{SWAP}\n"
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +59,10 @@ def test_windows_line_ends_and_a_byte_order_mark() -> None:
     assert settings("\ufeff[S]\r\nK=a\r\n") == [(2, "S", "K", "a")]
 
 
+def test_only_what_ends_a_line_for_systemd_ends_one() -> None:
+    assert settings("[S]\n# a\u2028K=a\x0cK=b\x85K=c\nL=d\rM=e\r\n") == [(3, "S", "L", "d"), (4, "S", "M", "e")]
+
+
 def test_a_broken_header_is_neither_section_nor_setting() -> None:
     assert [entry.kind for entry in parse("[S\nK\n=v\n[a=b\n")] == ["other", "other", "other", "other"]
 
@@ -73,4 +79,4 @@ def test_numbers_are_those_of_the_lines(lines: list[str]) -> None:
     at = 1
     for entry in parse(text):
         assert entry.line == at
-        at += len(entry.text.splitlines())
+        at += len(re.findall(r"\r\n|\n|\r", entry.text))
