@@ -99,6 +99,22 @@ def test_unit_that_does_not_run_is_not_started(host: Daemons) -> None:
     assert [entry.target for entry in work.applied] == ["/etc/a"]
 
 
+@pytest.mark.parametrize("booted", [False, True])
+def test_where_no_systemd_runs_nothing_is_restarted(host: Daemons, booted: bool) -> None:
+    """In the sandbox of an image builder systemctl ends with an error, which is no reason to take the file back."""
+
+    class Sandbox(Stage):
+        def run(self, argv: Any, **options: Any) -> Any:
+            self.answers[argv[0]] = (1, "")
+            return super().run(argv, **options)
+
+    sandbox = Sandbox(Path(host.root))
+    if booted:
+        (Path(host.root) / "run/systemd/system").mkdir(parents=True)
+    work = make(sandbox, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
+    assert (bool(work.failures), sandbox.exists("/etc/a")) == (booted, not booted)
+
+
 class Alpine(Daemons):
     """OpenRC: there is no systemctl, and one daemon runs."""
 
