@@ -75,7 +75,7 @@ class UnitStateAction(Action[UnitState]):
             verbs.append("mask")
         if wanted.enabled is True and not now["enabled"]:
             verbs.append("enable")
-        if wanted.running is True and not now["running"]:
+        if wanted.running is True and now["running"] is False:
             verbs.append("start")
         return verbs
 
@@ -108,14 +108,23 @@ class UnitStateAction(Action[UnitState]):
 
 
 def unit_state(host: Host, unit: str) -> Json:
-    """running, enabled, masked, own (its file lies in /etc), and the links that make it enabled or masked."""
-    done = host.run(("systemctl", "show", unit, "-p", "ActiveState,UnitFileState,LoadState,FragmentPath"), timeout=30)
+    """running, enabled, masked, own (its file lies in /etc), and the links that make it enabled or masked.
+
+    `running` is None where no systemd runs: in a chroot or the sandbox of an image builder. It is asked of the files then.
+    """
+    asked = ("systemctl", "show", unit, "-p", "ActiveState,UnitFileState,LoadState,FragmentPath")
+    done = host.run(asked, timeout=30, ok=None)
     said = dict(line.partition("=")[::2] for line in done.out.splitlines())
+    if "ActiveState" not in said:
+        if host.exists("/run/systemd/system"):
+            raise done.failure()
+        said = {"UnitFileState": host.run(("systemctl", "is-enabled", unit), timeout=30, ok=None).out.strip()}
     links = unit_links(host, unit)
+    active = said.get("ActiveState")
     enabled = said.get("UnitFileState", "") in ("enabled", "enabled-runtime", "linked", "linked-runtime")
     own = said.get("FragmentPath", "").startswith(UNIT_DIRECTORY + "/") and said.get("UnitFileState") != "masked"
     return {
-        "running": said.get("ActiveState") in ("active", "activating", "reloading", "deactivating"),
+        "running": active in ("active", "activating", "reloading", "deactivating") if active else None,
         # a SysV unit is "generated", enabled or not; the start links of its runlevels tell
         "enabled": enabled or any(re.match(r"/etc/rc[2-5]\.d/S", path) for path in links),
         "masked": said.get("UnitFileState", "").startswith("masked") or said.get("LoadState") == "masked",
@@ -165,7 +174,9 @@ def restore_links(host: Host, unit: str, prior: Json) -> None:
     for directory in _link_directories(host):
         if directory not in prior["directories"]:
             host.rmdir(directory)
-    host.run(("systemctl", "daemon-reload"), timeout=60)
+    done = host.run(("systemctl", "daemon-reload"), timeout=60, ok=None)
+    if done.code != 0 and host.exists("/run/systemd/system"):
+        raise done.failure()
 
 
 class RestartUnitAction(Action[RestartUnit]):
@@ -203,12 +214,7 @@ class RestartUnitAction(Action[RestartUnit]):
     def observe(self) -> Json:
         if self.service:
             return {"running": self.host.run(("rc-service", "--quiet", self.service, "status"), ok=None).code == 0}
-        try:
-            return {"running": unit_state(self.host, self.change.unit)["running"]}
-        except CommandFailed:
-            if self.host.exists("/run/systemd/system"):
-                raise
-            return {"running": False}  # in the sandbox of an image builder no systemd runs that could be asked
+        return {"running": unit_state(self.host, self.change.unit)["running"]}
 
     def apply(self, prior: Json, progress: Progress) -> None:
         if not prior["running"]:

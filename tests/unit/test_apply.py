@@ -279,6 +279,23 @@ def test_service_that_we_started_is_stopped_again(stage: Stage) -> None:
     restore_links(stage, "nginx.service", prior)
 
 
+def test_unit_in_the_sandbox_of_an_image_builder_is_enabled_by_its_files(stage: Stage, tmp_path: Path) -> None:
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants/chronyd.service"
+    stage.answers = {"systemctl show": (1, ""), "systemctl daemon-reload": (1, ""), "systemctl is-enabled": (1, "disabled\n")}
+    action = action_for(stage, UnitState("chronyd.service", running=True, enabled=True))
+    prior = action.observe()
+    assert (prior["running"], action.describe({})) == (None, "systemctl enable chronyd.service\n")
+    wants.symlink_to("/lib/systemd/system/chronyd.service")
+    stage.answers["systemctl is-enabled"] = (0, "enabled\n")
+    action.verify()
+    action.undo(prior, None, quiet)
+    assert not wants.is_symlink()
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    for call in (action.observe, lambda: restore_links(stage, "chronyd.service", prior)):
+        with pytest.raises(CommandFailed):
+            call()
+
+
 # -- restarts --------------------------------------------------------------------------------------------------------------
 
 
