@@ -53,7 +53,7 @@ class RunResult:
     """What a run did. `evaluation` is the last look; its rows say `fixed` where this run made them true.
 
     `planned` is all that there was to do, `applied` what was done (empty in a dry run), `notices` are sentences for the
-    person who started it. `run_id` is what `cowgate undo` takes; empty when nothing was changed.
+    person who started it.
     """
 
     evaluation: Evaluation
@@ -61,7 +61,6 @@ class RunResult:
     applied: tuple[Entry, ...] = ()
     failures: tuple[Failure, ...] = ()
     notices: tuple[str, ...] = ()
-    run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,20 +70,6 @@ class UndoResult:
     undone: tuple[Entry, ...] = ()
     failures: tuple[Failure, ...] = ()
     notices: tuple[str, ...] = ()
-
-
-def plan(
-    evaluation: Evaluation, policy: Policy, requirements: Iterable[Requirement], *, by_hand: bool = False
-) -> tuple[PlannedFix, ...]:
-    """The fixes for the rows that are not met, each after those it must follow. Pure.
-
-    Nothing is planned when the policy forbids it or, unless asked `by_hand`, once mailcow is installed.
-    Raises what a fix's own plan raises: FixError where it can not decide without guessing.
-    """
-    planned, failures = _plan(evaluation, policy, requirements, by_hand)
-    if failures:
-        raise FixError(f"{failures[0].fix}: {failures[0].message}", hint=failures[0].hint)
-    return planned
 
 
 def why_nothing_is_fixed(evaluation: Evaluation, policy: Policy, by_hand: bool) -> str:
@@ -104,6 +89,7 @@ def why_nothing_is_fixed(evaluation: Evaluation, policy: Policy, by_hand: bool) 
 def _plan(
     evaluation: Evaluation, policy: Policy, requirements: Iterable[Requirement], by_hand: bool
 ) -> tuple[tuple[PlannedFix, ...], tuple[Failure, ...]]:
+    """The fixes for the rows that are not met, each after those it must follow, and those that could not decide. Pure."""
     if why_nothing_is_fixed(evaluation, policy, by_hand):
         return (), ()
     wanted = {requirement.id for requirement in requirements}
@@ -168,7 +154,6 @@ def run(
         tuple(work.applied),
         failures + tuple(work.failures),
         notices,
-        journal.run_id if work.applied else "",
     )
 
 
