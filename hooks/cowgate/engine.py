@@ -336,9 +336,11 @@ def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: P
     failures: list[Failure] = []
     entries = journal.active(run_id)
     restarts = [entry for entry in entries if isinstance(entry.change, RestartUnit)]
-    if host.live:
-        for entry in restarts:
+    for entry in restarts if host.live else ():
+        try:
             journal.mark(entry, "undoing")  # from the first file that is put back on, a kill must not lose them
+        except (CowgateError, OSError) as error:
+            failures.append(failure_of(entry.fix, entry.target, error))
     for entry in reversed(entries):
         if entry in restarts:
             continue

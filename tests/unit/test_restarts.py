@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,21 @@ def test_undo_that_is_killed_half_way_restarts_then_and_after_the_rest(host: Dae
     assert [entry.target for entry in engine.undo(host, journal_of(host), progress=quiet).undone] == ["/etc/a"]
     assert host.restarts == ["chrony.service"] * 2
     assert journal_of(host).active() == ()
+
+
+def test_undo_on_a_full_disk_tells_it_and_goes_on(host: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
+    write = host.write_atomic
+
+    def full(path: str, data: bytes, **how: Any) -> None:
+        if b"RestartUnit" in data:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        write(path, data, **how)
+
+    monkeypatch.setattr(host, "write_atomic", full)
+    result = engine.undo(host, journal_of(host), progress=quiet)
+    assert [entry.target for entry in result.undone] == ["/etc/a"]
+    assert {failure.message.rpartition(": ")[2] for failure in result.failures} == {"No space left on device"}
 
 
 def test_restart_that_two_fixes_share_is_repeated_when_either_is_put_back(host: Daemons) -> None:
