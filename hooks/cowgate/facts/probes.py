@@ -31,7 +31,7 @@ FAR = {"ipv4": "198.41.0.4", "ipv6": "2001:503:ba3e::2:30"}
 class Answer:
     """What one probe saw over one family (`ipv4`, `ipv6`, or `proxy`).
 
-    `target` is the id in the table of probes (`cowgate explain egress`), `outcome` one of probing.OUTCOMES,
+    `target` is the id in the table of probes (`cowgate explain egress`), `outcome` one of those in probing/__init__.py,
     `status` the HTTP or SMTP status where there was one.
     """
 
@@ -294,6 +294,8 @@ class _Round:
         self, results: dict[str, object]
     ) -> tuple[tuple[Answer, ...], tuple[ClockSample, ...], tuple[PathMtu, ...], Optional[Signatures]]:
         """What the tasks gave; one that did not end in time says what it was busy with."""
+        from cowgate.probing import NOT_IN_TIME
+
         answers = []
         clock: list[ClockSample] = []
         for name, probe in self.probes.items():
@@ -310,7 +312,7 @@ class _Round:
         signatures: Optional[Signatures] = None
         if self.signatures:
             found = results.get("dnssec")
-            signatures = found if isinstance(found, Signatures) else Signatures(untested=self.missing or "no answer in time")
+            signatures = found if isinstance(found, Signatures) else Signatures(untested=self.missing or NOT_IN_TIME)
         return tuple(answers), tuple(clock), path_mtu, signatures
 
     def proxies_shown(self) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cowgate.model import Level, Phase, Verdict, failed, passed, unknown, warned
-from cowgate.probing import providers
+from cowgate.probing import NOT_IN_TIME, providers
 from cowgate.probing.judging import Result, not_asked, remedy_for, results, say, say_all
 from cowgate.probing.targets import dropped
 from cowgate.record import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cowgate.policy import Policy
 
 BOOT_AND_INSTALL = (Phase.BOOT, Phase.INSTALL)
+AGAIN = (("cowgate", "check", "--only", "egress.dns"),)
 # package manager -> dnspython and what it checks signatures with
 DNSPYTHON = {
     "apt": ("python3-dnspython", "python3-cryptography"),
@@ -173,13 +174,14 @@ def _signatures(facts: Facts, found: tuple[Result, ...], policy: Policy) -> Verd
             expected=expected,
             evidence=evidence,
         )
+    if seen and seen.untested == NOT_IN_TIME:  # nothing was proven, neither good nor bad
+        text = "ask again, where the network is slow with a later probes.deadline in the policy"
+        return unknown(f"whether DNSSEC validates is not known: {seen.untested}", remedy=text, commands=AGAIN)
     if seen and seen.untested:
         return warned(
             f"the root servers answer, but {seen.untested}",
             remedy="install what is missing, or ask again later",
-            commands=install(facts, *DNSPYTHON.get(manager_of(facts), ()))
-            if "python3" in seen.untested
-            else (("cowgate", "check", "--only", "egress.dns"),),
+            commands=install(facts, *DNSPYTHON.get(manager_of(facts), ())) if "python3" in seen.untested else AGAIN,
             expected=expected,
             evidence=evidence,
         )
