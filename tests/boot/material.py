@@ -52,6 +52,11 @@ networks:
   mailcow-network:
     driver: bridge
     driver_opts: {com.docker.network.bridge.name: br-mailcow}
+    enable_ipv6: ${ENABLE_IPV6:-true}
+    ipam:
+      config:
+        - subnet: 172.22.1.0/24
+        - subnet: fd4d:6169:6c63:6f77::/64
 """
 # No registry can be reached: Docker finds the image already there.
 IMAGE_UNIT = """\
