@@ -332,17 +332,18 @@ def parse_if_inet6(text: str) -> tuple[Address, ...]:
 
 
 def parse_route4(text: str) -> tuple[Route, ...]:
-    """/proc/net/route: hexadecimal, in the byte order of a little-endian machine (the only ones mailcow runs on)."""
+    """/proc/net/route: hexadecimal, in the byte order of a little-endian machine (the only ones mailcow runs on). Its column
+    MTU holds the advertised MSS and 40 (net/ipv4/fib_trie.c): the route's own MTU it does not tell."""
     found = []
     for line in text.splitlines()[1:]:
-        name, destination, gateway, flags, _, _, metric, mask, mtu = line.split()[:9]
+        name, destination, gateway, flags, _, _, metric, mask = line.split()[:8]
         bits = int(flags, 16)
         if not bits & _RTF_UP:
             continue
         via = _ipv4(gateway) if int(gateway, 16) else ""  # a gateway of the other family is shown as none
         cidr = _cidr(f"{_ipv4(destination)}/{bin(int(mask, 16)).count('1')}", 4)
         kind = "unreachable" if bits & _RTF_REJECT else "unicast"
-        found.append(Route(4, cidr, "" if name == "*" else name, via, int(metric), int(mtu) or None, type=kind))
+        found.append(Route(4, cidr, "" if name == "*" else name, via, int(metric), type=kind))
     return tuple(found)
 
 

@@ -131,10 +131,11 @@ def test_fib_trie() -> None:
 def test_unreachable_route_and_one_that_is_down() -> None:
     header = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
     lines = "* 00000000 00000000 0201 0 0 5 00000000 0 0 0\neth0 00000000 010200C0 0002 0 0 0 00000000 0 0 0\n"
-    mtu = "eth0 00000000 010200C0 0003 0 0 0 00000000 1400 0 0\n"
-    assert interfaces.parse_route4(header + lines + mtu) == (
+    # of `ip route add default via 192.0.2.1 advmss 1200 mtu 1400`
+    advertised = "eth0 00000000 010200C0 0003 0 0 0 00000000 1240 0 0\n"
+    assert interfaces.parse_route4(header + lines + advertised) == (
         Route(4, "default", "", "", 5, type="unreachable"),
-        Route(4, "default", "eth0", "192.0.2.1", mtu=1400),
+        Route(4, "default", "eth0", "192.0.2.1", mtu=None),
     )
 
 
