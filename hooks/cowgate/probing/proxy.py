@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from cowgate.lean import loads
 from cowgate.probing import plain
 from cowgate.record import dataclass
 
@@ -104,10 +105,8 @@ def parse_dropin(text: str) -> dict[str, str]:
 
 def parse_daemon_json(text: str) -> dict[str, str]:
     """The `proxies` object of Docker's daemon.json (Docker >= 23), as variables. Empty where there is none."""
-    import json
-
     try:
-        document = json.loads(text)
+        document = loads(text)
     except ValueError:
         return {}
     proxies = document.get("proxies") if isinstance(document, dict) else None

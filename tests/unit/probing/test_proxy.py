@@ -107,6 +107,7 @@ def test_parse_dropin() -> None:
         ("{}", {}),
         ("[]", {}),
         ("", {}),
+        pytest.param("[" * 100_000, {}, id="deep"),
     ],
 )
 def test_parse_daemon_json(text: str, expected: dict[str, str]) -> None:
