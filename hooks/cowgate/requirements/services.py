@@ -133,7 +133,8 @@ def _release(
     server = server_of(listener.unit, listener.process)
     manager = facts.services.content.manager if facts.services.content else "systemd"
     unit = listener.unit or (_openrc_service(server, facts) if server and manager == "openrc" else "")
-    is_unit = unit.endswith((".service", ".socket"))
+    # All that a user runs is in user@1000.service: who stops that ends his whole session.
+    is_unit = unit.endswith((".service", ".socket")) and not unit.startswith("user@")
     if container:
         text = f"stop the container {container}, or give mailcow other ports ({keys})"
         return "", text, [("docker", "stop", container)]
@@ -150,7 +151,7 @@ def _release(
             f"or give mailcow other ports ({keys})"
         )
         return "", text, _off(unit, manager, ("stop", "disable"))
-    text = f"{listener.process} was not started as a service: find out who needs it, then end it"
+    text = f"{listener.process} was not started as a service of the system: find out who needs it, then end it"
     look = ("ps", "-o", "pid,ppid,user,lstart,args", "-p", str(listener.pid))
     return "", text, [look, ("kill", str(listener.pid))]
 
