@@ -220,7 +220,10 @@ def disk(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The filesystem of Docker's data root, and those of the images and of the install directory where they are others."""
     disks = facts.disks.value
     data_root, install, images = disks.data_root, disks.install, _images(facts)
-    expected = "20 GB as sold; 10 GiB free for Docker and 1 GiB for the install directory"
+    mailcow_there = facts.mailcow.state == "value" and facts.mailcow.value.installed
+    needed = DISK_FREE_INSTALLED if mailcow_there else DISK_FREE
+    checkout = "" if mailcow_there else f" and {gib(DISK_FREE_CHECKOUT)} for the install directory"
+    expected = f"20 GB as sold; {gib(needed)} free for Docker{checkout}"
     evidence = {
         f"{fs.mount} ({fs.source}, {fs.fstype})": f"{gib(fs.free)} free of {gib(fs.total)}, holds {fs.path}"
         for fs in (install, *([images] if images else []), data_root)
@@ -238,8 +241,6 @@ def disk(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             observed=gib(data_root.total),
             evidence=evidence,
         )
-    mailcow_there = facts.mailcow.state == "value" and facts.mailcow.value.installed
-    needed = DISK_FREE_INSTALLED if mailcow_there else DISK_FREE
     wanted = [(data_root, needed)]
     if images and images.mount != data_root.mount:
         wanted.append((images, needed))
