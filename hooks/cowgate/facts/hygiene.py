@@ -6,6 +6,7 @@ import fnmatch
 import json
 import stat
 
+from cowgate.errors import PolicyError
 from cowgate.facts import Fact
 from cowgate.hygiene import REFUSE, RULES, Rule
 from cowgate.record import TYPE_CHECKING, dataclass
@@ -206,7 +207,18 @@ def _manual_cache_clean(host: Host, path: str) -> str | None:
 
 
 def _policy_hostname(host: Host, path: str) -> str | None:
-    for number, line in enumerate(_text(host, path).splitlines(), 1):
+    from cowgate import policyfile  # here: of all sources only this one reads a policy
+
+    text = _text(host, path)
+    try:
+        found = policyfile.parse(path, text.encode("utf-8", "surrogateescape"))
+        return f"line {found.keys[('hostname',)][0]}" if found.values.get("hostname") else None
+    except PolicyError:  # broken, or without PyYAML: as it looks
+        return _hostname_line(text)
+
+
+def _hostname_line(text: str) -> str | None:
+    for number, line in enumerate(text.splitlines(), 1):
         key, _, value = line.partition(":")
         if key.strip("\"' ") == "hostname" and not line.startswith((" ", "\t")) and value.split("#")[0].strip():
             return f"line {number}"

@@ -230,6 +230,23 @@ def test_running_builder_is_quieted_first(tmp_path: Path) -> None:
     assert lines[-1].startswith("not all of it could be stopped: systemctl stop ")
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{timezone: Europe/Berlin, hostname: mail.example.org}\n", True),
+        ('{"hostname": "mail.example.org"}\n', True),
+        ("? hostname\n: mail.example.org\n", True),
+        ("timezone: Europe/Berlin\nhostname: [\n", True),  # as it looks, where it can not be parsed
+        ("waivers:\n- id: resources.swap\n  reason: |\n    x\n\n    hostname: a\n", False),
+        ("hostname: ''\n", False),
+    ],
+)
+def test_a_host_name_is_found_however_it_is_written(tmp_path: Path, text: str, found: bool) -> None:
+    host = clean_tree(tmp_path)
+    put(tmp_path, "/etc/cowgate/policy.yaml", text)
+    assert rules_found(host) == ({"policy-hostname"} if found else set())
+
+
 def test_findings_survive_a_facts_file(tmp_path: Path) -> None:
     host = clean_tree(tmp_path)
     plant(host, "/opt/mailcow-dockerized/mailcow.conf", "DBPASS=secret\n")
