@@ -23,7 +23,7 @@ from cowgate.apply import action_for
 from cowgate.applyfile import FileAction, file_state
 from cowgate.changes import Change, EditFile, RestartUnit
 from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UntrustedPath, UsageError, hint_for
-from cowgate.formats import edit
+from cowgate.formats import FormatError, edit
 from cowgate.model import Phase
 from cowgate.record import dataclass, replace
 
@@ -283,12 +283,17 @@ class Journal:
         for entry in earlier:
             was = entry.change
             assert isinstance(was, EditFile)
-            renewed = edit(was.editor, now, was.args)
-            # Our lines are no longer what we made them, and it makes no difference to the outcome: they would be overwritten.
-            ours = now is not None and was.editor == action.change.editor and renewed != now
-            if ours and action.becomes(renewed) == new and not action.change.rendered:
+            try:
+                renewed = edit(was.editor, now, was.args)
+                # Our lines are not what we made them, and it makes no difference to the outcome: they would be overwritten.
+                ours = now is not None and was.editor == action.change.editor and renewed != now
+                conflict = ours and action.becomes(renewed) == new and not action.change.rendered
+                gone = not conflict and edit(was.editor, new, was.args) != new
+            except FormatError:  # somebody broke the file since: only an editor that takes out our own line comes so far
+                continue
+            if conflict:
                 raise _conflict(action.target, entry, BY_HAND)
-            if edit(was.editor, new, was.args) != new:
+            if gone:
                 replaced.append(entry.name)
         return replaced
 

@@ -124,6 +124,15 @@ def test_undo_restores_every_byte_mode_owner_link_and_attribute(root: Path) -> N
     assert journal_of(root).active() == ()
 
 
+def test_lock_goes_out_of_a_file_that_somebody_broke(root: Path) -> None:
+    perform(journal_of(root), [EditFile("/etc/compose.yml", "compose.lock", {"message": "not ready"})])
+    path = root / "etc/compose.yml"
+    path.write_text(path.read_text() + "services: [\n")
+    (entry,) = perform(journal_of(root), [EditFile("/etc/compose.yml", "compose.unlock")])
+    assert entry.state == "done"
+    assert "x-cowgate" not in path.read_text() and path.read_text().endswith("services: [\n")
+
+
 def test_second_time_there_is_nothing_to_do_and_no_run(root: Path) -> None:
     perform(journal_of(root), ALL[:4])
     journal = journal_of(root)
