@@ -24,6 +24,9 @@ def main() -> int:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     import gc
 
+    # Where whoever started this ignores it, so do we, and then the kernel keeps no exit code of a command.
+    signal = __import__("_signal")  # what `signal` is built on: that one costs a quarter of starting Python
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.disable()  # a run is short and keeps nearly all it makes; looking for cycles while modules load costs a twentieth
     from cowgate.cli import main as command_line
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import cowgate
 from cowgate import host as module
 from cowgate.errors import CommandFailed, CommandMissing, OfflineError
 from cowgate.host import Host
@@ -104,3 +107,16 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_whoever_starts_us_may_ignore_that_children_end() -> None:
+    """SIGCHLD ignored is inherited (`trap "" CHLD` in bash), and then the kernel keeps no exit code for us."""
+    code = "import signal; from cowgate.__main__ import main; main(); print(signal.getsignal(signal.SIGCHLD).name)"
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(cowgate.__file__))}
+    started = subprocess.run(
+        ["bash", "-c", 'trap "" CHLD; exec "$0" "$@"', sys.executable, "-c", code, "explain", "system.tools"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert (started.stdout.splitlines()[-1:], started.stderr) == (["SIG_DFL"], "")
