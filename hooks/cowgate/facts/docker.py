@@ -103,7 +103,6 @@ class DaemonJson:
     data_root: Optional[str] = None
     selinux_enabled: Optional[bool] = None
     iptables: Optional[bool] = None
-    default_address_pools: tuple[str, ...] = ()
     mistyped: tuple[str, ...] = ()
 
 
@@ -341,7 +340,7 @@ def _daemon_keys(values: dict[str, Any]) -> DaemonJson:
         mistyped.append(key)
         return None
 
-    pools = typed("default-address-pools", list) or []
+    typed("default-address-pools", list)  # only whether dockerd takes it
     return DaemonJson(
         state="ok",
         ipv6=typed("ipv6", bool),
@@ -353,7 +352,6 @@ def _daemon_keys(values: dict[str, Any]) -> DaemonJson:
         data_root=typed("data-root", str),
         selinux_enabled=typed("selinux-enabled", bool),
         iptables=typed("iptables", bool),
-        default_address_pools=tuple(str(pool["base"]) for pool in pools if isinstance(pool, dict) and "base" in pool),
         mistyped=tuple(mistyped),
     )
 

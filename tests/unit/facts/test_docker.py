@@ -422,7 +422,6 @@ def test_keys() -> None:
         data_root="/srv/docker",
         selinux_enabled=True,
         iptables=True,
-        default_address_pools=("172.30.0.0/16",),
     )
 
 
