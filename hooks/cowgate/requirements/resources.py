@@ -219,7 +219,7 @@ def swap_remedy(root: Filesystem, path: str | None) -> tuple[str, Commands]:
 def disk(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The filesystem of Docker's data root, and those of the images and of the install directory where they are others."""
     disks = facts.disks.value
-    data_root, install, images = disks.data_root, disks.install, _images(facts)
+    data_root, install, images = disks.data_root, disks.install, images_of(facts)
     mailcow_there = facts.mailcow.state == "value" and facts.mailcow.value.installed
     needed = DISK_FREE_INSTALLED if mailcow_there else DISK_FREE
     checkout = "" if mailcow_there else f" and {gib(DISK_FREE_CHECKOUT)} for the install directory"
@@ -260,7 +260,7 @@ def disk(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return passed(f"{gib(data_root.free)} free of {gib(data_root.total)}", expected=expected, evidence=evidence)
 
 
-def _images(facts: Facts) -> Filesystem | None:
+def images_of(facts: Facts) -> Filesystem | None:
     """Where containerd keeps Docker's images, whatever data-root says (docker/cli#6645); None where Docker keeps them."""
     docker, services = facts.docker.content, facts.services.content
     unit = services.unit("containerd.service") if services else None

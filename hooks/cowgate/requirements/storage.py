@@ -5,6 +5,7 @@ from __future__ import annotations
 from cowgate.model import Level, Phase, Verdict, failed, passed
 from cowgate.record import TYPE_CHECKING
 from cowgate.requirements import requirement
+from cowgate.requirements.resources import images_of
 
 if TYPE_CHECKING:
     from cowgate.facts import Facts
@@ -30,22 +31,28 @@ REMOTE = {
     level=Level.REQUIRED,
     phases=(Phase.BOOT,),
     needs=("disks", "docker"),
+    wants=("services",),
 )
 def filesystem(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """Not NFS, CIFS, 9p, FUSE or memory; xfs with ftype=1; and not Docker's driver vfs, which copies whole images."""
     data = facts.disks.value.data_root
     expected = "a local filesystem (ext4, xfs with ftype=1, btrfs, zfs), and not the driver vfs"
     evidence = {f"{data.mount} ({data.source})": f"{data.fstype}, holds {data.path}"}
-    kind = "a FUSE filesystem" if data.fstype.split(".")[0] in ("fuse", "fuseblk") else REMOTE.get(data.fstype)
-    if kind:
-        return failed(
-            f"Docker's data ({data.path}) lies on {data.mount}, which is {data.fstype}: {kind}",
-            remedy='put it on a local ext4 or xfs filesystem: mount one there, or set "data-root" in /etc/docker/daemon.json',
-            commands=(("findmnt", "-T", data.path),),
-            expected=expected,
-            observed=data.fstype,
-            evidence=evidence,
-        )
+    images = images_of(facts)
+    for what, setting, place in (
+        ("data", '"data-root" in /etc/docker/daemon.json', data),
+        ("images", "`root` in /etc/containerd/config.toml", images or data),
+    ):
+        kind = "a FUSE filesystem" if place.fstype.split(".")[0] in ("fuse", "fuseblk") else REMOTE.get(place.fstype)
+        if kind:
+            return failed(
+                f"{place.path}, with Docker's {what}, lies on {place.mount}, which is {place.fstype}: {kind}",
+                remedy=f"put it on a local ext4 or xfs filesystem: mount one there, or set {setting}",
+                commands=(("findmnt", "-T", place.path),),
+                expected=expected,
+                observed=place.fstype,
+                evidence=evidence,
+            )
     if data.ftype == 0:
         return failed(
             f"the xfs on {data.mount} ({data.source}) was made with ftype=0: Docker falls back to the driver vfs, which "
