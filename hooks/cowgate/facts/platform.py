@@ -113,7 +113,7 @@ def collect(host: Host, policy: Policy) -> Fact[Platform]:
             live=host.live,
             machine=host.uname().machine if host.live else None,
             elf=_userland(host),
-            chroot=_in_chroot(host) if host.live else None,
+            chroot=in_chroot(host) if host.live else None,
             evidence=evidence,
             unreadable=unreadable,
             nas=NAS_MARKERS.get(nas_marker),
@@ -145,7 +145,8 @@ def parse_elf(path: str, header: bytes) -> Optional[Elf]:
     return Elf(path, ELF_MACHINES.get(machine, f"ELF machine {machine}"), 64 if header[4] == 2 else 32)
 
 
-def _in_chroot(host: Host) -> Optional[bool]:
+def in_chroot(host: Host) -> Optional[bool]:
+    """Whether our root directory is not that of PID 1, or has no /proc; None where that may not be looked up."""
     if not host.exists("/proc/self"):  # a booted system always has /proc
         return True
     try:

@@ -10,6 +10,7 @@ import stat
 
 from cowgate.conflicts import all_units
 from cowgate.facts import Fact
+from cowgate.facts.platform import in_chroot
 from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class Services:
 def collect(host: Host, policy: Policy) -> Fact[Services]:
     """All units of conflicts.SERVERS and OTHER_UNITS that exist. Always a value."""
     names = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))
-    if host.live and host.exists("/run/systemd/system"):
+    # In a chroot with the builder's /run in it, systemctl would ask the builder's systemd, or nobody.
+    if host.live and host.exists("/run/systemd/system") and not in_chroot(host):
         return Fact.of(Services("systemd", True, _units_of_systemd(host, names)))
     if host.exists("/sbin/openrc-run") or host.exists("/usr/sbin/openrc-run"):
         live = host.live and host.exists("/run/openrc/softlevel")

@@ -15,7 +15,7 @@ from tests.unit.facts.machine import Machine, directory, put, recorded
 
 NAMES = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))
 SYSTEM = "/usr/lib/systemd/system"
-SYSTEMD = {"/usr/lib/systemd/systemd": "", "/run/systemd/system/x": ""}
+SYSTEMD = {"/usr/lib/systemd/systemd": "", "/run/systemd/system/x": "", "/proc/self/x": ""}
 
 
 def collected(host: Host) -> Services:
@@ -45,6 +45,15 @@ def tree(root: Path, *files: str) -> Services:
     found = collected(Host(str(root)))
     assert (found.manager, found.live) == ("systemd", False)
     return found
+
+
+def test_a_chroot_with_the_builders_run_in_it(tmp_path: Path) -> None:
+    """systemctl says "Running in chroot, ignoring command" there, with exit code 0: nobody would hold a port."""
+    enabled = "/etc/systemd/system/multi-user.target.wants/nginx.service"
+    files = {**SYSTEMD, "/proc/1/root/etc/passwd": "", f"{SYSTEM}/nginx.service": "[Unit]\n", enabled: "[Unit]\n"}
+    found = collected(Machine(tmp_path, files, {}))
+    assert (found.manager, found.live) == ("systemd", False)
+    assert [(unit.name, unit.starts) for unit in found.units] == [("nginx.service", True)]
 
 
 def test_debian_12_with_exim4(tmp_path: Path) -> None:
