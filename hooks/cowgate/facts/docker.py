@@ -11,6 +11,7 @@ import os
 from cowgate.errors import CowgateError
 from cowgate.facts import Fact
 from cowgate.facts.disks import DAEMON_JSON, DATA_ROOT, PID_FILE
+from cowgate.facts.platform import in_chroot
 from cowgate.lean import loads
 from cowgate.record import TYPE_CHECKING, dataclass, field, replace
 
@@ -176,7 +177,9 @@ def collect(host: Host, policy: Policy) -> Fact[Docker]:
         conflicting=tuple(name for name in CONFLICTING if name in packages),
         repository=_repository(host),
     )
-    return Fact.of(_with_daemon(host, docker) if host.live else replace(docker, reason="an offline tree runs no daemon"))
+    if not host.live or in_chroot(host):  # what can be seen through the /proc of a chroot is the builder's daemon
+        return Fact.of(replace(docker, reason="an offline tree runs no daemon"))
+    return Fact.of(_with_daemon(host, docker))
 
 
 # -- what is installed -----------------------------------------------------------------------------------------------

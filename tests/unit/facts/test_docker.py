@@ -65,7 +65,7 @@ class Seen(Machine):
     """A machine with a daemon behind the socket: its answers, or the error that asking gives."""
 
     def __init__(self, root: Path, files: dict[str, str], answers: Optional[dict[str, Optional[str]]] = None) -> None:
-        super().__init__(root, files, answers)
+        super().__init__(root, {"/proc/self/comm": "python3\n", **files}, answers)
         self.daemon: dict[str, Union[str, Exception]] = {target: recorded("docker", name) for target, name in ANSWERS.items()}
         self.users: dict[str, int] = {}
         self.closed: tuple[str, ...] = ()
@@ -104,6 +104,12 @@ def server(root: Path, files: Optional[dict[str, str]] = None) -> Seen:
 
 
 # -- a running daemon ------------------------------------------------------------------------------------------------
+
+
+def test_the_daemon_of_the_builder_is_not_the_images(tmp_path: Path) -> None:
+    """A chroot that sees the builder's /proc and /run."""
+    found = collected(server(tmp_path, {"/proc/1/root/etc/passwd": ""}))
+    assert (found.running, found.version, found.installed) == (None, "", "28.5.2")
 
 
 def test_a_running_daemon(tmp_path: Path) -> None:
