@@ -41,10 +41,10 @@ def network_mtu(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     elif entry is not None:
         yield EditFile(_override(facts), "compose.unset_mtu")
     if policy.network.recreate and rows.stale_network(facts, policy):
-        down, up = rows.recreate_commands(facts)
+        down, *up = rows.recreate_commands(facts)
         yield Command(down, "Docker keeps a network's MTU until the network is made anew", timeout=DOWN_TIMEOUT)
-        if is_installed(facts):  # a network that was left behind is made by the install: nothing else starts mailcow
-            yield Command(up, "mailcow was taken down for its network", timeout=UP_TIMEOUT)
+        for command in up:
+            yield Command(command, "mailcow was taken down for its network", timeout=UP_TIMEOUT)
 
 
 def lock_changes(facts: Facts, policy: Policy, *, taken_out: bool = False) -> Iterator[Change]:

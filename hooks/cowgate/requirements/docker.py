@@ -442,7 +442,7 @@ def open_relay(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not mailcow_has_ipv6(facts) or (network and not network.ipv6):
         return failed(
             f"this host is reached over IPv6 ({addresses[0]}) and mailcow's network has none: {trusted}",
-            remedy=f"switch IPv6 on there (ENABLE_IPV6=true), or {to_ipv4}; then make the containers anew:",
+            remedy=f"switch IPv6 on there (ENABLE_IPV6=true), or {to_ipv4}; then have its network made anew:",
             commands=recreate_commands(facts),
             expected=expected,
             observed=f"{'the network without IPv6' if mailcow_has_ipv6(facts) else 'ENABLE_IPV6=false'}, SMTP on IPv6",

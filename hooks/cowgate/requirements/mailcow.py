@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cowgate.conflicts import ANY, BIND_KEYS, PORT_KEYS, wanted_sockets
+from cowgate.evaluation import is_installed
 from cowgate.lean import Subnet
 from cowgate.model import Level, Phase, Verdict, deferred, failed, passed, unknown, warned
 from cowgate.record import TYPE_CHECKING, dataclass
@@ -378,10 +379,18 @@ def compose_command(directory: str, *words: str, standalone: bool = False) -> tu
 
 
 def recreate_commands(facts: Facts) -> tuple[tuple[str, ...], ...]:
-    """Take mailcow's network down and up again. Never `down -v`, it deletes the mail (`down` keeps volumes, mailcow#1558)."""
+    """Take mailcow's network down, and up again where mailcow is installed: nothing but the install starts it first.
+
+    Never `down -v`, it deletes the mail (`down` keeps volumes, mailcow#1558).
+    """
     directory = facts.mailcow.value.install_dir
     standalone = facts.docker.state == "value" and facts.docker.value.compose == "standalone"
-    return tuple(compose_command(directory, *words, standalone=standalone) for words in (("down",), ("up", "-d")))
+    steps: tuple[tuple[str, ...], ...] = (("down",), ("up", "-d")) if is_installed(facts) else (("down",),)
+    return tuple(compose_command(directory, *words, standalone=standalone) for words in steps)
+
+
+def _what_goes(facts: Facts) -> str:
+    return "mailcow down and up again" if is_installed(facts) else "down what is left of mailcow"
 
 
 @requirement(
@@ -418,7 +427,7 @@ def network_mtu(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if complaint:
         return _wrong_mtu(facts, policy, complaint, stale)
     if stale:
-        remedy = "take mailcow down and up again; its volumes, and so all mail, stay (never add -v)"
+        remedy = f"take {_what_goes(facts)}; its volumes, and so all mail, stay (never add -v)"
         return failed(
             stale, remedy=remedy, commands=recreate_commands(facts), expected=expected, evidence=_mtu_evidence(facts)
         )
@@ -478,7 +487,7 @@ def _wrong_mtu(facts: Facts, policy: Policy, complaint: str, stale: str) -> Verd
     if override.unused:
         complaint += f"; what {path} sets for the network {override.unused[0]} is ignored, mailcow's is named {NETWORK}"
     if stale:
-        remedy += "; then take mailcow down and up again, for its network exists already (its volumes stay; never add -v)"
+        remedy += f"; then take {_what_goes(facts)}, for its network exists already (its volumes stay; never add -v)"
         commands += recreate_commands(facts)
     bounds, value = mtu_bounds(facts, policy), override.mtu or mailcow.compose_mtu
     return failed(
