@@ -161,7 +161,7 @@ def _parse_port(key: str, value: str) -> Iterator[Wanted]:
     ipv6 = address.startswith("[") and address.endswith("]")
     plain = set(address[1:-1]) <= set("0123456789abcdefABCDEF:.") if ipv6 else set(address) <= set("0123456789.")
     numbers = (first, last) if dash else (first,)
-    if (colon and not address.strip("[]")) or not plain or not all(n.isdigit() and len(n) <= 5 for n in numbers):
+    if (colon and not address.strip("[]")) or not plain or not all(n.isdecimal() and len(n) <= 5 for n in numbers):
         return
     for port in range(int(first), min(int(numbers[-1]), 65535) + 1):
         yield Wanted(key, address.strip("[]"), port)

@@ -62,7 +62,7 @@ def new_enough(release: OsRelease) -> bool:
 
 def numbers(version: str) -> tuple[int, ...]:
     """(24, 4) of "24.04"; empty where it is no number (Debian testing has none)."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 def repository(policy: Policy, platform: Optional[Platform]) -> Optional[Repository]:

@@ -249,7 +249,8 @@ def hetzner_robot(plan: Plan) -> str:
     return "\n".join(
         [
             "Inbound, in this order, for IPv4 and for IPv6. Outbound: one rule that accepts everything.",
-            "Where the form takes no list of ports, make one rule of each; ten rules is the limit.",
+            "Where the form takes no list of ports, one rule of each is more than the ten it holds: leave out what your users",
+            "do not need (110 and 995 are POP3, 143 is IMAP that begins without TLS, 4190 is for their mail filters).",
             "",
             *lines,
             "",

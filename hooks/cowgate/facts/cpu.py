@@ -34,7 +34,7 @@ def collect(host: Host, policy: Policy) -> Fact[Cpu]:
     host.demand_live("the processors")
     cpu = parse_cpuinfo(host.read("/proc/cpuinfo", CPUINFO_LIMIT))
     most = host.read_or_none(MAX_FREQUENCY)
-    if most is None or not most.strip().isdigit():
+    if most is None or not most.strip().isdecimal():
         return Fact.of(cpu)
     return Fact.of(Cpu(cpu.count, int(most) / 1000, MAX_FREQUENCY, cpu.model, cpu.flags))
 

@@ -188,7 +188,7 @@ def collect(host: Host, policy: Policy) -> Fact[Docker]:
 def upstream_version(text: str) -> str:
     """The upstream part of a package's version: 28.5.2 of "5:28.5.2-1~debian.13~trixie"; "" where there is none."""
     epoch, colon, rest = text.partition(":")
-    rest = (rest if colon and epoch.isdigit() else text).removeprefix("v")
+    rest = (rest if colon and epoch.isdecimal() else text).removeprefix("v")
     version = rest[: len(rest) - len(rest.lstrip("0123456789."))].rstrip(".").partition("..")[0]
     return version if "." in version and version[0] != "." else ""
 
@@ -394,7 +394,7 @@ def _daemons(host: Host) -> tuple[list[int], list[int]]:
     rooted: list[int] = []
     rootless: list[int] = []
     for name in host.listdir("/proc"):
-        if not name.isdigit():
+        if not name.isdecimal():
             continue
         try:
             if host.read(f"/proc/{name}/comm") == "dockerd\n":
@@ -460,7 +460,7 @@ def parse_network(network: dict[str, Any]) -> Network:
         driver=driver,
         subnets=tuple(str(config["Subnet"]) for config in configs if config.get("Subnet")),
         bridge=bridge,
-        mtu=int(mtu) if mtu.isdigit() else None,
+        mtu=int(mtu) if mtu.isdecimal() else None,
         ipv6=bool(network.get("EnableIPv6")),
         project=str((network.get("Labels") or {}).get(PROJECT_LABEL, "")),
     )

@@ -75,7 +75,7 @@ def home_directories(passwd: str) -> tuple[str, ...]:
     homes = ["/root"]
     for line in passwd.splitlines():
         fields = line.split(":")
-        if len(fields) == 7 and fields[2].isdigit() and 1000 <= int(fields[2]) < 65534 and fields[5].startswith("/"):
+        if len(fields) == 7 and fields[2].isdecimal() and 1000 <= int(fields[2]) < 65534 and fields[5].startswith("/"):
             homes.append(fields[5].rstrip("/"))
     return tuple(dict.fromkeys(home for home in homes if home))
 

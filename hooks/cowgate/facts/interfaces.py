@@ -168,7 +168,7 @@ def _settings(host: Host, interface: str) -> Ipv6Settings:
     values: dict[str, Optional[int]] = {}
     for name in _SETTINGS:
         text = (host.read_or_none(f"/proc/sys/net/ipv6/conf/{interface}/{name}") or "").strip()
-        values[name] = int(text) if text.lstrip("-").isdigit() else None
+        values[name] = int(text) if text.lstrip("-").isdecimal() else None
     return Ipv6Settings(interface, **values)
 
 

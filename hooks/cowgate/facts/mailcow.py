@@ -297,4 +297,4 @@ def _filled(text: str, values: dict[str, str]) -> str:
     import re
 
     filled = re.sub(_VARIABLE, lambda m: values.get(m.group(1) or m.group(3), "") or m.group(2) or "", text)
-    return filled if filled.isdigit() else text
+    return filled if filled.isdecimal() else text

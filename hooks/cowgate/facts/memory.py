@@ -56,7 +56,7 @@ def parse_swaps(text: str) -> tuple[Swap, ...]:
     swaps = []
     for line in text.splitlines()[1:]:
         fields = line.split()
-        if len(fields) >= 3 and fields[2].isdigit():
+        if len(fields) >= 3 and fields[2].isdecimal():
             # the kernel escapes blanks in the path, and says partition for zram too
             path = fields[0].replace("\\040", " ")
             kind = "zram" if path.startswith("/dev/zram") else fields[1]

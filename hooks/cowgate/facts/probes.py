@@ -330,7 +330,7 @@ def _missing_dns() -> str:
 
 def _link_mtu(host: Host, interface: str) -> int:
     text = _text(host, f"/sys/class/net/{interface}/mtu").strip()
-    return int(text) if text.isdigit() else 1500
+    return int(text) if text.isdecimal() else 1500
 
 
 def default_route(host: Host, family: str) -> tuple[str, str]:

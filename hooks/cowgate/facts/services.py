@@ -177,7 +177,7 @@ def _sysv_started(host: Host) -> set[str]:
     """The init scripts that a runlevel for normal use starts."""
     found = set()
     for directory in SYSV_LEVELS:
-        found |= {name[3:] for name in host.listdir(directory) if name[0] == "S" and name[1:3].isdigit() and name[3:]}
+        found |= {name[3:] for name in host.listdir(directory) if name[0] == "S" and name[1:3].isdecimal() and name[3:]}
     return {name for name in found if _has_program(host, name)}
 
 

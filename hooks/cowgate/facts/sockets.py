@@ -150,7 +150,7 @@ def _holders(host: Host, inodes: set[str]) -> tuple[dict[str, int], bool]:
     """
     holders: dict[str, int] = {}
     hidden = False
-    for pid in sorted(int(name) for name in host.listdir("/proc") if name.isdigit()):
+    for pid in sorted(int(name) for name in host.listdir("/proc") if name.isdecimal()):
         try:
             held = _sockets_of(host, pid)
         except PermissionError:

@@ -261,7 +261,7 @@ def address_of(stanza: Stanza) -> tuple[str, int | None]:
     """The address as written and its prefix length (of the address, or of netmask); None where there is none."""
     address, _, prefix = (stanza.option("address") or "").partition("/")
     prefix = prefix or stanza.option("netmask") or ""
-    return address, int(prefix) if prefix.isdigit() else None
+    return address, int(prefix) if prefix.isdecimal() else None
 
 
 def _resolve(stanza: Stanza, documents: Sequence[Document]) -> Stanza:

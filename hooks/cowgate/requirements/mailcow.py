@@ -142,7 +142,7 @@ def mailcow_networks(mailcow: Mailcow) -> tuple[tuple[str, ...], tuple[Subnet, .
     networks: list[Subnet] = []
     short = mailcow.setting("IPV4_NETWORK")
     try:
-        if short.count(".") != 2 or not short.replace(".", "").isdigit():
+        if short.count(".") != 2 or not short.replace(".", "").isdecimal():
             raise ValueError
         networks.append(Subnet(f"{short}.0/24"))
     except ValueError:

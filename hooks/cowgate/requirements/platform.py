@@ -209,7 +209,7 @@ def operating_system(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 def version_tuple(version: str) -> tuple[int, ...]:
     """The numbers of a version, as far as it has them: 22.04 -> (22, 4), trixie/sid -> ()."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 def _in_table(table: Table, id: str, version: tuple[int, ...]) -> bool:
@@ -235,7 +235,7 @@ def kernel(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     remedy = "install the newest kernel of the distribution and restart the machine"
     if f"{release}-".startswith(BAD_KERNELS):
         return failed(f"mailcow is known to break on kernel {release}", remedy=remedy, expected=expected, observed=release)
-    if not major.isdigit() or not minor:
+    if not major.isdecimal() or not minor:
         return unknown(f"the kernel calls itself {release!r}, which names no version")
     if (int(major), int(minor)) < OLDEST_KERNEL:
         return failed(

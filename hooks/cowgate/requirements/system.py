@@ -168,7 +168,7 @@ def name_problem(name: str) -> str:
         plain = label.isascii() and label.replace("-", "a").isalnum()
         if not plain or len(label) > LABEL_LENGTH or label.startswith("-") or label.endswith("-"):
             return f"{label!r} is no valid part: 1 to 63 letters, digits and hyphens, no hyphen at its ends"
-    if labels[-1].isdigit():
+    if labels[-1].isdecimal():
         return "it ends with a number, like an address"
     lower = name.lower()
     if lower.endswith(tuple(f".{domain}" for domain in RESERVED_DOMAINS)) or labels[-1].lower() in RESERVED_TLDS:
