@@ -185,14 +185,14 @@ def _bootstrap(recipe: Recipe, list_file: str, work: str, log_path: str) -> None
     if os.access("/dev/shm", os.W_OK):
         environment["TMPDIR"] = "/dev/shm"
     with open(log_path, "w", encoding="utf-8") as log:
-        maker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=environment)
-        try:
-            unpack = ["tar", "-x", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", work]
-            subprocess.run(unpack, stdin=maker.stdout, check=True, timeout=BUILD_SECONDS)
-            maker.wait(60)
-        finally:
-            maker.kill()
-            maker.wait()
+        made = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+        with made as maker:
+            try:
+                unpack = ["tar", "-x", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", work]
+                subprocess.run(unpack, stdin=maker.stdout, check=True, timeout=BUILD_SECONDS)
+                maker.wait(60)
+            finally:
+                maker.kill()
     if maker.returncode != 0:
         with open(log_path, encoding="utf-8", errors="replace") as log:
             raise RuntimeError(f"mmdebstrap {recipe.suite} failed:\n{log.read()[-2000:]}")
