@@ -148,7 +148,7 @@ def test_what_a_rule_of_this_machine_stops_needs_no_privilege() -> None:
     """A prohibit route, as a firewall's drop on the way out, gives EACCES (or EPERM) to root as well."""
     outside = ["unshare", "--map-root-user", "--net"]
     if subprocess.run([*outside, "true"], capture_output=True).returncode != 0:
-        pytest.skip("no network namespace to look in")
+        pytest.skip("this user may make no network namespace")
     script = """
 from cowgate.host import Host
 from cowgate.probing import exchange, targets

@@ -108,7 +108,7 @@ def test_nftables_without_unbound_ports() -> None:
     assert text.count("ct original ip daddr 203.0.113.10") == 10
 
 
-@pytest.mark.skipif(shutil.which("nft") is None, reason="no nft")
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed: tests/run --all installs it")
 @pytest.mark.parametrize("conf", [None, MOVED], ids=["default", "moved"])
 def test_nft_reads_the_plan(conf: dict[str, str] | None) -> None:
     checked = ["unshare", "--map-root-user", "--net", "nft", "-c", "-f", "-"]

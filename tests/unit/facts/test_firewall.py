@@ -108,11 +108,11 @@ def test_garbage_of_nft(text: str) -> None:
         parse_ruleset(text)
 
 
-@pytest.mark.skipif(shutil.which("nft") is None, reason="no nft")
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed: tests/run --all installs it")
 def test_a_long_block_list_does_not_hide_the_rules() -> None:
     outside = ["unshare", "--map-root-user", "--net"]
     if subprocess.run([*outside, "true"], capture_output=True).returncode != 0:
-        pytest.skip("no network namespace to look in")
+        pytest.skip("this user may make no network namespace")
     script = """
 import subprocess
 from cowgate.facts import firewall
