@@ -76,6 +76,8 @@ class Container:
     guest (see design: a container is refused, and a test that needs a ready machine says so here).
     """
 
+    unpack = ("tar", "-x", "--no-same-owner", "--preserve-permissions", "--keep-directory-symlink", "-C", "/")
+
     def __init__(
         self,
         tree: str,
@@ -275,8 +277,7 @@ class Container:
         archive = os.path.join(self._scratch, "files.tar")
         write_archive(archive, self.files, self.copy)
         with open(archive, "rb") as source:
-            unpack = ["tar", "-x", "--no-same-owner", "--preserve-permissions", "--keep-directory-symlink", "-C", "/"]
-            done = subprocess.run([*command, *unpack], stdin=source, capture_output=True, text=True, timeout=120)
+            done = subprocess.run([*command, *self.unpack], stdin=source, capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
             raise AssertionError(f"the files for {self.tree} could not be put in place: {done.stderr}")
 
