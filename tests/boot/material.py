@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.container import NETWORK_CONFIG, Container
+from tests.lab.desk import COWGATE
 from tests.lab.files import Content
 from tests.lab.netns import Namespace
 from tests.lab.process import run, stop, wait_until
 from tests.lab.qemu import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
-LAUNCHER = str(ROOT / "hooks" / "cowgate.sh")
 HOSTNAME = "mail.cowgate.test"
 PLACE = "/opt/mailcow-dockerized"
 # What no container can show: swap and the clock are the host's, and there is no world to be reached.
@@ -132,7 +132,7 @@ def user_data(directory: Path, policy: dict[str, Any], *words: str) -> str:
     """What `cowgate user-data` prints, with this policy in it."""
     file = directory / "policy.yaml"
     file.write_text(json.dumps(policy, indent=2) + "\n")
-    done = run([LAUNCHER, "user-data", "--policy", str(file), *words], timeout=120)
+    done = run([*COWGATE, "user-data", "--policy", str(file), *words], timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

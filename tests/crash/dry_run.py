@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from tests.crash.machine import HOME, Machine, enter_namespace, unmount
+from tests.crash.machine import HOME, PYTHON, Machine, enter_namespace, unmount
 from tests.crash.sweep import CALLS, changes_something
 
 COMMANDS = (["run", "--dry-run"], ["check"], ["undo", "--list"], ["gate"], ["facts"], ["report"])
@@ -24,7 +24,7 @@ def calls_of(machine: Machine, arguments: list[str]) -> tuple[int, list[str], st
     (machine.root / "opt/mailcow-dockerized/mailcow.conf").unlink()
     trace = machine.directory / "trace"
     tracer = ["strace", "-f", "-y", "-o", str(trace), "-e", "trace=" + ",".join(CALLS)]
-    inside = ["chroot", str(machine.root), "/usr/bin/env", f"PYTHONPATH={HOME}", "/usr/bin/python3", "-B", "-m", "cowgate"]
+    inside = ["chroot", str(machine.root), "/usr/bin/env", f"PYTHONPATH={HOME}", PYTHON, "-B", "-m", "cowgate"]
     done = subprocess.run([*tracer, *inside, *arguments], capture_output=True, text=True, timeout=120)
     lines = [re.sub(r"^\d+ +", "", line) for line in trace.read_text().splitlines()]
     # the stand-ins of the test keep a log

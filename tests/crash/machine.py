@@ -19,6 +19,9 @@ from tests.crash.states import TEMPORARY, state_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = "/usr/lib/cowgate-crash"  # where the worker and the package lie inside the machine
+# The tests' own Python, inside the machine too: the host's may have none of the modules. No shim stands in front of it, and
+# none may: strace counts calls from the first instruction on.
+PYTHON = sys.executable
 STATE = "var/lib/cowgate"
 MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 0x1000, 0x4000, 0x40000, 2
 
@@ -198,6 +201,7 @@ class Machine:
             path = self.template / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(target)
+        (self.template / sys.prefix.lstrip("/")).mkdir(parents=True, exist_ok=True)
         os.mknod(self.template / ".dockerenv", stat.S_IFCHR, 0)  # in an overlay: not there
         os.setxattr(self.template / "etc/crash/whole", "user.label", b"mine")
         (self.template / "etc/crash/whole").chmod(0o640)
@@ -230,6 +234,7 @@ class Machine:
         self.mounted = True
         mount("/dev", str(self.root / "dev"), "", MS_BIND | MS_REC)
         mount("/proc", str(self.root / "proc"), "", MS_BIND)
+        mount(sys.prefix, str(self.root / sys.prefix.lstrip("/")), "", MS_BIND)  # a home may be a file system of its own
         mount(str(self.root / "var/lib/kernel"), str(self.root / "proc/sys"), "", MS_BIND)
         mount(str(self.root / "var/lib/kernel/swaps"), str(self.root / "proc/swaps"), "", MS_BIND)
 
@@ -242,7 +247,7 @@ class Machine:
     def worker(self, task: dict[str, object], strace: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Run the worker inside, under strace if options for it are given."""
         (self.directory / "task.json").write_text(json.dumps(task))
-        command = ["chroot", str(self.root), "/usr/bin/python3", "-I", "-B", f"{HOME}/worker.py"]
+        command = ["chroot", str(self.root), PYTHON, "-I", "-B", f"{HOME}/worker.py"]
         tracer = ["strace", "-y", "-o", str(self.directory / "trace"), *strace] if strace else []
         with open(self.directory / "task.json") as task_file:
             return subprocess.run([*tracer, *command], stdin=task_file, capture_output=True, text=True, timeout=120)

@@ -15,14 +15,12 @@ from cowgate.fixes import all_fixes
 from tests.crash import workloads
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# strace counts calls from the first instruction on: a shim in front of the interpreter would eat the numbers.
-PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 needs_root = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("strace"), reason="needs root and strace")
 
 
 def figures_of(module: str) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": os.path.join(ROOT, "hooks")}
-    done = subprocess.run([PYTHON, "-m", module], capture_output=True, text=True, env=environment, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures

@@ -17,7 +17,7 @@ import pytest
 
 from cowgate.fixes.firewall import SCRIPT, SCRIPT_FILE, UNIT, UNIT_FILE
 from cowgate.requirements.services import DOCKER_USER_UNIT
-from tests.lab import trees
+from tests.lab import desk, trees
 from tests.lab.container import ADDRESS, ADDRESS6, ROUTER6, Container
 from tests.lab.files import scratch
 from tests.lab.netns import Namespace
@@ -85,13 +85,13 @@ class Daemon:
 
     def facts(self) -> dict[str, Any]:
         """What cowgate finds in the place of the daemon."""
-        done = self.inside(f"{ROOT}/hooks/cowgate.sh", "facts", "--offline")
+        done = self.inside(*desk.COWGATE, "facts", "--offline")
         assert done.returncode == 0, done.stderr
         value: dict[str, Any] = json.loads(done.stdout)["docker"]["value"]
         return value
 
     def rows(self, ids: str) -> dict[str, dict[str, Any]]:
-        done = self.inside(f"{ROOT}/hooks/cowgate.sh", "check", "--offline", "--format", "json", "--only", ids)
+        done = self.inside(*desk.COWGATE, "check", "--offline", "--format", "json", "--only", ids)
         return {row["id"]: row for row in json.loads(done.stdout)["rows"]}
 
 

@@ -13,7 +13,7 @@ from typing import Any, Optional
 import pytest
 
 from cowgate.fixes.services import PIN_FILE
-from tests.lab import trees
+from tests.lab import desk, trees
 from tests.lab.container import Container
 from tests.lab.files import scratch
 from tests.lab.process import Result, run
@@ -243,7 +243,7 @@ def enabled(root: str, unit: str) -> str:
 
 def cowgate(*words: str, root: str, extra: Optional[list[str]] = None) -> Result[str]:
     state = ["--state-dir", "/var/lib/cowgate"] if words[0] != "check" else []
-    return run([f"{ROOT}/hooks/cowgate.sh", *words, "--root", root, *state, *(extra or [])], timeout=120)
+    return run([*desk.COWGATE, *words, "--root", root, *state, *(extra or [])], timeout=120)
 
 
 @pytest.mark.parametrize("tree", ["bookworm", "trixie"])
