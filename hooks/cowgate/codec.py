@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cowgate.record import MISSING, TYPE_CHECKING, Word, fields, is_dataclass
-
-if TYPE_CHECKING:
-    from typing import Any
+import typing
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from typing import Any
 
 
 class CodecError(ValueError):
@@ -16,7 +16,7 @@ def encode(value: Any) -> Any:
     """Dataclasses become objects, tuples arrays, enums their value; dicts keep their order of keys sorted."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Word):
+    if isinstance(value, Enum):
         return value.value
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
@@ -27,7 +27,6 @@ def encode(value: Any) -> Any:
 
 def decode(kind: Any, document: Any, path: str = "") -> Any:
     """A value of type `kind` out of plain JSON. Raises CodecError with the path of what does not fit."""
-    import typing  # here, and below: only a policy file and a replay are decoded
 
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if kind is typing.Any:
@@ -45,7 +44,7 @@ def decode(kind: Any, document: Any, path: str = "") -> Any:
     if origin is dict:
         _expect(isinstance(document, dict), document, "an object", path)
         return {key: decode(args[1], item, f"{path}.{key}") for key, item in document.items()}
-    if isinstance(kind, type) and issubclass(kind, Word):
+    if isinstance(kind, type) and issubclass(kind, Enum):
         _expect(document in [member.value for member in kind], document, f"one of {[m.value for m in kind]}", path)
         return kind(document)
     if kind is float:
@@ -70,12 +69,8 @@ def _decode_union(args: tuple[Any, ...], document: Any, path: str) -> Any:
 
 def _decode_dataclass(kind: Any, document: Any, path: str) -> Any:
     _expect(isinstance(document, dict), document, "an object", path)
-    import typing
-    from datetime import date
 
-    # What the modules import for type checkers only, and their classes are annotated with.
-    names = {"Any": typing.Any, "Optional": typing.Optional, "Union": typing.Union, "date": date}
-    hints = typing.get_type_hints(kind, localns=names)
+    hints = typing.get_type_hints(kind)
     values = {}
     for f in fields(kind):
         if f.name in document:

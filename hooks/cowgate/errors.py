@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from typing import ClassVar
 
 EXIT_READY = 0
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
 EXIT_BLOCKED = 3
 EXIT_WARNINGS = 4
+EXIT_INSTALL_FAILED = 5
 EXIT_TEMPFAIL = 75
 
 
@@ -27,6 +29,32 @@ class UsageError(CowgateError):
     """The command line, or a file named on it, can not be used as it is."""
 
     exit_code = EXIT_USAGE
+
+
+class MissingModule(UsageError):
+    """A Python module that a command cannot do without is not installed."""
+
+    # module -> what distributions call it
+    PACKAGES: ClassVar[dict[str, str]] = {
+        "jsonschema": "python3-jsonschema",
+        "yaml": "python3-yaml",
+        "psutil": "python3-psutil",
+        "dns": "python3-dnspython",
+        "cryptography": "python3-cryptography",
+    }
+
+    def __init__(self, module: str) -> None:
+        package = self.PACKAGES[module]
+        super().__init__(
+            f"the Python module {module} is not installed, and this command needs it",
+            hint=f"`hooks/cowgate.sh --setup` gets what is missing; by hand it is the package {package}",
+        )
+
+    @classmethod
+    def of(cls, error: Exception) -> MissingModule | None:
+        """The same as an error of ours, where this is an import of such a module that failed; else None."""
+        name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        return cls(name) if name in cls.PACKAGES else None
 
 
 class PolicyError(UsageError):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from cowgate.record import TYPE_CHECKING, Word, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from cowgate.facts import Facts
-    from cowgate.policy import Policy
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
 
     Judge = Callable[[Facts, Policy, "Phase"], "Verdict"]
 
 
 Commands = tuple[tuple[str, ...], ...]
+
+
+class Word(str, Enum):
+    """A closed set of words, as an enumeration whose members are strings."""
+
+    def __str__(self) -> str:  # before Python 3.12 the value, from then on "Phase.BOOT"
+        return str(self.value)
 
 
 class Phase(Word):
@@ -128,9 +136,14 @@ class Requirement:
     wants: tuple[str, ...] = ()
 
     @property
+    def page(self) -> str:
+        """Its page, as a path inside the package; `cowgate explain ID` prints it."""
+        return f"requirements/{self.id.replace('.', '/')}.md"
+
+    @property
     def docs(self) -> str:
-        """Where this row is described; `cowgate explain ID` prints the same section."""
-        return f"hooks/cowgate/docs/{self.id.split('.')[0]}.md#{self.id.replace('.', '')}"
+        """Where this row is described, as a path inside the repository. The German page is beside it: <row>.de.md."""
+        return f"hooks/cowgate/{self.page}"
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from contextlib import suppress
 
 sys.path.insert(0, "/opt/cowgate/hooks")
 
-from cowgate import policyfile
 from cowgate.errors import EXIT_TEMPFAIL, CowgateError
 from cowgate.facts import system
-from cowgate.host import Host
-from cowgate.policy import Policy, load
-from cowgate.requirements.system import name_problem
+from cowgate.machine.host import Host
+from cowgate.policy import file
+from cowgate.policy.load import load
+from cowgate.policy.model import Policy
+from cowgate.requirements.system.hostname import name_problem
 
 HOME = "/opt/cowgate/onboarding"
 PROFILE = "/etc/profile.d/zz-cowgate-onboarding.sh"
@@ -92,7 +93,7 @@ def questions(host: Host, policy: Policy) -> dict[str, str]:
 def write(host: Host, answers: dict[str, str]) -> None:
     """The answers, as a part of the policy. Raises CowgateError, OSError."""
     text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in answers.items())
-    policyfile.validate(policyfile.parse(ANSWERS, text.encode()))
+    file.validate(file.parse(ANSWERS, text.encode()))
     for directory in host.missing_directories(ANSWERS):
         host.mkdir(directory)
     host.write_atomic(ANSWERS, f"# Answered at the first login.\n{text}".encode(), mode=0o644)
@@ -143,7 +144,7 @@ def onboard(host: Host) -> None:
 def answered(host: Host) -> dict[str, str]:
     """What was answered at an earlier login; an answer that is asked for again replaces it."""
     text = host.read_or_none(ANSWERS)
-    values = policyfile.parse(ANSWERS, text.encode()).values if text else {}
+    values = file.parse(ANSWERS, text.encode()).values if text else {}
     return {key: str(value) for key, value in values.items()}
 
 

@@ -13,31 +13,32 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hooks"))
 
-from cowgate import evaluation as looking
-from cowgate import gate, report
-from cowgate.host import Host
+from cowgate.engine import evaluate
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Phase, passed
-from cowgate.policy import load
-from cowgate.requirements import all_requirements
-from cowgate.state import StateDir
+from cowgate.policy.load import load
+from cowgate.report import publication, sealing
+from cowgate.report.document import build, encode, identity, validate
+from cowgate.requirements.catalogue import all_requirements
 
 
 def main() -> int:
     host, state = Host(), StateDir(sys.argv[1])
     policy = load(host)
     policy = replace(policy, probes=replace(policy.probes, enabled=False))
-    evaluation = looking.check(host, policy, Phase.BOOT, all_requirements())
+    evaluation = evaluate.check(host, policy, Phase.BOOT, all_requirements())
     if "--sealed" in sys.argv:
         rows = tuple(replace(row, verdict=passed("made to pass, to measure the open gate")) for row in evaluation.rows)
         evaluation = replace(evaluation, rows=rows)
-    document = report.build(evaluation, policy, report.identity(host), boottime=host.boottime(), complete=True)
+    document = build(evaluation, policy, identity(host), boottime=host.boottime(), complete=True)
     if host.euid() == 0:
         state.ensure(host)
-        published = report.publish(host, state, document)
-        return 0 if "--sealed" not in sys.argv or gate.seal(host, state, published.content).open else 1
-    report.validate(document)
+        published = publication.publish(host, state, document)
+        return 0 if "--sealed" not in sys.argv or sealing.seal(host, state, published.content).open else 1
+    validate(document)
     Path(state.path).mkdir(parents=True, exist_ok=True)
-    Path(state.report_path).write_bytes(report.encode(document))
+    Path(state.report_path).write_bytes(encode(document))
     return 0
 
 

@@ -11,15 +11,16 @@ import sys
 import tempfile
 from collections import Counter
 
-from cowgate import engine
-from cowgate.changes import Change, EditFile, Link, RemoveFile, WriteFile
-from cowgate.engine import PlannedFix
+from cowgate.changes.journal import Journal
+from cowgate.changes.values import Change, EditFile, Link, RemoveFile, WriteFile
+from cowgate.engine import undo as undo_module
+from cowgate.engine.results import PlannedFix
+from cowgate.engine.run import make_all
 from cowgate.errors import CowgateError
-from cowgate.fixes import Fix
-from cowgate.host import Host
-from cowgate.journal import Journal
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Phase
-from cowgate.state import StateDir
+from cowgate.requirements.fix import Fix
 from tests.crash.machine import enter_namespace, mount, unmount
 from tests.crash.states import state_of, temporary_in
 
@@ -80,7 +81,7 @@ class Disk:
                     PlannedFix(Fix(str(number), "", lambda *_: iter(()), (), (Phase.BOOT,)), (change,))
                     for number, change in enumerate(CHANGES)
                 ]
-                work = engine.make_all(self.host, journal, fixes, quiet)
+                work = make_all(self.host, journal, fixes, quiet)
                 told += [f"{failure.message} ({failure.hint})" for failure in work.failures]
         except CowgateError as error:
             told.append(f"{error.message} ({error.hint})")
@@ -88,7 +89,7 @@ class Disk:
 
     def undo(self) -> list[str]:
         with StateDir().lock(self.host):
-            result = engine.undo(self.host, Journal(self.host, StateDir()), progress=quiet)
+            result = undo_module.undo(self.host, Journal(self.host, StateDir()), progress=quiet)
         return [failure.message for failure in result.failures]
 
 

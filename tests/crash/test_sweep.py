@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cowgate.fixes import all_fixes
+from cowgate.requirements.catalogue import all_fixes
 from tests.crash import workloads
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -11,24 +11,32 @@ import sys
 from datetime import date
 from typing import Any
 
+from cowgate.engine.evaluate import Evaluation, judge_all
+
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from states import state_of, temporary_in  # type: ignore[import-not-found]
 
-from cowgate import cli, engine, gate, report
-from cowgate.action import decode_change
-from cowgate.changes import FetchKey, SwapFile
-from cowgate.engine import PlannedFix
+from cowgate import cli
+from cowgate.changes.action import decode_change
+from cowgate.changes.journal import Journal
+from cowgate.changes.values import FetchKey, SwapFile
+from cowgate.engine import undo as undo_module
+from cowgate.engine.results import PlannedFix
+from cowgate.engine.run import make_all
 from cowgate.errors import CowgateError
-from cowgate.facts import Facts
-from cowgate.fixes import Fix
-from cowgate.fixes.compose import LOCK_MESSAGE
-from cowgate.formats import edit, openpgp
-from cowgate.host import READ_LIMIT, Host
-from cowgate.journal import Journal
+from cowgate.facts.collection import Facts
+from cowgate.formats import openpgp
+from cowgate.formats.editors import edit
+from cowgate.gate import contract, evidence, rules
+from cowgate.machine.host import READ_LIMIT, Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Level, Phase, Requirement, passed
-from cowgate.policy import Policy
-from cowgate.state import StateDir
+from cowgate.policy.model import Policy
+from cowgate.report import sealing
+from cowgate.report.document import build, encode, identity
+from cowgate.requirements.fix import Fix
+from cowgate.requirements.mailcow.lock import LOCK_MESSAGE
 
 
 class CrashHost(Host):
@@ -73,13 +81,13 @@ def open_gate(_task: dict[str, Any]) -> list[str]:
     """Publish and seal a passing report."""
     STATE.ensure(HOST)
     row = Requirement("test.row", "a row", Level.REQUIRED, (Phase.BOOT,), (), lambda *_: passed("good"))
-    rows = engine.judge_all([row], Facts({}), Policy(), Phase.BOOT, date(2026, 1, 1))
-    evaluation = engine.Evaluation(Facts({}), rows, Phase.BOOT, HOST.now(), HOST.now())
-    policy = Policy(digest=gate.policy_digest([(path, HOST.read_bytes(path)) for path in gate.policy_files()]))
-    document = report.build(evaluation, policy, report.identity(HOST), boottime=HOST.boottime(), complete=True)
-    content = report.encode(document)
+    rows = judge_all([row], Facts({}), Policy(), Phase.BOOT, date(2026, 1, 1))
+    evaluation = Evaluation(Facts({}), rows, Phase.BOOT, HOST.now(), HOST.now())
+    policy = Policy(digest=contract.policy_digest([(path, HOST.read_bytes(path)) for path in evidence.policy_files()]))
+    document = build(evaluation, policy, identity(HOST), boottime=HOST.boottime(), complete=True)
+    content = encode(document)
     HOST.write_atomic(STATE.report_path, content, mode=0o644)
-    decision = gate.seal(HOST, STATE, content)
+    decision = sealing.seal(HOST, STATE, content)
     return [] if decision.open else [decision.sentence]
 
 
@@ -90,7 +98,7 @@ def perform(task: dict[str, Any]) -> list[str]:
         journal = Journal(HOST, STATE)
         journal.recover(quiet)
         journal.begin(Phase.BOOT)
-        work = engine.make_all(HOST, journal, planned_of(task["fixes"]), quiet)
+        work = make_all(HOST, journal, planned_of(task["fixes"]), quiet)
     return [f"{failure.fix}: {failure.message}" for failure in work.failures]
 
 
@@ -98,7 +106,7 @@ def undo(_task: dict[str, Any]) -> list[str]:
     """Put everything back."""
     STATE.ensure(HOST)
     with STATE.lock(HOST):
-        result = engine.undo(HOST, Journal(HOST, STATE), progress=quiet)
+        result = undo_module.undo(HOST, Journal(HOST, STATE), progress=quiet)
     return [f"{failure.fix}: {failure.message}" for failure in result.failures]
 
 
@@ -139,7 +147,7 @@ def command(_task: dict[str, Any]) -> list[str]:
 
 def ask_gate(_task: dict[str, Any]) -> list[str]:
     """Open is an empty answer."""
-    decision = gate.decide(STATE.path)
+    decision = rules.decide(STATE.path)
     return [] if decision.open else [decision.sentence]
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.changes import Change, EditFile, Link, RemoveFile, WriteFile
+from cowgate.changes.journal import Journal
+from cowgate.changes.values import Change, EditFile, Link, RemoveFile, WriteFile
 from cowgate.errors import CowgateError
-from cowgate.host import Host
-from cowgate.journal import Journal
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Phase
-from cowgate.state import StateDir
 from tests.unit.treehash import tree_listing
 
 COUNT = 5_000 if os.environ.get("COWGATE_LONG") else 150

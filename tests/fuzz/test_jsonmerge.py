@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cowgate.formats import FormatError
+from cowgate.formats.error import FormatError
 from cowgate.formats.jsonmerge import load, merge
 
 COUNT = 10_000 if os.environ.get("COWGATE_LONG") else 500

@@ -17,17 +17,21 @@ from typing import Any, Optional
 
 import pytest
 
-from cowgate.changes import EditFile
-from cowgate.facts import Fact, Facts
+from cowgate.changes.values import EditFile
+from cowgate.facts.collection import Facts
 from cowgate.facts.docker import Docker, Network
+from cowgate.facts.fact import Fact
 from cowgate.facts.interfaces import Interface, Interfaces, Route
 from cowgate.facts.mailcow import collect
-from cowgate.fixes.compose import LOCK_MESSAGE, lock_changes, network_mtu, unlock_changes
-from cowgate.formats import compose, edit
-from cowgate.host import Host
+from cowgate.formats import compose
+from cowgate.formats.editors import edit
+from cowgate.machine.host import Host
 from cowgate.model import Phase
-from cowgate.policy import Policy
-from cowgate.requirements.mailcow import recreate_commands, stale_network
+from cowgate.policy.model import Policy
+from cowgate.requirements.mailcow.lock import LOCK_MESSAGE, lock_changes, unlock_changes
+from cowgate.requirements.mailcow.shared import recreate_commands
+from cowgate.requirements.network.mtu import plan as network_mtu
+from cowgate.requirements.network.mtu import stale_network
 from tests.fuzz.overrides import Maker
 from tests.lab import compose_plugin
 from tests.lab.netns import Namespace
@@ -232,8 +236,8 @@ def test_what_compose_says_becomes_a_fact(suite: str, kind: str, checkout: Check
     directory = os.path.dirname(compose_plugin.compose(suite))
     plugins = os.path.dirname(directory) if kind == "plugin" else "/nonexistent"
     path = f"{os.environ['PATH']}:{directory}" if kind == "standalone" else os.environ["PATH"]
-    monkeypatch.setattr("cowgate.host.ENVIRONMENT", {"PATH": path, "DOCKER_CONFIG": plugins, "HOME": "/nonexistent"})
-    monkeypatch.setattr("cowgate.host.PATH", path)
+    monkeypatch.setattr("cowgate.machine.host.ENVIRONMENT", {"PATH": path, "DOCKER_CONFIG": plugins, "HOME": "/nonexistent"})
+    monkeypatch.setattr("cowgate.machine.host.PATH", path)
     monkeypatch.setenv("PATH", path)
     checkout.override = compose.lock("services:\n  unbound-mailcow:\n    labels: [a]\n", LOCK_MESSAGE)
     assert checkout.facts(1500).mailcow.value.override.compose_error == ""

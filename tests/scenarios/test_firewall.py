@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cowgate.requirements.services import DOCKER_USER_UNIT
+from cowgate.requirements.network.firewall import DOCKER_USER_UNIT
 from tests.lab import trees
 from tests.lab.container import ADDRESS, ADDRESS6, ROUTER6, Container
 from tests.lab.process import run, wait_until

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cowgate import firewall_plan
+from cowgate.plans import firewall as firewall_plan
 from tests.lab.netns import Namespace, connect
 from tests.lab.process import stop, wait_until
 from tests.unit.conftest import healthy_facts, policy_of
@@ -37,7 +37,7 @@ while True:
 TRY = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.5)"
 ECHO = """
 import sys; sys.path.insert(0, sys.argv[1])
-from cowgate.net import Net
+from cowgate.machine.net import Net
 sys.exit(not Net().echo("203.0.113.10", (84,), 2.0)[0].answered)
 """
 HOOKS = str(Path(firewall_plan.__file__).parents[1])

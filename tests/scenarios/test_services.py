@@ -12,8 +12,8 @@ from typing import Any, Optional
 
 import pytest
 
-from cowgate.fixes.services import PIN_FILE
 from tests.lab import desk, trees
+from cowgate.requirements.services.conflicting import PIN_FILE
 from tests.lab.container import Container
 from tests.lab.files import scratch
 from tests.lab.process import Result, run
@@ -147,7 +147,7 @@ def test_the_pin_keeps_exim4_away() -> None:
 
 
 def pin() -> str:
-    from cowgate.fixes.services import PIN_TEXT
+    from cowgate.requirements.services.conflicting import PIN_TEXT
 
     return PIN_TEXT
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.changes import EditFile, WriteFile
-from cowgate.fixes.time import set_servers
-from cowgate.formats import edit
+from cowgate.changes.values import EditFile, WriteFile
+from cowgate.formats.editors import edit
 from cowgate.model import Phase
+from cowgate.requirements.time.servers import plan as set_servers
 from tests.lab.process import run
 from tests.unit.conftest import healthy_facts, policy_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cowgate import codec
-from cowgate.facts import Facts
-from cowgate.policy import Policy
+from cowgate.facts.collection import Facts
+from cowgate.policy.model import Policy
 
 HEALTHY = Path(__file__).parent / "requirements" / "healthy"
 

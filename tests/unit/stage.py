@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cowgate.errors import CommandFailed
-from cowgate.host import Completed, Host
+from cowgate.machine.host import Completed, Host
 
 
 def quiet(text: str) -> None:

@@ -9,12 +9,13 @@ from urllib.error import URLError
 
 import pytest
 
-from cowgate import changes
-from cowgate.action import KINDS, decode_change, encode_change
-from cowgate.apply import ACTIONS, action_for
-from cowgate.applyfile import unified_diff, visible
-from cowgate.applylive import filesystem_of, restore_links, unit_links
-from cowgate.changes import (
+from cowgate.changes import values as changes
+from cowgate.changes.action import KINDS, decode_change, encode_change
+from cowgate.changes.actions import ACTIONS, action_for
+from cowgate.changes.file_action import unified_diff, visible
+from cowgate.changes.swap_file import filesystem_of
+from cowgate.changes.unit_state import restore_links, unit_links
+from cowgate.changes.values import (
     Change,
     Command,
     EditFile,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cowgate import policyfile, userdata
-from cowgate.userdata import Options
+from cowgate.boot import user_data as userdata
+from cowgate.boot.user_data import Options
+from cowgate.policy.file import parse, validate
 
 PLACE = Path(__file__).resolve().parents[2] / "cloud-config"
 DIGEST = "REPLACE: the 64 digits that `cowgate user-data --bundle cowgate.tar.xz` prints"
@@ -89,8 +90,8 @@ def test_vendor_data_is_a_policy_that_cowgate_takes() -> None:
     assert text.startswith("#cloud-config\n")
     (file,) = yaml.safe_load(text)["write_files"]
     assert (file["path"], file["permissions"]) == ("/etc/cowgate/policy.d/20-vendor.yaml", "0644")
-    found = policyfile.parse(file["path"], file["content"].encode())
-    policyfile.validate(found)
+    found = parse(file["path"], file["content"].encode())
+    validate(found)
     assert found.values["time"]["servers"]
 
 

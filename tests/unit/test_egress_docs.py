@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from cowgate.probing.targets import SETTINGS, TARGETS, known_ids
-from cowgate.render import catalogue
+from cowgate.probes.targets import SETTINGS, TARGETS, known_ids
+from cowgate.report import catalogue
 from tests.unit.conftest import HEALTHY
 
 SCHEMA = HEALTHY.parents[3] / "hooks" / "cowgate" / "schemas" / "policy.schema.json"

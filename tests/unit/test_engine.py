@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cowgate import engine, evaluation
-from cowgate.changes import Change, Command, EditFile, RemoveFile, RestartUnit, Sysctl, UnitState, WriteFile
+from cowgate.changes.journal import Journal
+from cowgate.changes.values import Change, Command, EditFile, RemoveFile, RestartUnit, Sysctl, UnitState, WriteFile
+from cowgate.engine import evaluate, results
+from cowgate.engine import plan as plan_module
+from cowgate.engine import run as run_module
+from cowgate.engine import undo as undo_module
 from cowgate.errors import FixError, UsageError
-from cowgate.facts import Fact, Facts
-from cowgate.fixes import Fix
-from cowgate.host import Host
-from cowgate.journal import Journal
+from cowgate.facts.collection import Facts
+from cowgate.facts.fact import Fact
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Level, Phase, Requirement, Status, Verdict, failed, passed, warned
-from cowgate.policy import Policy
-from cowgate.record import replace
-from cowgate.state import StateDir
+from cowgate.policy.model import Policy
+from cowgate.requirements.fix import Fix
 from tests.unit.conftest import policy_of
 from tests.unit.stage import Stage
 from tests.unit.treehash import tree_listing
@@ -42,8 +46,9 @@ class Machine:
         self.mailcow: Fact[Any] = Fact.of(SimpleNamespace(installed=False, setting=str))
         self.docker: Fact[Any] = Fact.absent()
         self.said: list[str] = []
-        monkeypatch.setattr(engine, "all_fixes", lambda: tuple(self.fixes))
-        monkeypatch.setattr(evaluation, "collect", self._collect)
+        monkeypatch.setattr(plan_module, "all_fixes", lambda: tuple(self.fixes))
+        monkeypatch.setattr(run_module, "all_fixes", lambda: tuple(self.fixes))
+        monkeypatch.setattr(evaluate, "collect", self._collect)
 
     def _collect(self, host: Host, _policy: Policy, names: list[str]) -> Facts:
         assert {"mailcow", "docker"} <= set(names)
@@ -77,13 +82,13 @@ class Machine:
     def journal(self) -> Journal:
         return Journal(self.host, self.state)
 
-    def run(self, phase: Phase = Phase.BUILD, policy: dict[str, Any] | None = None, **how: Any) -> engine.RunResult:
-        return engine.run(
+    def run(self, phase: Phase = Phase.BUILD, policy: dict[str, Any] | None = None, **how: Any) -> results.RunResult:
+        return run_module.run(
             self.host, policy_of(policy), phase, self.requirements, self.journal(), progress=self.said.append, **how
         )
 
-    def undo(self, run_id: str | None = None) -> engine.UndoResult:
-        return engine.undo(self.host, self.journal(), run_id, progress=self.said.append)
+    def undo(self, run_id: str | None = None) -> results.UndoResult:
+        return undo_module.undo(self.host, self.journal(), run_id, progress=self.said.append)
 
     def text(self, name: str) -> str | None:
         path = self.root / "etc" / name
@@ -95,7 +100,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path, monkeypatch)
 
 
-def statuses(result: engine.RunResult) -> dict[str, str]:
+def statuses(result: results.RunResult) -> dict[str, str]:
     return {row.requirement.id: row.verdict.status.value for row in result.evaluation.rows}
 
 
@@ -249,7 +254,7 @@ def test_offline_tree_gets_files_only_and_is_told_so(machine: Machine) -> None:
 def test_check_judges_recorded_facts_at_a_given_time(machine: Machine) -> None:
     machine.row("a")
     facts = Facts({"a": Fact.of(SimpleNamespace(text="good\n"))})
-    evaluation = engine.check(machine.host, Policy(), Phase.BUILD, machine.requirements, facts=facts, now=86400.0)
+    evaluation = evaluate.check(machine.host, Policy(), Phase.BUILD, machine.requirements, facts=facts, now=86400.0)
     assert (evaluation.started, evaluation.finished, evaluation.ready, evaluation.live) == (86400.0, 86400.0, True, False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cowgate.errors import BusyError, OfflineError, UntrustedPath
-from cowgate.host import Host
+from cowgate.machine.host import Host
 
 
 @pytest.fixture

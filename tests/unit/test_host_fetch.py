@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.host import Host
+from cowgate.machine.host import Host
 from tests.unit.stage import Stage
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import cowgate
-from cowgate import host as module
 from cowgate.errors import CommandFailed, CommandMissing, OfflineError
-from cowgate.host import Host
+from cowgate.machine import host as module
+from cowgate.machine.host import Host
 
 HOST = Host()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cowgate.errors import CommandFailed, OfflineError
-from cowgate.host import Host
+from cowgate.machine.host import Host
 
 
 @contextmanager

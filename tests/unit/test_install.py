@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cowgate.errors import BusyError, CommandFailed, CowgateError, StateError, UsageError
-from cowgate.host import Completed, Host
-from cowgate.install import STAGE, install
+from cowgate.install.steps import STAGE, install
+from cowgate.machine.host import Completed, Host
 from tests.unit.conftest import policy_of
 
 PLACE = "/opt/mailcow-dockerized"

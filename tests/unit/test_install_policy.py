@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.host import Host
-from cowgate.install import _set_what_the_generator_does_not_ask as set_rest
+from cowgate.install.steps import _set_what_the_generator_does_not_ask as set_rest
+from cowgate.machine.host import Host
 from tests.unit.conftest import policy_of
 
 CONF = "MAILCOW_HOSTNAME=mail.example.org\nDBPASS=p$x\n# comment\nSKIP_FTS=n\nSKIP_UNBOUND_HEALTHCHECK=n\n"

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from cowgate import formats
-from cowgate.changes import Change, EditFile, Link, RemoveFile, WriteFile
+from cowgate.changes.journal import Entry, Journal
+from cowgate.changes.values import Change, EditFile, Link, RemoveFile, WriteFile
 from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UsageError
-from cowgate.host import Host
-from cowgate.journal import Entry, Journal
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Phase
-from cowgate.state import StateDir
 from tests.unit.treehash import tree_listing
 
 ALL: tuple[Change, ...] = (

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from cowgate import engine
-from cowgate.facts import Fact, Facts
+from cowgate.engine.evaluate import is_ready, judge_all
+from cowgate.facts.collection import Facts
+from cowgate.facts.fact import Fact
 from cowgate.model import Level, Phase, Requirement, Status, Verdict, failed, passed, unknown
-from cowgate.policy import Policy, Waiver
+from cowgate.policy.model import Policy, Waiver
 
 TODAY = date(2026, 11, 22)
 
@@ -26,7 +27,7 @@ VALUE: Fact[Any] = Fact.of(SimpleNamespace())
 
 
 def status(requirement: Requirement, fact: Fact[Any] = VALUE, phase: Phase = Phase.BOOT, **policy: Any) -> Verdict:
-    (row,) = engine.judge_all([requirement], Facts({"memory": fact}), Policy(**policy), phase, TODAY)
+    (row,) = judge_all([requirement], Facts({"memory": fact}), Policy(**policy), phase, TODAY)
     return row.verdict
 
 
@@ -36,7 +37,7 @@ def test_row_that_belongs_to_another_phase_is_deferred_or_left_out() -> None:
     assert status(only_install).diagnosis == "decided right before the install"
     assert status(BAD, phase=Phase.AUDIT).status is Status.FAIL
     for phase, phases in ((Phase.EARLY, (Phase.BOOT,)), (Phase.BOOT, (Phase.BUILD,))):
-        rows = engine.judge_all([replace(BAD, phases=phases)], Facts({}), Policy(), phase, TODAY)
+        rows = judge_all([replace(BAD, phases=phases)], Facts({}), Policy(), phase, TODAY)
         assert rows == ()
 
 
@@ -56,10 +57,10 @@ def test_what_can_not_be_asked_is_not_guessed(fact: Fact[Any], wanted: Status, s
 
 def test_bug_in_a_row_is_unknown_and_blocks() -> None:
     broken = replace(BAD, judge=lambda *_: passed(str(1 // 0)))
-    rows = engine.judge_all([broken, BAD], Facts({"memory": VALUE}), Policy(), Phase.BOOT, TODAY)
+    rows = judge_all([broken, BAD], Facts({"memory": VALUE}), Policy(), Phase.BOOT, TODAY)
     assert [row.verdict.status for row in rows] == [Status.UNKNOWN, Status.FAIL]
     assert "ZeroDivisionError" in rows[0].verdict.diagnosis
-    assert rows[0].blocks and not engine.is_ready(rows)
+    assert rows[0].blocks and not is_ready(rows)
 
 
 def test_advised_row_warns_unless_the_policy_raises_it() -> None:

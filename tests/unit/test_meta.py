@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.engine import judge_all
-from cowgate.facts import SOURCES
-from cowgate.fixes import all_fixes
+from cowgate.engine.evaluate import judge_all
+from cowgate.facts.collection import SOURCES
 from cowgate.model import Level, Phase, Requirement, Status
-from cowgate.policy import NEVER_WAIVABLE
-from cowgate.render import catalogue
-from cowgate.requirements import all_requirements
+from cowgate.policy.model import NEVER_WAIVABLE
+from cowgate.report import catalogue
+from cowgate.requirements.catalogue import all_fixes, all_requirements
 from tests.unit.conftest import healthy_facts, policy_of
 
 CASES = Path(__file__).parent / "requirements" / "cases"
@@ -170,7 +169,7 @@ def test_every_case_belongs_to_a_row() -> None:
 
 def test_an_empty_set_of_facts_gives_no_pass() -> None:
     """What nobody looked at is never taken for good."""
-    from cowgate.facts import Facts
+    from cowgate.facts.collection import Facts
 
     for row in judge_all(ROWS, Facts({}), policy_of(None), Phase.INSTALL, date(2026, 1, 1)):
         assert row.verdict.status in (Status.UNKNOWN, Status.DEFERRED), row.requirement.id
@@ -178,7 +177,9 @@ def test_an_empty_set_of_facts_gives_no_pass() -> None:
 
 def test_the_order_is_the_catalogues_whichever_domain_was_imported_first() -> None:
     script = "import cowgate.requirements.mailcow, cowgate.fixes.compose\n"
-    script += "from cowgate.requirements import all_requirements\nfrom cowgate.fixes import all_fixes\n"
+    script += (
+        "from cowgate.requirements.catalogue import all_requirements\nfrom cowgate.requirements.catalogue import all_fixes\n"
+    )
     script += "print([r.id for r in all_requirements()], [f.id for f in all_fixes()])"
     plain = script.partition("\n")[2]
     printed = [

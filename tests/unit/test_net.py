@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cowgate import net as module
-from cowgate.host import Host
-from cowgate.net import Echo, Net, NotPermitted, _checksum, _Echoes, _errors_on
+from cowgate.machine import net as module
+from cowgate.machine.host import Host
+from cowgate.machine.net import Echo, Net, NotPermitted, _checksum, _Echoes, _errors_on
 
 net = Net()
 PYTHON = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
@@ -80,7 +80,7 @@ assert libc.prctl(22, 2, ctypes.c_char_p(struct.pack("@HP", len(steps), ctypes.a
 
 def test_a_kernel_without_ipv6_has_no_way_and_no_error() -> None:
     script = f"""{WITHOUT_IPV6}
-from cowgate.net import Net
+from cowgate.machine.net import Net
 print(Net().source("127.0.0.1"), Net().source("2001:db8::1"))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=PYTHON)
@@ -90,7 +90,7 @@ print(Net().source("127.0.0.1"), Net().source("2001:db8::1"))
 def test_a_shortage_is_no_missing_route() -> None:
     script = """
 import resource
-from cowgate.net import Net
+from cowgate.machine.net import Net
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 Net().source("127.0.0.1")
 """
@@ -150,8 +150,8 @@ def test_what_a_rule_of_this_machine_stops_needs_no_privilege() -> None:
     if subprocess.run([*outside, "true"], capture_output=True).returncode != 0:
         pytest.skip("this user may make no network namespace")
     script = """
-from cowgate.host import Host
-from cowgate.probing import exchange, targets
+from cowgate.machine.host import Host
+from cowgate.probes import exchange, targets
 target = next(target for target in targets.TARGETS if target.id == "icmp.echo")
 print(exchange.Probe(Host(), target, "198.51.100.7", 0, "ipv4").run().outcome)
 """
@@ -165,7 +165,7 @@ def test_who_may_make_no_icmp_socket() -> None:
         pytest.skip("an ordinary user may be in net.ipv4.ping_group_range here")
     script = """
 import os, select, socket  # before: this user may not be allowed to read them
-from cowgate.net import Net
+from cowgate.machine.net import Net
 os.setgid(65533), os.setuid(65533)
 Net().echo("127.0.0.1", (84,), 0.5)
 """

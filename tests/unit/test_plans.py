@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 
-from cowgate import cli, dns_plan, firewall_plan, plans
-from cowgate.facts import Fact, Facts
+from cowgate import cli
+from cowgate.commands.dns_plan import DNS_FORMATS
+from cowgate.commands.firewall_plan import FIREWALL_FORMATS
+from cowgate.facts.collection import Facts
+from cowgate.facts.fact import Fact
+from cowgate.plans import dns as dns_plan
+from cowgate.plans import firewall as firewall_plan
 from tests.unit.conftest import healthy_facts, policy_of
 
 MAIL_PORTS = [25, 80, 110, 143, 443, 465, 587, 993, 995, 4190]
@@ -224,8 +229,8 @@ def facts_file(tmp_path: Path) -> str:
 
 
 def test_the_commands_offer_every_format() -> None:
-    assert tuple(firewall_plan.FORMATS) == plans.FIREWALL_FORMATS
-    assert tuple(dns_plan.FORMATS) == plans.DNS_FORMATS
+    assert tuple(firewall_plan.FORMATS) == FIREWALL_FORMATS
+    assert tuple(dns_plan.FORMATS) == DNS_FORMATS
 
 
 @pytest.mark.parametrize("command", ["firewall-plan", "dns-plan"])
@@ -261,7 +266,7 @@ def test_dns_plan_without_facts_or_name() -> None:
 def test_quoted_texts_are_read_back_the_same() -> None:
     import dns.rdata
 
-    from cowgate.probing.zone import quoted
+    from cowgate.probes.zone import quoted
 
     for text in ("", "v=spf1 -all", 'with "quotes" and \\ backslash', "v=DKIM1; p=" + "A" * 600):
         rdata = dns.rdata.from_text("IN", "TXT", quoted(text))

@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 
-from cowgate import codec, gate, policyfile
+from cowgate import codec
+from cowgate import schema as schema_module
 from cowgate.errors import PolicyError
-from cowgate.host import Host
-from cowgate.policy import NEVER_WAIVABLE, Policy, Waiver, check_ids, counts_until, load, merge, notes
-from cowgate.requirements import all_requirements
+from cowgate.gate import contract
+from cowgate.machine.host import Host
+from cowgate.policy import file
+from cowgate.policy.load import check_ids, load, merge
+from cowgate.policy.model import NEVER_WAIVABLE, Policy, Waiver, counts_until, notes
+from cowgate.requirements.catalogue import all_requirements
 
 FOLDER = Path(__file__).parent / "policy"
 POSITIVE = sorted((FOLDER / "positive").glob("*.yaml"))
 NEGATIVE = sorted((FOLDER / "negative").glob("*.yaml"))
-SCHEMA = policyfile.schema("policy")
+SCHEMA = schema_module.schema("policy")
 
 
 @pytest.fixture
@@ -40,14 +44,14 @@ def put(host: Host, files: dict[str, str]) -> None:
 @pytest.mark.parametrize("path", POSITIVE, ids=lambda path: path.stem)
 def test_good_files_load(path: Path) -> None:
     policy = load(Host(), str(path))
-    assert policy.digest == gate.policy_digest([(str(path), path.read_bytes())])
+    assert policy.digest == contract.policy_digest([(str(path), path.read_bytes())])
     assert policy.unchecked == ""
 
 
 def test_every_key_arrives() -> None:
     """The full example sets each key of the schema, and each to something else than its default."""
     path = FOLDER / "positive" / "full.yaml"
-    values = policyfile.parse("full", path.read_bytes()).values
+    values = file.parse("full", path.read_bytes()).values
     assert set(values) == set(SCHEMA["properties"])
     policy = codec.encode(load(Host(), str(path)))
     for key, value in values.items():
@@ -82,9 +86,9 @@ def test_the_deep_and_the_large_are_refused(root: Host) -> None:
 
 
 def test_several_problems_are_counted() -> None:
-    found = policyfile.parse("p", b"users: {mailboxes: many}\nfirewal: x\n")
+    found = file.parse("p", b"users: {mailboxes: many}\nfirewal: x\n")
     with pytest.raises(PolicyError, match=r"line 1, column 20: .* \(and 1 more\)"):
-        policyfile.validate(found)
+        file.validate(found)
 
 
 # -- several files ---------------------------------------------------------------------------------------------------
@@ -92,7 +96,7 @@ def test_several_problems_are_counted() -> None:
 
 def test_no_file_means_defaults_and_needs_no_yaml(root: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     _hide(monkeypatch, "yaml", "jsonschema")
-    assert load(root) == Policy(digest=gate.policy_digest(()))
+    assert load(root) == Policy(digest=contract.policy_digest(()))
 
 
 def test_later_files_win_key_by_key_and_lists_as_a_whole(root: Host) -> None:
@@ -113,7 +117,7 @@ def test_later_files_win_key_by_key_and_lists_as_a_whole(root: Host) -> None:
     names = ["policy.yaml", "policy.d/10-a.yaml", "policy.d/20-b.yaml", "policy.d/30-c.yaml"]
     assert policy.files == tuple(f"/etc/cowgate/{name}" for name in names)
     contents = [(f"/etc/cowgate/{name}", Path(root.root, "etc/cowgate", name).read_bytes()) for name in names]
-    assert policy.digest == gate.policy_digest(contents)
+    assert policy.digest == contract.policy_digest(contents)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +245,7 @@ def test_of_two_waivers_for_a_row_the_longer_counts() -> None:
 
 @pytest.mark.parametrize("id", NEVER_WAIVABLE)
 def test_what_can_never_be_waived(id: str) -> None:
-    found = policyfile.parse("p", f"waivers: [{{id: {id}, reason: x}}]".encode())
+    found = file.parse("p", f"waivers: [{{id: {id}, reason: x}}]".encode())
     with pytest.raises(PolicyError, match=f"line 1, column 16: {id} can not be waived"):
         check_ids(found, {**{row.id: row.waivable for row in all_requirements()}, id: False})
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cowgate import userdata
+from cowgate.boot import user_data as userdata
 
 TOP = Path(__file__).parents[2]
 BEGIN = "<!-- requirements: made by `cowgate list --format markdown`, kept in step by tests/unit/test_readme.py -->\n"

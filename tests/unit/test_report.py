@@ -14,20 +14,23 @@ from typing import Any
 
 import pytest
 
-from cowgate import gate, policyfile, report
-from cowgate.engine import Evaluation, judge_all
+from cowgate import schema as schema_module
+from cowgate.engine.evaluate import Evaluation, judge_all
 from cowgate.errors import StateError
-from cowgate.facts import Facts
-from cowgate.host import Host
+from cowgate.facts.collection import Facts
+from cowgate.gate import contract
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict
-from cowgate.policy import Policy, Waiver
-from cowgate.render import RENDERERS, render
-from cowgate.requirements import all_requirements
-from cowgate.state import StateDir
+from cowgate.policy.model import Policy, Waiver
+from cowgate.report import publication
+from cowgate.report.document import NO_MACHINE, UNVALIDATED, ReportError, build, encode, identity, is_whole, validate
+from cowgate.report.render.registry import RENDERERS, render
+from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import healthy_facts, policy_of
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()
-MACHINE = {"id": gate.machine_digest("f" * 32), "boot": "b", "instance": "i"}
+MACHINE = {"id": contract.machine_digest("f" * 32), "boot": "b", "instance": "i"}
 
 
 def row(status: Status, level: Level = Level.REQUIRED, phases: tuple[Phase, ...] = (Phase.BOOT,), **verdict: Any) -> Row:
@@ -40,15 +43,15 @@ def evaluation(*rows: Row, phase: Phase = Phase.BOOT, finished: float = NOW) -> 
 
 
 def built(*rows: Row, phase: Phase = Phase.BOOT, policy: Policy = Policy(), **options: Any) -> dict[str, Any]:  # noqa: B008
-    document = report.build(evaluation(*rows, phase=phase), policy, MACHINE, **options)
-    report.validate(document)
+    document = build(evaluation(*rows, phase=phase), policy, MACHINE, **options)
+    validate(document)
     return document
 
 
 def healthy(phase: Phase) -> dict[str, Any]:
     policy = policy_of({"hostname": "mail.cowgate-test.net"})
     rows = judge_all(all_requirements(), healthy_facts(), policy, phase, date(2026, 1, 1))
-    return report.build(evaluation(*rows, phase=phase), policy, MACHINE, boottime=5.0, complete=True)
+    return build(evaluation(*rows, phase=phase), policy, MACHINE, boottime=5.0, complete=True)
 
 
 # -- content ---------------------------------------------------------------------------------------------------------
@@ -57,14 +60,14 @@ def healthy(phase: Phase) -> dict[str, Any]:
 @pytest.mark.parametrize("phase", list(Phase))
 def test_all_rows_of_a_machine_validate_in_every_phase(phase: Phase) -> None:
     document = healthy(phase)
-    report.validate(document)
-    assert report.is_whole(document)
+    validate(document)
+    assert is_whole(document)
     assert len(document["rows"]) == sum(document["summary"].values()) > 0
 
 
 def test_a_healthy_machine_is_ready_at_boot() -> None:
     document = healthy(Phase.BOOT)
-    assert document["ready"], gate.blockers("boot", document["rows"])
+    assert document["ready"], contract.blockers("boot", document["rows"])
 
 
 @pytest.mark.parametrize(
@@ -117,9 +120,9 @@ def test_a_needed_waiver_shortens_how_long_it_counts() -> None:
     used = built(row(Status.WAIVED), policy=policy, boottime=10.0)["validity"]
     assert used["waivers_until"] == NOW + 86400
     assert used["until"] == 10.0 + 86400
-    late = report.build(evaluation(row(Status.WAIVED), finished=NOW + 80000), policy, MACHINE, boottime=10.0)
+    late = build(evaluation(row(Status.WAIVED), finished=NOW + 80000), policy, MACHINE, boottime=10.0)
     assert late["validity"]["until"] == 10.0 + 6400
-    gone = report.build(evaluation(row(Status.WAIVED), finished=NOW + 90000), policy, MACHINE, boottime=10.0)
+    gone = build(evaluation(row(Status.WAIVED), finished=NOW + 90000), policy, MACHINE, boottime=10.0)
     assert gone["validity"]["until"] == 10.0
     assert built(row(Status.PASS), policy=policy)["validity"]["waivers_until"] is None
 
@@ -135,12 +138,12 @@ def test_a_clock_that_was_put_right_meanwhile_ends_no_waiver() -> None:
     """`started` may be of the wrong clock; the rows were judged after it was put right."""
     policy = Policy(waivers=(Waiver("resources.swap", "for now", date(2026, 1, 31)),))
     late = Evaluation(Facts({}), (row(Status.WAIVED, diagnosis="d"),), Phase.BOOT, NOW + 90 * 86400, NOW)
-    assert report.build(late, policy, MACHINE)["notes"] == []
+    assert build(late, policy, MACHINE)["notes"] == []
 
 
 def test_a_policy_file_whose_name_is_no_text() -> None:
     name = os.fsdecode(b"/etc/cowgate/policy.d/\xff.yaml")
-    policy = Policy(files=(name,), digest=gate.policy_digest([(name, b"")]))
+    policy = Policy(files=(name,), digest=contract.policy_digest([(name, b"")]))
     document = built(row(Status.PASS, observed="2 GiB"), policy=policy)
     assert document["policy"]["files"] == ["/etc/cowgate/policy.d/\\udcff.yaml"]
 
@@ -154,7 +157,7 @@ def test_what_a_terminal_would_obey_and_what_is_no_text_is_written_out() -> None
     assert entry["diagnosis"] == "\\u202e"
     assert entry["remedy"]["commands"] == [["echo", "\\x07\\udcff"]]
     assert entry["evidence"] == {"/p\\x00": "\\x9b"}
-    report.encode(document).decode("ascii")
+    encode(document).decode("ascii")
     assert "\x1b" not in render(document, "text")
 
 
@@ -163,19 +166,19 @@ def test_an_empty_remedy_is_none() -> None:
 
 
 def test_identity(tmp_path: Path) -> None:
-    assert report.identity(Host(str(tmp_path))) == report.NO_MACHINE
+    assert identity(Host(str(tmp_path))) == NO_MACHINE
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/machine-id").write_text("f" * 32 + "\n")
-    assert report.identity(Host(str(tmp_path)))["id"] == gate.machine_digest("f" * 32)
+    assert identity(Host(str(tmp_path)))["id"] == contract.machine_digest("f" * 32)
     (tmp_path / "etc/machine-id").unlink()
     (tmp_path / "etc/machine-id").mkdir()
-    assert report.identity(Host(str(tmp_path)))["id"] == ""
-    assert len(report.identity(Host())["boot"]) == 36
+    assert identity(Host(str(tmp_path)))["id"] == ""
+    assert len(identity(Host())["boot"]) == 36
 
 
 def test_the_machine_id_itself_is_not_in_its_digest() -> None:
-    assert gate.machine_digest("f" * 32) == gate.machine_digest("f" * 32 + "\n") != gate.machine_digest("e" * 32)
-    assert "f" * 32 not in gate.machine_digest("f" * 32)
+    assert contract.machine_digest("f" * 32) == contract.machine_digest("f" * 32 + "\n") != contract.machine_digest("e" * 32)
+    assert "f" * 32 not in contract.machine_digest("f" * 32)
 
 
 # -- publishing ------------------------------------------------------------------------------------------------------
@@ -191,18 +194,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Host, StateD
     monkeypatch.setattr(host, "trusted", lambda path, follow=True: host.resolve(path, follow=follow))
     write = host.write_atomic
     monkeypatch.setattr(host, "write_atomic", lambda path, data, *, mode, owner: write(path, data, mode=mode))  # noqa: ARG005
-    return host, StateDir(), state / gate.REPORT
+    return host, StateDir(), state / contract.REPORT
 
 
 def test_published_bytes(place: tuple[Host, StateDir, Path]) -> None:
     host, state, path = place
     document = built(row(Status.PASS))
-    published = report.publish(host, state, document)
+    published = publication.publish(host, state, document)
     assert published.validated
-    assert path.read_bytes() == published.content == report.encode(document)
+    assert path.read_bytes() == published.content == encode(document)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert os.listdir(path.parent) == [gate.REPORT]
-    assert report.load(host, state.report_path) == document
+    assert os.listdir(path.parent) == [contract.REPORT]
+    assert publication.load(host, state.report_path) == document
 
 
 @pytest.mark.parametrize(
@@ -213,22 +216,22 @@ def test_published_bytes(place: tuple[Host, StateDir, Path]) -> None:
 def test_a_refused_report_removes_the_one_before(place: tuple[Host, StateDir, Path], spoil: dict[str, Any]) -> None:
     host, state, path = place
     document = built(row(Status.PASS))
-    report.publish(host, state, document)
-    with pytest.raises(report.ReportError, match="does not fit its schema"):
-        report.publish(host, state, {**document, **spoil})
+    publication.publish(host, state, document)
+    with pytest.raises(ReportError, match="does not fit its schema"):
+        publication.publish(host, state, {**document, **spoil})
     assert not path.exists()
 
 
 def test_a_disk_that_refuses_leaves_no_report(place: tuple[Host, StateDir, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     host, state, path = place
-    report.publish(host, state, built(row(Status.PASS)))
+    publication.publish(host, state, built(row(Status.PASS)))
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(host, "write_atomic", full)
     with pytest.raises(StateError, match="No space left") as raised:
-        report.publish(host, state, built(row(Status.PASS)))
+        publication.publish(host, state, built(row(Status.PASS)))
     assert "free some space" in raised.value.hint
     assert not path.exists()
 
@@ -246,23 +249,23 @@ def test_without_jsonschema_it_is_written_with_a_note(
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", importing)
-    published = report.publish(host, state, document)
+    published = publication.publish(host, state, document)
     monkeypatch.undo()
     assert not published.validated
-    assert published.document["notes"] == [report.UNVALIDATED]
-    assert report.is_whole(json.loads(path.read_bytes()))
-    report.validate(published.document)
+    assert published.document["notes"] == [UNVALIDATED]
+    assert is_whole(json.loads(path.read_bytes()))
+    validate(published.document)
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[]", b'{"schema_version": 2}', b"\xff", b"[" * 100000])
 def test_what_is_no_report_can_not_be_loaded(place: tuple[Host, StateDir, Path], content: bytes) -> None:
     host, state, path = place
-    with pytest.raises(report.NoReport) as none:
-        report.load(host, state.report_path)
+    with pytest.raises(publication.NoReport) as none:
+        publication.load(host, state.report_path)
     assert none.value.exit_code == 3
     path.write_bytes(content)
     with pytest.raises(StateError):
-        report.load(host, state.report_path)
+        publication.load(host, state.report_path)
 
 
 # -- faces -----------------------------------------------------------------------------------------------------------
@@ -328,7 +331,7 @@ def test_every_face_takes_every_kind_of_row(form: str) -> None:
 
 
 def test_lines_are_one_per_verdict_and_what_blocks_comes_last() -> None:
-    from cowgate.render.text import lines
+    from cowgate.report.render.text import lines
 
     assert lines(built(row(Status.PASS, observed="fine"))) == "cowgate: resources.swap: pass: fine\n"
     assert lines(built(row(Status.PASS))) == "cowgate: resources.swap: pass\n"
@@ -351,7 +354,7 @@ def test_lines_are_one_per_verdict_and_what_blocks_comes_last() -> None:
 def test_schemas_describe_every_property_with_examples_and_are_closed(name: str) -> None:
     from jsonschema import Draft7Validator
 
-    schema = policyfile.schema(name)
+    schema = schema_module.schema(name)
     Draft7Validator.check_schema(schema)
     assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
     for path, part in _parts(schema):
@@ -381,15 +384,15 @@ def _parts(schema: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[tup
 
 
 def test_the_schema_has_the_version_of_the_gate() -> None:
-    assert policyfile.schema("readiness")["properties"]["schema_version"]["const"] == gate.SCHEMA_VERSION
+    assert schema_module.schema("readiness")["properties"]["schema_version"]["const"] == contract.SCHEMA_VERSION
 
 
 def test_the_longest_age_is_the_same_in_gate_and_schema() -> None:
-    part = policyfile.schema("policy")["properties"]["gate"]["properties"]["max_age"]
-    assert part["maximum"] * 3600 == gate.MAX_AGE
+    part = schema_module.schema("policy")["properties"]["gate"]["properties"]["max_age"]
+    assert part["maximum"] * 3600 == contract.MAX_AGE
 
 
 def test_statuses_and_levels_are_those_of_the_model() -> None:
-    fields = policyfile.schema("readiness")["definitions"]["row"]["properties"]
-    assert fields["status"]["enum"] == [s.value for s in Status] == list(gate.STATUSES)
+    fields = schema_module.schema("readiness")["definitions"]["row"]["properties"]
+    assert fields["status"]["enum"] == [s.value for s in Status] == list(contract.STATUSES)
     assert fields["level"]["enum"] == [level.value for level in Level]

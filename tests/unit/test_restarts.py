@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cowgate import engine
-from cowgate.apply import action_for
-from cowgate.changes import Change, Command, InstallPackages, RestartUnit, Sysctl, WriteFile
+from cowgate.changes.actions import action_for
+from cowgate.changes.journal import Entry, Journal
+from cowgate.changes.values import Change, Command, InstallPackages, RestartUnit, Sysctl, WriteFile
+from cowgate.engine import results, undo
+from cowgate.engine.run import Work, make_all
 from cowgate.errors import CommandMissing
-from cowgate.fixes import Fix, all_fixes
-from cowgate.journal import Entry, Journal
+from cowgate.machine.state import StateDir
 from cowgate.model import Phase
-from cowgate.record import replace
-from cowgate.state import StateDir
+from cowgate.requirements.catalogue import all_fixes
+from cowgate.requirements.fix import Fix
 from tests.unit.conftest import healthy_facts, policy_of
 from tests.unit.stage import Stage, quiet
 
@@ -71,12 +73,12 @@ def journal_of(host: Stage) -> Journal:
     return journal
 
 
-def planned(id: str, *changes: Change, after: tuple[str, ...] = ()) -> engine.PlannedFix:
-    return engine.PlannedFix(Fix(id, id, lambda *_: iter(()), (id,), (Phase.BOOT,), after), changes)
+def planned(id: str, *changes: Change, after: tuple[str, ...] = ()) -> results.PlannedFix:
+    return results.PlannedFix(Fix(id, id, lambda *_: iter(()), (id,), (Phase.BOOT,), after), changes)
 
 
-def make(host: Stage, *fixes: engine.PlannedFix) -> engine.Work:
-    return engine.make_all(host, journal_of(host), fixes, quiet)
+def make(host: Stage, *fixes: results.PlannedFix) -> Work:
+    return make_all(host, journal_of(host), fixes, quiet)
 
 
 def states(host: Stage) -> list[tuple[str, str]]:
@@ -136,7 +138,7 @@ def test_openrc_restarts_what_runs(host: Daemons) -> None:
     assert [line for line in alpine.ran if line.endswith("restart")] == ["rc-service chronyd restart"]
     assert alpine.read("/etc/a") == "a"
     assert action_for(alpine, restarts[0]).describe({}) == "rc-service chronyd restart  # new servers\n"
-    assert engine.undo(alpine, journal_of(alpine), progress=quiet).failures == ()
+    assert undo.undo(alpine, journal_of(alpine), progress=quiet).failures == ()
     assert [line for line in alpine.ran if line.endswith("restart")] == ["rc-service chronyd restart"] * 2
 
 
@@ -221,7 +223,7 @@ def test_restart_that_a_kill_prevented_is_not_made_of_what_does_not_run(host: Da
 def test_undo_restarts_what_its_files_belong_to(host: Daemons) -> None:
     make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
     host.ran.clear()
-    result = engine.undo(host, journal_of(host), progress=quiet)
+    result = undo.undo(host, journal_of(host), progress=quiet)
     assert [entry.target for entry in result.undone] == ["/etc/a"]
     assert host.restarts == ["chrony.service"]
     assert states(host) == [("chrony.service", "undone"), ("/etc/a", "undone")]
@@ -230,7 +232,7 @@ def test_undo_restarts_what_its_files_belong_to(host: Daemons) -> None:
 def test_undo_whose_restart_fails_says_so_and_does_not_try_for_ever(host: Daemons) -> None:
     make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("docker.service", "daemon.json")))
     host.containers = [{"Image": "ghcr.io/mailcow/nginx:1"}]
-    result = engine.undo(host, journal_of(host), progress=quiet)
+    result = undo.undo(host, journal_of(host), progress=quiet)
     assert not host.exists("/etc/a")
     assert ["mailcow runs on it" in failure.message for failure in result.failures] == [True]
     assert journal_of(host).recover(quiet) == ()
@@ -239,7 +241,7 @@ def test_undo_whose_restart_fails_says_so_and_does_not_try_for_ever(host: Daemon
 def test_restart_on_its_own_is_nothing_to_undo(host: Daemons) -> None:
     make(host, planned("a", RestartUnit("chrony.service", "to step the clock")))
     host.ran.clear()
-    result = engine.undo(host, journal_of(host), progress=quiet)
+    result = undo.undo(host, journal_of(host), progress=quiet)
     assert (result.undone, result.failures, host.restarts) == ((), (), [])
     assert journal_of(host).active() == ()
 
@@ -265,7 +267,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, host: Stage, method: str, *, after: 
 
     with monkeypatch.context() as patch, pytest.raises(Kill):
         patch.setattr(Journal, method, kill)
-        engine.undo(host, journal_of(host), progress=quiet)
+        undo.undo(host, journal_of(host), progress=quiet)
     host.ran.clear()
 
 
@@ -288,7 +290,7 @@ def test_undo_that_is_killed_before_it_put_anything_back_restarts_nothing(
     killed(monkeypatch, host, "revert")
     assert journal_of(host).recover(quiet) == ()
     assert (host.exists("/etc/a"), host.restarts) == (True, [])
-    assert [entry.target for entry in engine.undo(host, journal_of(host), progress=quiet).undone] == ["/etc/a"]
+    assert [entry.target for entry in undo.undo(host, journal_of(host), progress=quiet).undone] == ["/etc/a"]
     assert host.restarts == ["chrony.service"]
 
 
@@ -298,7 +300,7 @@ def test_undo_that_is_killed_half_way_restarts_then_and_after_the_rest(host: Dae
     killed(monkeypatch, host, "revert", after=1)
     assert (host.exists("/etc/a"), host.exists("/etc/b")) == (True, False)
     assert journal_of(host).recover(quiet) == (LEFT_UNDONE,)
-    assert [entry.target for entry in engine.undo(host, journal_of(host), progress=quiet).undone] == ["/etc/a"]
+    assert [entry.target for entry in undo.undo(host, journal_of(host), progress=quiet).undone] == ["/etc/a"]
     assert host.restarts == ["chrony.service"] * 2
     assert journal_of(host).active() == ()
 
@@ -313,7 +315,7 @@ def test_undo_on_a_full_disk_tells_it_and_goes_on(host: Daemons, monkeypatch: py
         write(path, data, **how)
 
     monkeypatch.setattr(host, "write_atomic", full)
-    result = engine.undo(host, journal_of(host), progress=quiet)
+    result = undo.undo(host, journal_of(host), progress=quiet)
     assert [entry.target for entry in result.undone] == ["/etc/a"]
     assert {failure.message.rpartition(": ")[2] for failure in result.failures} == {"No space left on device"}
 
@@ -323,7 +325,7 @@ def test_restart_that_two_fixes_share_is_repeated_when_either_is_put_back(host: 
     make(host, planned("a", WriteFile("/etc/a", "a"), restart), planned("b", WriteFile("/etc/b", "b"), restart))
     (Path(host.root) / "etc/a").write_text("somebody else's\n")
     host.ran.clear()
-    result = engine.undo(host, journal_of(host), progress=quiet)
+    result = undo.undo(host, journal_of(host), progress=quiet)
     assert [failure.target for failure in result.failures] == ["/etc/a"]
     assert not host.exists("/etc/b")
     assert host.restarts == ["chrony.service"]
@@ -345,7 +347,7 @@ def test_command_that_can_not_be_rolled_back_does_not_stop_the_next_start(host: 
 
 def test_command_without_a_check_is_undone(host: Daemons) -> None:
     make(host, planned("a", Command(("on",), "test", undo=("off",))))
-    assert engine.undo(host, journal_of(host), progress=quiet).failures == ()
+    assert undo.undo(host, journal_of(host), progress=quiet).failures == ()
     assert host.ran == ["on", "off"]
 
 
@@ -355,9 +357,9 @@ def test_what_can_not_be_undone_stays_and_is_told_once(host: Daemons) -> None:
     host.answers["dpkg-query"] = (0, "installed")
     entry = journal.perform("a", Command(("once",), "test"), quiet)
     assert entry is not None
-    result = engine.undo(host, journal_of(host), progress=quiet)
+    result = undo.undo(host, journal_of(host), progress=quiet)
     assert result.notices == ("this command can not be undone: once",)
-    assert engine.undo(host, journal_of(host), progress=quiet).notices == ()
+    assert undo.undo(host, journal_of(host), progress=quiet).notices == ()
     set_state(host, entry, state="open")
     assert journal_of(host).recover(quiet) == ("once: a run was interrupted here; this command can not be undone: once",)
     assert journal_of(host).recover(quiet) == ()
@@ -368,7 +370,7 @@ def test_what_a_reboot_undid_is_not_undone_again(host: Daemons) -> None:
     make(host, planned("a", Sysctl("vm.x", "1")))
     (Path(host.root) / BOOT).write_text("second\n")
     (Path(host.root) / "proc/sys/vm/x").write_text("5\n")
-    result = engine.undo(host, journal_of(host), progress=quiet)
+    result = undo.undo(host, journal_of(host), progress=quiet)
     assert result.failures == ()
     assert host.read("/proc/sys/vm/x") == "5\n"
 
@@ -391,7 +393,7 @@ def test_what_a_reboot_interrupted_is_not_rolled_back_over_what_the_new_boot_set
 def test_command_whose_effect_ended_with_the_boot_is_not_undone_after_it(host: Daemons) -> None:
     make(host, planned("a", Command(("ip", "route", "replace"), "test", undo=("ip", "route", "back"), lasting=False)))
     (Path(host.root) / BOOT).write_text("second\n")
-    assert engine.undo(host, journal_of(host), progress=quiet).failures == ()
+    assert undo.undo(host, journal_of(host), progress=quiet).failures == ()
     assert host.ran == ["ip route replace"]
 
 
@@ -400,19 +402,19 @@ def test_setting_that_a_file_of_ours_made_again_at_boot_is_undone(host: Daemons)
     value.write_text("0\n")
     make(host, planned("a", WriteFile("/etc/sysctl.d/60-cowgate-x.conf", "vm.x = 1\n"), Sysctl("vm.x", "1")))
     (Path(host.root) / BOOT).write_text("second\n")
-    assert engine.undo(host, journal_of(host), progress=quiet).failures == ()
+    assert undo.undo(host, journal_of(host), progress=quiet).failures == ()
     assert value.read_text().strip() == "0"
     make(host, planned("a", Sysctl("vm.x", "1")))
     (Path(host.root) / BOOT).write_text("third\n")
     value.unlink()
-    assert engine.undo(host, journal_of(host), progress=quiet).failures == ()
+    assert undo.undo(host, journal_of(host), progress=quiet).failures == ()
 
 
 def test_setting_that_somebody_changed_since_is_a_conflict(host: Daemons) -> None:
     (Path(host.root) / "proc/sys/vm/x").write_text("0\n")
     make(host, planned("a", Sysctl("vm.x", "1")))
     (Path(host.root) / "proc/sys/vm/x").write_text("5\n")
-    result = engine.undo(host, journal_of(host), progress=quiet)
+    result = undo.undo(host, journal_of(host), progress=quiet)
     assert ["changed by somebody else" in failure.message for failure in result.failures] == [True]
 
 
@@ -445,7 +447,7 @@ def test_line_in_fstab_goes_where_its_swap_file_can_not_be_made(host: Daemons) -
     (root / "proc/self/mountinfo").write_text("1 1 0:1 / / rw - btrfs /dev/vda1 rw\n")
     facts = healthy_facts({"memory": {"value": {"swaps": [], "swap_files": []}}})
     (swap,) = [fix for fix in all_fixes() if fix.id == "resources.swap"]
-    work = make(host, engine.PlannedFix(swap, tuple(swap.plan(facts, policy_of(None), Phase.BOOT))))
+    work = make(host, results.PlannedFix(swap, tuple(swap.plan(facts, policy_of(None), Phase.BOOT))))
     assert [failure.target for failure in work.failures] == ["/swapfile"]
     assert not host.exists("/etc/fstab")
 
@@ -453,6 +455,6 @@ def test_line_in_fstab_goes_where_its_swap_file_can_not_be_made(host: Daemons) -
 def test_people_are_told_beforehand_what_can_not_be_undone(host: Daemons) -> None:
     said: list[str] = []
     host.answers["dpkg-query"] = (1, "")
-    work = engine.make_all(host, journal_of(host), [planned("a", InstallPackages("apt", ("jq",)))], said.append)
+    work = make_all(host, journal_of(host), [planned("a", InstallPackages("apt", ("jq",)))], said.append)
     assert said[0] == "a: install jq (installed packages stay: jq)"
     assert ["to no effect" in failure.message for failure in work.failures] == [True]

@@ -7,15 +7,16 @@ from datetime import date
 
 import pytest
 
-from cowgate import settle as module
-from cowgate.engine import Evaluation, judge_all
-from cowgate.facts import Fact, Facts
-from cowgate.facts.probes import Probes
-from cowgate.host import Host
+from cowgate.engine import settle as module
+from cowgate.engine.evaluate import Evaluation, judge_all
+from cowgate.facts.collection import Facts
+from cowgate.facts.fact import Fact
+from cowgate.machine.host import Host
 from cowgate.model import Phase
-from cowgate.policy import Policy
-from cowgate.policy import Probes as ProbesPolicy
-from cowgate.requirements import all_requirements
+from cowgate.policy.model import Policy
+from cowgate.policy.model import Probes as ProbesPolicy
+from cowgate.probes.values import Probes
+from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import healthy_facts, policy_of
 
 ROWS = tuple(r for r in all_requirements() if r.id in ("egress.icmp", "egress.smtp", "system.umask"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cowgate.errors import BusyError, StateError, hint_for
-from cowgate.host import Host
-from cowgate.state import StateDir
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 
 
 def modes(root: Path) -> dict[str, int]:

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cowgate import cli, userdata
-from cowgate.probing.proxy import parse_dropin
-from cowgate.userdata import PROVIDERS, Options
+from cowgate import cli
+from cowgate.boot import user_data as userdata
+from cowgate.boot.user_data import PROVIDERS, Options
+from cowgate.probes.proxy import parse_dropin
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "mail.cowgate.test"

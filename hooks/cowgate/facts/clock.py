@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
 from cowgate.errors import CowgateError
-from cowgate.facts import Fact
-from cowgate.record import TYPE_CHECKING, dataclass
+from cowgate.facts.fact import Fact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 # timedatectl answers within milliseconds or not at all; `show-timesync` can hang for 25 s and is never called.
 TIMEOUT = 5.0

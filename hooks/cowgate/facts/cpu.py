@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cowgate.facts import Fact
-from cowgate.record import TYPE_CHECKING, dataclass
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.facts.fact import Fact
 
 if TYPE_CHECKING:
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 CPUINFO_LIMIT = 16 << 20  # bytes; 1.5 kB for each of at most some thousand processors
 MAX_FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"  # kHz

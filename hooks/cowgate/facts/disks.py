@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError, OfflineError
-from cowgate.facts import Fact
-from cowgate.lean import loads
-from cowgate.record import TYPE_CHECKING, dataclass, replace
+from cowgate.facts.fact import Fact
+from cowgate.formats.jsontext import loads
 
 if TYPE_CHECKING:
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 DATA_ROOT = "/var/lib/docker"

@@ -7,20 +7,22 @@ is never started. Only where no package owns Compose is it asked for its version
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.errors import CowgateError
-from cowgate.facts import Fact
 from cowgate.facts.disks import DAEMON_JSON, DATA_ROOT, PID_FILE
+from cowgate.facts.fact import Fact
 from cowgate.facts.platform import in_chroot
-from cowgate.lean import loads
-from cowgate.record import TYPE_CHECKING, dataclass, field, replace
+from cowgate.formats import jsonmerge
+from cowgate.formats.error import FormatError
+from cowgate.formats.jsontext import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any, Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 SOCKET = "/var/run/docker.sock"
 # Seconds: a daemon that was just restarted on a small machine takes its time. Less than facts.DEADLINE: what else there is to
@@ -235,7 +237,6 @@ def parse_dpkg_status(text: str, names: Iterable[str]) -> dict[str, str]:
 
 def parse_apk_installed(text: str, names: Iterable[str]) -> dict[str, str]:
     """From /lib/apk/db/installed: stanzas with P:name and V:version."""
-    import re
 
     versions = dict(re.findall(r"(?m)^P:(\S+)\nV:(\S+)$", text))
     return {name: versions[name] for name in names if name in versions}
@@ -309,15 +310,12 @@ def parse_daemon_json(read: tuple[str | None, str]) -> DaemonJson:
     plain = _plain_object(text)
     if plain is not None:
         return _daemon_keys(plain)
-    from cowgate.formats import FormatError, jsonmerge  # here: it tells what is wrong, and costs as much as starting Python
 
     if not text.lstrip(jsonmerge.BOM).strip():
         return DaemonJson(state="empty", line=1, reason="holds nothing, not even {}")
     try:
         values = jsonmerge.load(text)
     except FormatError as error:
-        import re
-
         line = re.match(r"line (\d+)", error.message)
         state = "not-object" if "where an object belongs" in error.message else "invalid"
         return DaemonJson(state=state, line=int(line[1]) if line else 1, reason=error.message)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
+
 from cowgate.errors import CommandMissing, CowgateError
-from cowgate.facts import Fact
-from cowgate.lean import loads
-from cowgate.record import TYPE_CHECKING, dataclass
+from cowgate.facts.fact import Fact
+from cowgate.formats.jsontext import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Optional, TypeVar
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
     T = TypeVar("T")
 
@@ -86,7 +87,6 @@ def _tried(reasons: list[str], ask: Callable[[], T]) -> T | None:
 
 def parse_ufw(text: str | None) -> bool:
     """Whether ufw.conf switches ufw on."""
-    import re
 
     return bool(re.search(r"(?mi)^\s*ENABLED\s*=\s*[\"']?yes\b", text or ""))
 
@@ -165,7 +165,6 @@ def _count_saved(host: Host, kind: str) -> int:
 
 def parse_saved(text: str) -> int:
     """The number of rules in the output of iptables-save; a chain that drops by policy counts as one."""
-    import re
 
     return len(re.findall(r"(?m)^-A |^:\S+ DROP\b", text))
 

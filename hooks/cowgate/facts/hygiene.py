@@ -5,17 +5,18 @@ from __future__ import annotations
 import fnmatch
 import json
 import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cowgate.errors import PolicyError
-from cowgate.facts import Fact
-from cowgate.hygiene import REFUSE, RULES, Rule
-from cowgate.record import TYPE_CHECKING, dataclass
+from cowgate.facts.fact import Fact
+from cowgate.image.table import REFUSE, RULES, Rule
+from cowgate.policy import file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 DOCKER_ROOT = "/var/lib/docker"
 
@@ -207,11 +208,10 @@ def _manual_cache_clean(host: Host, path: str) -> str | None:
 
 
 def _policy_hostname(host: Host, path: str) -> str | None:
-    from cowgate import policyfile  # here: of all sources only this one reads a policy
 
     text = _text(host, path)
     try:
-        found = policyfile.parse(path, text.encode("utf-8", "surrogateescape"))
+        found = file.parse(path, text.encode("utf-8", "surrogateescape"))
         return f"line {found.keys[('hostname',)][0]}" if found.values.get("hostname") else None
     except PolicyError:  # broken, or without PyYAML: as it looks
         return _hostname_line(text)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from cowgate.facts import Fact
-from cowgate.formats import FormatError
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from cowgate.facts.fact import Fact
+from cowgate.formats.error import FormatError
 from cowgate.formats.interfaces import Alias, Stanza, find_aliases, keep_names, parse, repair_alias
-from cowgate.lean import matches
-from cowgate.record import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 MAIN = "/etc/network/interfaces"
 # Looked at even where nothing sources them: cloud-init wrote .cfg until 19.1, and Debian's writes the other since 19.2.
@@ -162,8 +165,6 @@ def _patterns(value: str, path: str) -> list[str]:
     line = value if value.startswith("/") else f"{path.rpartition('/')[0]}/{value}"
     words = line.split()
     if not line.isprintable() or set(line) & set("\"'\\"):
-        import shlex  # here: it costs as much as a fifth of a whole check, and few lines have quotes
-
         try:
             words = shlex.split(line)
         except ValueError:
@@ -184,7 +185,7 @@ def expand(host: Host, pattern: str) -> list[str]:
 
 def _matching(host: Host, directory: str, pattern: str) -> Iterator[str]:
     for name in host.listdir(directory):
-        if matches(name, pattern) and name.startswith(".") <= pattern.startswith("."):
+        if fnmatchcase(name, pattern) and name.startswith(".") <= pattern.startswith("."):
             yield name
 
 
@@ -214,7 +215,6 @@ def _managers(host: Host) -> dict[str, str]:
 
 
 def _disables(text: str) -> bool:
-    import re
 
     return re.search(_DISABLED, text) is not None
 

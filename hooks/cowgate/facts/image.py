@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cowgate.facts import Fact
-from cowgate.imagehook import CLEAN_HOOK, COMMAND, LAUNCHER, LINKS, UNIT_DIR, UNITS, unit_text
-from cowgate.record import TYPE_CHECKING, dataclass
+from cowgate.facts.fact import Fact
+from cowgate.image.hook import CLEAN_HOOK, COMMAND, LAUNCHER, LINKS, UNIT_DIR, UNITS, unit_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 
 @dataclass(frozen=True)

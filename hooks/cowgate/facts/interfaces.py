@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional
+
 from cowgate.errors import CommandFailed, CommandMissing
-from cowgate.facts import Fact
-from cowgate.lean import raw_decode
-from cowgate.record import TYPE_CHECKING, dataclass
+from cowgate.facts.fact import Fact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 # What the kernel reports for a lifetime without end (INFINITY_LIFE_TIME in linux/if_addr.h).
 FOREVER = 4294967295
@@ -182,9 +183,12 @@ def parse_batch(out: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """
     arrays = []
     at = 0
-    out = out.rstrip()
+    out = out.strip()
+    decoder = json.JSONDecoder()
     while at < len(out):
-        array, at = raw_decode(out, at)
+        array, at = decoder.raw_decode(out, at)
+        while out[at : at + 1].isspace():
+            at += 1
         if not isinstance(array, list) or not all(isinstance(item, dict) for item in array):
             raise ValueError("ip printed no arrays of objects")
         arrays.append([item for item in array if item])
@@ -365,7 +369,6 @@ def parse_route6(text: str) -> tuple[Route, ...]:
 def parse_fib_trie(text: str, routes: tuple[Route, ...]) -> tuple[Address, ...]:
     """The IPv4 addresses in /proc/net/fib_trie, which does not name their interface: that of the connected route they lie
     in, or else (a /32 as some clouds give) of the default route. An address that neither explains is left out."""
-    import ipaddress
 
     local = []
     previous = ""
@@ -394,6 +397,5 @@ def _ipv4(word: str) -> str:
 
 
 def _ipv6(word: str) -> str:
-    import ipaddress
 
     return str(ipaddress.IPv6Address(int(word, 16)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cowgate.facts import Fact
-from cowgate.record import TYPE_CHECKING, dataclass
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.facts.fact import Fact
 
 if TYPE_CHECKING:
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 
 @dataclass(frozen=True)

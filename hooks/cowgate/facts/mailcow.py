@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Optional
+
 from cowgate.errors import CommandFailed, CommandMissing
-from cowgate.facts import Fact
-from cowgate.record import TYPE_CHECKING, dataclass, field, replace
+from cowgate.facts.fact import Fact
+from cowgate.formats import compose as editor
+from cowgate.formats import env
+from cowgate.formats.yamltext import YamlError
 
 if TYPE_CHECKING:
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 # The keys of mailcow.conf that are kept, with the value that docker-compose.yml or the scripts use where one is not set
 # (mailcow-dockerized 2026-07a). An allow-list: a key that is not here may be a password, and stays out of the facts.
@@ -174,7 +178,6 @@ def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
 
 def parse_conf(text: str) -> tuple[dict[str, str], dict[str, str], tuple[Finding, ...]]:
     """All values (to be kept to oneself), those of DEFAULTS, and the findings."""
-    from cowgate.formats import env
 
     entries, problems = env.parse(text)
     everything = {entry.key: entry.value for entry in entries}
@@ -186,8 +189,6 @@ def parse_conf(text: str) -> tuple[dict[str, str], dict[str, str], tuple[Finding
 def parse_override(text: str, compose: str, values: dict[str, str]) -> tuple[Override, bool]:
     """What an override means beside mailcow's own docker-compose.yml, `values` filled in for its variables; and whether it
     holds the MTU and the lock only."""
-    from cowgate.formats import compose as editor
-    from cowgate.formats.yamltext import YamlError
 
     try:
         seen = editor.inspect(text)
@@ -218,7 +219,6 @@ def parse_override(text: str, compose: str, values: dict[str, str]) -> tuple[Ove
 
 def parse_networks(compose: str) -> tuple[str, ...]:
     """The networks that docker-compose.yml defines. mailcow's file is regular: block style, one `networks:` in column 0."""
-    import re
 
     block = re.search(r"^networks:[^\n]*\n((?:[ ]+[^\n]*(?:\n|$)|[ ]*\n|#[^\n]*\n)*)", compose, re.M)
     if block is None:
@@ -232,7 +232,6 @@ def parse_compose_mtu(compose: str) -> str | None:
     """The MTU in docker-compose.yml itself, None where there is none (as in the file that mailcow ships)."""
     if "driver.mtu" not in compose:
         return None
-    import re
 
     found = re.search(_COMPOSE_MTU, compose)
     return found.group(1) if found else None
@@ -294,7 +293,6 @@ def _redacted(message: str, values: dict[str, str]) -> str:
 
 def _filled(text: str, values: dict[str, str]) -> str:
     """Text with ${KEY}, ${KEY:-default} and $KEY filled in, as long as the outcome is a number; else as it is written."""
-    import re
 
     filled = re.sub(_VARIABLE, lambda m: values.get(m.group(1) or m.group(3), "") or m.group(2) or "", text)
     return filled if filled.isdecimal() else text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from cowgate.facts import Fact
-from cowgate.record import TYPE_CHECKING, dataclass
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cowgate.facts.fact import Fact
 
 if TYPE_CHECKING:
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 # Where swap files usually are; one that is there but not in use must not be overwritten.
 SWAP_FILES = ("/swapfile", "/swap.img", "/swapfile.cowgate")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CommandFailed
-from cowgate.facts import Fact
 from cowgate.facts.cpu import CPUINFO_LIMIT
-from cowgate.record import TYPE_CHECKING, dataclass
+from cowgate.facts.fact import Fact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 # Programs that every system has and that are part of its userland, the first that is there tells.
 USERLAND = ("/bin/sh", "/usr/bin/env", "/bin/busybox", "/sbin/init")

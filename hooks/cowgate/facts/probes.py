@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Optional
 
-from cowgate.facts import Fact
-from cowgate.record import TYPE_CHECKING, dataclass, field
+from cowgate.facts import interfaces as network
+from cowgate.facts.fact import Fact
+from cowgate.machine.net import together
+from cowgate.probes import dnssec, exchange, pathmtu, proxy, targets
+from cowgate.probes.text import NOT_IN_TIME
+from cowgate.probes.values import Answer, ClockSample, PathMtu, Probes, Signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
-    from cowgate.probing.exchange import Probe
-    from cowgate.probing.targets import Target
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
+    from cowgate.probes.exchange import Probe
+    from cowgate.probes.targets import Target
 
 # Seconds of policy.probes.deadline that are kept for starting threads and putting the answers together, and the most that
 # the deadline can be: facts.DEADLINE cuts off every source later than that.
@@ -25,90 +29,6 @@ DMI = ("sys_vendor", "product_name", "chassis_asset_tag")
 
 # An address that every default route leads to, to see whether there is one. Nothing is sent to it.
 FAR = {"ipv4": "198.41.0.4", "ipv6": "2001:503:ba3e::2:30"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one probe saw over one family (`ipv4`, `ipv6`, or `proxy`).
-
-    `target` is the id in the table of probes (`cowgate explain egress`), `outcome` one of those in probing/__init__.py,
-    `status` the HTTP or SMTP status where there was one.
-    """
-
-    target: str
-    host: str
-    port: int
-    family: str
-    outcome: str
-    address: str = ""
-    detail: str = ""
-    status: Optional[int] = None
-
-
-@dataclass(frozen=True)
-class ClockSample:
-    """Seconds that this machine's clock lags behind `source` (negative: it runs ahead), give or take `error` seconds."""
-
-    source: str
-    kind: str
-    offset: float
-    error: float
-
-
-@dataclass(frozen=True)
-class PathMtu:
-    """The largest packet (octets, IP header included) that gets to `target`.
-
-    `mtu` is None where the target does not answer at all or probing is not permitted (`detail` says which). `link_mtu` is that
-    of the interface the packets leave by. `black_hole`: larger packets vanish without the ICMP message that should tell.
-    """
-
-    target: str
-    family: str
-    mtu: Optional[int]
-    link_mtu: Optional[int] = None
-    gateway: bool = False
-    black_hole: bool = False
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Signatures:
-    """What validating DNSSEC by ourselves, from the root down, showed.
-
-    `chain` and `bogus` are "" where they are as they should be (the signed name validates, the broken one does not), else what
-    is wrong. `untested` says why something could not be tried. `clock`: signatures are outside of their time by our clock.
-    """
-
-    chain: str = ""
-    bogus: str = ""
-    untested: str = ""
-    clock: bool = False
-
-
-@dataclass(frozen=True)
-class Probes:
-    """`asked` is False where nothing was sent (`reason` says why). `families` are those with a default route.
-
-    `proxies` names the proxy that git and docker use, without its password. `datasource` and `vendor` tell the provider:
-    cloud-init's cloud-id, and the vendor, the product and the asset tag of the machine by DMI.
-    """
-
-    asked: bool
-    reason: str = ""
-    families: tuple[str, ...] = ()
-    answers: tuple[Answer, ...] = ()
-    clock: tuple[ClockSample, ...] = ()
-    path_mtu: tuple[PathMtu, ...] = ()
-    signatures: Optional[Signatures] = None
-    proxies: dict[str, str] = field(default_factory=dict)
-    datasource: str = ""
-    vendor: str = ""
-
-    def lowest_path_mtu(self, family: str = "") -> Optional[int]:
-        """The smallest path MTU seen beyond the gateway (of one family, or of both), or None where nothing answered."""
-        seen = [p.mtu for p in self.path_mtu if p.mtu is not None and not p.gateway and family in ("", p.family)]
-        return min(seen, default=None)
 
 
 OFF = "not asked: --offline, or the policy says probes.enabled: false"
@@ -124,8 +44,6 @@ def collect(host: Host, policy: Policy) -> Fact[Probes]:
     datasource, vendor = _provider(host)
     if not policy.probes.enabled:
         return Fact.of(Probes(asked=False, reason=OFF, datasource=datasource, vendor=vendor))
-    from cowgate.net import together
-    from cowgate.probing import targets
 
     families = tuple(family for family, address in FAR.items() if host.net.source(address))
     settings = proxy_settings(host)
@@ -156,7 +74,6 @@ def _provider(host: Host) -> tuple[str, str]:
 
 def proxy_settings(host: Host) -> dict[str, dict[str, str]]:
     """Proxy variables as git and as the Docker daemon would see them. What can not be read counts as not there."""
-    from cowgate.probing import proxy
 
     login = proxy.parse_environment(_text(host, "/etc/environment"))
     git = {**login, **host.environment("_proxy")}
@@ -181,7 +98,6 @@ def _text(host: Host, path: str) -> str:
 
 def usable(host: str, family: str) -> bool:
     """Whether a host may have an address of this family: a name may, an address has one family only."""
-    import ipaddress
 
     try:
         return f"ipv{ipaddress.ip_address(host.partition('%')[0]).version}" == family
@@ -228,7 +144,6 @@ class _Round:
         return tasks
 
     def _plan(self, target: Target) -> None:
-        from cowgate.probing import exchange, proxy, targets
 
         for entry in target.hosts:
             name, port = targets.split(entry, target.port)
@@ -251,7 +166,6 @@ class _Round:
                     self._add_path_mtu(entry, entry, family, link_mtu, gateway=False)
 
     def _add_path_mtu(self, shown: str, where: str, family: str, link_mtu: int, *, gateway: bool) -> None:
-        from cowgate.probing import pathmtu
 
         def work() -> PathMtu:
             address = where if gateway or ":" in where else self.host.net.resolve(where, family, 0)[0]
@@ -266,7 +180,6 @@ class _Round:
         self.mtu[f"mtu {shown} {family}"] = work
 
     def _signatures(self) -> Signatures:
-        from cowgate.probing import dnssec, targets
 
         net = self.host.net
         hosts = self.policy.probes.hosts
@@ -294,7 +207,6 @@ class _Round:
         self, results: dict[str, object]
     ) -> tuple[tuple[Answer, ...], tuple[ClockSample, ...], tuple[PathMtu, ...], Optional[Signatures]]:
         """What the tasks gave; one that did not end in time says what it was busy with."""
-        from cowgate.probing import NOT_IN_TIME
 
         answers = []
         clock: list[ClockSample] = []
@@ -335,7 +247,6 @@ def _link_mtu(host: Host, interface: str) -> int:
 
 def default_route(host: Host, family: str) -> tuple[str, str]:
     """(interface, gateway) of the best default route; empty where there is none, gateway empty where it is on link."""
-    from cowgate.facts import interfaces as network
 
     if family == "ipv4":
         routes = network.parse_route4(_text(host, "/proc/net/route"))

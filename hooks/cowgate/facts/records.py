@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
-from cowgate.facts import Fact
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+from cowgate.facts.fact import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
-from cowgate.lean import Subnet
-from cowgate.probing import plain, targets
-from cowgate.probing.zone import reverse_name
-from cowgate.record import TYPE_CHECKING, dataclass, field, replace
+from cowgate.machine.net import Unfinished, together
+from cowgate.probes import targets
+from cowgate.probes.dnssec import Asker, NoAnswer
+from cowgate.probes.text import plain
+from cowgate.probes.values import Lookup, PublicAddress, Records
+from cowgate.probes.zone import reverse_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Any, Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
-    from cowgate.probing.targets import Target
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """One question to the machine's own resolvers. `outcome`: ok, none (no such name or no such data), timeout, failed.
-
-    `values` are in presentation form without a final dot; `detail` says what failed.
-    """
-
-    name: str
-    type: str
-    outcome: str
-    values: tuple[str, ...] = ()
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class PublicAddress:
-    """An address others see: `how` is interface, policy or lookup (an address service was asked)."""
-
-    address: str
-    family: str
-    how: str
-
-
-@dataclass(frozen=True)
-class Records:
-    """`asked` is False where nothing was sent (`reason` says why). `private` are outgoing addresses of a private network."""
-
-    asked: bool
-    reason: str = ""
-    hostname: str = ""
-    domains: tuple[str, ...] = ()
-    public: tuple[PublicAddress, ...] = ()
-    private: tuple[str, ...] = ()
-    lookups: tuple[Lookup, ...] = ()
-    dkim: Optional[str] = None
-    learned: dict[str, str] = field(default_factory=dict)
-
-    def find(self, name: str, type: str) -> Lookup:
-        """The answer to one question; an outcome of `failed` where it was not asked."""
-        for lookup in self.lookups:
-            if lookup.type == type and lookup.name.lower() == name.lower():
-                return lookup
-        return Lookup(name, type, "failed", detail="not asked")
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
+    from cowgate.probes.targets import Target
 
 
 OFF = "not asked: --offline, or the policy says probes.enabled: false"
@@ -100,7 +62,6 @@ def _conf_hostname(host: Host, policy: Policy) -> str:
     text = _read(host, f"{policy.install_dir}/mailcow.conf")
     if not text:
         return ""
-    import re
 
     match = re.search(r"^MAILCOW_HOSTNAME=[\"']?([^\s\"'#]*)", text, re.MULTILINE)
     return match.group(1) if match else ""
@@ -158,7 +119,6 @@ def caa_names(name: str) -> tuple[str, ...]:
 
 def parse_resolv_conf(text: str) -> tuple[str, ...]:
     """The name servers that resolv.conf(5) names, at most three; the one on this machine where it names none."""
-    import re
 
     found = re.findall(r"^\s*nameserver\s+(\S+)", text, re.MULTILINE)
     return tuple(found[:3]) or ("127.0.0.1",)
@@ -167,9 +127,6 @@ def parse_resolv_conf(text: str) -> tuple[str, ...]:
 def _lookup_all(
     host: Host, resolvers: Sequence[str], questions: Sequence[tuple[str, str]], until: float
 ) -> tuple[Lookup, ...]:
-    from functools import partial
-
-    from cowgate.net import together
 
     wanted = list(dict.fromkeys(questions))
     found = []
@@ -184,7 +141,6 @@ def _lookup_all(
 
 
 def _unanswered(name: str, kind: str, error: Exception) -> Lookup:
-    from cowgate.net import Unfinished
 
     if isinstance(error, Unfinished):
         return Lookup(name, kind, "timeout", detail="no answer in time")
@@ -192,7 +148,6 @@ def _unanswered(name: str, kind: str, error: Exception) -> Lookup:
 
 
 def _lookup(host: Host, resolvers: Sequence[str], name: str, kind: str, until: float) -> Lookup:
-    from cowgate.probing.dnssec import Asker, NoAnswer
 
     asker = Asker(host.net, STEP)
     trouble = Lookup(name, kind, "failed", detail="no resolver")
@@ -251,8 +206,8 @@ PRIVATE = (
 
 def is_private(address: str) -> bool:
     """Whether others can not reach this address."""
-    own = Subnet(address)
-    return any(own in Subnet(network) for network in PRIVATE)
+    own = ip_address(address)
+    return any(own in ip_network(network) for network in PRIVATE)
 
 
 def own_addresses(host: Host, policy: Policy) -> tuple[tuple[PublicAddress, ...], tuple[str, ...]]:
@@ -281,10 +236,8 @@ def family_of(address: str) -> str:
 
 def _look_up(host: Host, policy: Policy, private: Sequence[str], until: float) -> dict[str, str]:
     """What the address services say, by service, where the policy lets them be asked and there is a private address."""
-    from cowgate.net import together
 
     target = targets.wanted(policy).get("records.address")
-    from functools import partial
 
     if target is None or not private:
         return {}
@@ -313,7 +266,6 @@ def _what_is_my_address(host: Host, target: Target, entry: str, families: Sequen
 def parse_address_answer(data: bytes) -> str:
     """The address in an address service's HTTP answer, or "" where there is none (a captive portal's page)."""
     text = data.partition(b"\r\n\r\n")[2][:BODY_LIMIT].decode("ascii", "replace").strip()
-    import ipaddress
 
     try:
         return str(ipaddress.ip_address(text))

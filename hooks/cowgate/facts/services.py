@@ -6,19 +6,19 @@ follows from the files that the next boot will read; what a preset would do is n
 
 from __future__ import annotations
 
+import re
 import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Optional
 
-from cowgate.conflicts import all_units
-from cowgate.facts import Fact
+from cowgate.facts.fact import Fact
 from cowgate.facts.platform import in_chroot
-from cowgate.record import TYPE_CHECKING, dataclass, replace
+from cowgate.servers import all_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 OTHER_UNITS = (
     "ufw.service",
@@ -185,7 +185,6 @@ def _has_program(host: Host, script: str) -> bool:
     """Whether the program is there that an init script names: the script of a package that was removed, but not purged,
     stays behind, and does nothing."""
     text = host.read_or_none(f"/etc/init.d/{script}") or ""
-    import re
 
     program = re.search(r"(?m)^DAEMON=[\"']?(/[\w./+-]+)[\"']?\s*$", text)
     return program is None or host.exists(program[1])
@@ -257,6 +256,5 @@ def _openrc_units(host: Host, names: tuple[str, ...], states: dict[str, str]) ->
 
 def parse_rc_status(text: str) -> dict[str, str]:
     """Service to state, from `rc-status --servicelist`: " nginx        [  started  ]"."""
-    import re
 
     return dict(re.findall(r"(?m)^\s*(\S+)\s+\[\s*(\w+)[^\]]*\]\s*$", text))

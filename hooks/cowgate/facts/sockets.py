@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
+import struct
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError
-from cowgate.facts import Fact
-from cowgate.probing import plain
-from cowgate.record import TYPE_CHECKING, dataclass, replace
+from cowgate.facts.fact import Fact
+from cowgate.probes.text import plain
 
 if TYPE_CHECKING:
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 # What mailcow publishes by default (its docker-compose.yml); the package of a holder is looked up for these only.
 MAILCOW_PORTS = (25, 80, 110, 143, 443, 465, 587, 993, 995, 4190, 19991, 13306, 7654)
@@ -84,7 +87,6 @@ def _table(host: Host, protocol: str, family: int, name: str) -> dict[str, Liste
 
 def parse_diag(told: bytes, family: int) -> dict[str, Listener]:
     """The same listeners in messages of sock_diag(7): a header of 16 octets, then struct inet_diag_msg."""
-    import struct
 
     found, at = {}, 0
     while at + 16 + DIAG_MESSAGE <= len(told):
@@ -98,9 +100,7 @@ def parse_diag(told: bytes, family: int) -> dict[str, Listener]:
 
 
 def _listener(protocol: str, family: int, packed: bytes, port: int, uid: int) -> Listener:
-    import _socket  # what `socket` is built on: that one costs ten times as much to load
-
-    text = _socket.inet_ntop(_socket.AF_INET if len(packed) == 4 else _socket.AF_INET6, packed)
+    text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
     if text.startswith("::ffff:") and "." in text:
         return Listener(protocol, 4, text[len("::ffff:") :], port, uid)
     return Listener(protocol, family, text, port, uid)
@@ -120,7 +120,6 @@ def parse_table(text: str, protocol: str, family: int) -> dict[str, Listener]:
 
 def packed_address(text: str) -> bytes:
     """An address as /proc/net prints it: 32-bit words in hexadecimal, each in the byte order of the machine."""
-    import sys
 
     words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
     return b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
@@ -207,7 +206,6 @@ def _configured_ports(host: Host, policy: Policy) -> set[int]:
         return set()
     if not text:
         return set()
-    import re
 
     return {int(port) for port in re.findall(r"(?m)^[A-Z]+_PORT=(?:\S*:)?(\d{1,5})\s*$", text)}
 
@@ -229,7 +227,6 @@ def _with_socket_units(host: Host, listeners: list[Listener], wanted: set[int]) 
 
 def parse_listen(text: str) -> dict[tuple[str, int], str]:
     """Address and port to socket unit, from `systemctl show '*.socket' --property=Id,Listen`."""
-    import re
 
     units = {}
     for block in text.split("\n\n"):
@@ -286,7 +283,6 @@ def parse_rpm_files(text: str) -> dict[str, str]:
 
 def parse_apk_owner(text: str) -> dict[str, str]:
     """Path to package, from `apk info --who-owns`: "/usr/sbin/nginx is owned by nginx-1.26.3-r0"."""
-    import re
 
     found = re.findall(r"(?m)^(/\S+) is owned by (\S+)-\d[^-\s]*-r\d+$", text)
     return dict(found)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Optional
 
-from cowgate.facts import Fact
+from cowgate.facts.fact import Fact
 from cowgate.formats import ini
-from cowgate.lean import matches
-from cowgate.record import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 # systemd's directories in the order of their precedence (systemd.unit(5), timesyncd.conf(5)).
 SYSTEMD_DIRS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
@@ -262,7 +261,7 @@ class _ChronyReader:
                 self.unreadable.append(directory)
                 continue
             for name in names:
-                if matches(name, pattern):
+                if fnmatchcase(name, pattern):
                     found.setdefault(name, f"{directory}/{name}")
         return [found[name] for name in sorted(found)]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Optional
 
-from cowgate.facts import Fact
-from cowgate.record import TYPE_CHECKING, dataclass, field
+from cowgate.facts.fact import Fact
 
 if TYPE_CHECKING:
-    from typing import Optional
-
-    from cowgate.host import Host
-    from cowgate.policy import Policy
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
 
 # Checked by mailcow's scripts (_modules/scripts/core.sh, 2025-12-03) but for docker, which has rows of its own;
 # bash runs those scripts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cowgate.formats import FormatError
+from cowgate.formats.error import FormatError
 
 
 def set_block(text: str | None, name: str, lines: Sequence[str]) -> str | None:

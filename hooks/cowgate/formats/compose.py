@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from cowgate.formats.splice import Spec, add_lines, append, content_end, cut, fill, insert, replace, spec_of
@@ -31,7 +32,6 @@ from cowgate.formats.yamltext import (
     with_value,
     without_value,
 )
-from cowgate.record import dataclass
 
 NETWORK = "mailcow-network"
 MTU_KEY = "com.docker.network.driver.mtu"

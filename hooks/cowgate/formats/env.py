@@ -6,9 +6,9 @@ What only one of the two understands is a problem: the other then sees something
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from cowgate.formats import FormatError
-from cowgate.record import dataclass
+from cowgate.formats.error import FormatError
 
 _ASSIGNMENT = re.compile(r"(?P<indent>[ \t]*)(?:export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?P<space>[ \t]*)=(?P<rest>.*)")
 _QUOTED = re.compile(r"""'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)\"""")

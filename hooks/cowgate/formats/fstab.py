@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cowgate.formats import FormatError
+from cowgate.formats.error import FormatError
 
 # what getmntent(3) writes for characters that would end a field
 ESCAPES = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\"}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-
-from cowgate.record import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ other, so the host's own IPv6 must not be on such a name.
 
 from __future__ import annotations
 
-from cowgate.formats import FormatError
-from cowgate.record import TYPE_CHECKING, dataclass
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Optional
+from cowgate.formats.error import FormatError
 
 _SPACE = " \t\n\v\f\r"  # isspace(3) in the C locale; str.split() would also split at other characters
 _UP = ("up", "post-up")
@@ -372,7 +373,6 @@ def _obstacle(alias: str, documents: Sequence[Document]) -> str:
         for option in s.options:
             if _calls_ifup(option, alias) and not _is_own_call(s, option, alias):
                 return f"the stanza of {s.interface} ({s.file} line {s.line}) runs `{option[1]}`"
-    import fnmatch  # only here: few files have mappings at all
 
     for d in documents:
         for pattern in d.mappings:
@@ -392,7 +392,6 @@ def _calls_ifup(option: tuple[str, str], alias: str) -> bool:
 
 
 def _found(pattern: str, text: str) -> bool:
-    import re  # here: few machines have a stanza with commands
 
     return re.search(pattern, text) is not None
 

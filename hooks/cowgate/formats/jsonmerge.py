@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, NoReturn
 
-from cowgate.formats import FormatError
+from cowgate.formats.error import FormatError
 
 MAX_DEPTH = 64  # a configuration file is not nested deeper; json itself would recurse until the stack ends
 MAX_DIGITS = 1000  # int() refuses more than 4,300, and not with an error of JSON

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from cowgate.formats import FormatError
-from cowgate.record import dataclass, field
+from cowgate.formats.error import FormatError
 
 # Nodes after all aliases are followed: more than a person writes, fewer than a "billion laughs" file unfolds to.
 MAX_NODES = 50_000

@@ -13,12 +13,12 @@ import time
 from typing import Any
 
 from cowgate import codec
-from cowgate.engine import check
-from cowgate.host import Host
+from cowgate.engine.evaluate import check
+from cowgate.engine.settle import settle
+from cowgate.machine.host import Host
 from cowgate.model import Phase
-from cowgate.policy import Policy
-from cowgate.requirements import _registry, all_requirements, dns, egress, mailcow, network, timeoffset  # noqa: F401 - they register their rows
-from cowgate.settle import settle
+from cowgate.policy.model import Policy
+from cowgate.requirements import _registry, all_requirements
 
 
 class JustBooted(Host):

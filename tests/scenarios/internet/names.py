@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from cowgate.policy import Policy
-from cowgate.probing.targets import TARGETS, split
+from cowgate.policy.model import Policy
+from cowgate.probes.targets import TARGETS, split
 
 HOST4, HOST6 = "203.0.113.10", "2001:db8:1::10"
 ROUTER4, ROUTER6 = "203.0.113.1", "2001:db8:1::1"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from cowgate.errors import CommandFailed
-from cowgate.host import Completed, Host
+from cowgate.machine.host import Completed, Host
 
 DATA = Path(__file__).parent / "data"
 

@@ -6,8 +6,8 @@ import pytest
 
 from cowgate.errors import CommandFailed
 from cowgate.facts.clock import Clock, Tracking, collect, is_synchronized, parse_properties, parse_tracking, wait_for_sync
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, directory, recorded
 
 TRACKING = "A29FC87B,time.cloudflare.com,4,1795343526.5,0.000023,-0.000011,0.000321,12.3,0.001,0.2,0.0123,0.001,64.2,Normal\n"

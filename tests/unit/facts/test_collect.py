@@ -10,23 +10,18 @@ from typing import Any
 
 import pytest
 
-from cowgate import facts
 from cowgate.errors import CommandFailed, OfflineError
-from cowgate.facts import Fact, collect
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.facts import collection
+from cowgate.facts.collection import collect
+from cowgate.facts.fact import Fact
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 
 Source = Callable[[Host, Policy], "Fact[Any]"]
 
 
-def collected(monkeypatch: pytest.MonkeyPatch, sources: dict[str, Source], deadline: float = 20.0) -> facts.Facts:
-    monkeypatch.setattr(facts, "_module", lambda name: SimpleNamespace(collect=sources[name]))
-
-    def start(work: Callable[..., None], args: tuple[Any, ...]) -> None:
-        """Threads that `threading` starts are those that coverage sees."""
-        threading.Thread(target=work, args=args, daemon=True).start()
-
-    monkeypatch.setattr("_thread.start_new_thread", start)
+def collected(monkeypatch: pytest.MonkeyPatch, sources: dict[str, Source], deadline: float = 20.0) -> collection.Facts:
+    monkeypatch.setattr(collection, "SOURCES", {name: SimpleNamespace(collect=source) for name, source in sources.items()})
     return collect(Host(), Policy(), sources, deadline)
 
 
@@ -65,12 +60,6 @@ def test_threads_that_start_by_themselves() -> None:
     assert collect(Host(), Policy(), ("cpu", "memory")).memory.value.total_kib > 0
 
 
-def test_quick_ones_share_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    names: list[str] = ["clock", "cpu", "kernel", "memory"]
-    found = collected(monkeypatch, {name: lambda *_: Fact.of(threading.get_ident()) for name in names})
-    assert len({getattr(found, name).value for name in names}) == 1
-
-
 def test_slow_ones_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never answers and three that take their time: the rest is there, and what hangs is unreadable."""
     hung = threading.Event()
@@ -92,26 +81,3 @@ def test_slow_ones_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [found.cpu.value, found.disks.value, found.probes.value] == ["met"] * 3
     assert (found.memory.value, found.tools.value) == (1, 2)
     assert (found.clock.state, found.clock.reason) == ("unreadable", "no answer within 5 s")
-
-
-def test_far_ones_are_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def source(name: str) -> Source:
-        return lambda *_: Fact.of(asked.append(name) or name)
-
-    collected(monkeypatch, {name: source(name) for name in ("clock", "probes", "cpu", "records")})
-    assert asked == ["probes", "records", "clock", "cpu"]
-
-
-def test_two_threads_that_want_the_last_one() -> None:
-    class Taken(list[str]):
-        def pop(self, *_: Any) -> str:
-            raise IndexError  # between the look and the grasp another was quicker
-
-    found: dict[str, Fact[Any]] = {}
-    ended = threading.Lock()
-    ended.acquire()
-    facts._collect_into(Host(), Policy(), Taken(["cpu"]), found, ended)
-    assert not ended.locked()
-    assert found == {}

@@ -17,8 +17,8 @@ from cowgate.facts.disks import (
     parse_mountinfo,
     parse_xfs_info,
 )
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, directory, put, recorded
 
 MOUNTS = "27 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n"

@@ -27,8 +27,8 @@ from cowgate.facts.docker import (
     parse_rpm_query,
     upstream_version,
 )
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, put, recorded
 
 ANSWERS = {

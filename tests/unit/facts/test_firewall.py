@@ -13,8 +13,8 @@ import pytest
 
 from cowgate.errors import CommandMissing, CowgateError
 from cowgate.facts.firewall import Firewall, ForwardChain, collect, parse_ruleset, parse_saved, parse_ufw
-from cowgate.host import Completed, Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Completed, Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, put, recorded
 
 NFT = recorded("firewall", "nft-tables.json")
@@ -116,8 +116,8 @@ def test_a_long_block_list_does_not_hide_the_rules() -> None:
     script = """
 import subprocess
 from cowgate.facts import firewall
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 
 def nft(text):
     subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)

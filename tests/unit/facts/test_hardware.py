@@ -10,8 +10,8 @@ import pytest
 from cowgate.errors import OfflineError
 from cowgate.facts import cpu, kernel, memory
 from cowgate.facts.memory import Memory, Swap
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, recorded
 
 SWAPS = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"

@@ -11,8 +11,8 @@ import pytest
 from cowgate import codec
 from cowgate.facts import ifupdown
 from cowgate.facts.ifupdown import Ifupdown
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 
 OWN = "auto eth0:0\niface eth0:0 inet6 static\n  address 2001:db8::1/64\n  gateway fe80::1\n"
 ENABLED = "/etc/systemd/system/multi-user.target.wants/networking.service"

@@ -14,8 +14,8 @@ from cowgate import codec
 from cowgate.errors import CommandMissing, OfflineError
 from cowgate.facts import interfaces
 from cowgate.facts.interfaces import FOREVER, Address, Interfaces, Ipv6Settings, Route
-from cowgate.host import Completed, Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Completed, Host
+from cowgate.policy.model import Policy
 
 DATA = Path(__file__).parent / "data" / "interfaces"
 

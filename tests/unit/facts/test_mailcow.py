@@ -11,7 +11,7 @@ import pytest
 
 from cowgate import codec
 from cowgate.errors import CommandMissing
-from cowgate.facts import Facts
+from cowgate.facts.collection import Facts
 from cowgate.facts.mailcow import (
     Finding,
     Mailcow,
@@ -22,8 +22,8 @@ from cowgate.facts.mailcow import (
     parse_networks,
     parse_override,
 )
-from cowgate.host import Completed, Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Completed, Host
+from cowgate.policy.model import Policy
 
 COMPOSE = """\
 services:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cowgate.facts.platform import CONTAINERS, Elf, OsRelease, Platform, collect, parse_elf, parse_os_release
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, directory, put, recorded
 
 

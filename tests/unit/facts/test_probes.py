@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from cowgate import net as real
+from cowgate import providers
 from cowgate.errors import OfflineError
-from cowgate.facts import Facts, probes
-from cowgate.facts.probes import Probes, collect, default_route, proxy_settings, usable
-from cowgate.host import Host
-from cowgate.probing import providers
-from cowgate.probing.targets import TARGETS, split
+from cowgate.facts import probes
+from cowgate.facts.collection import Facts
+from cowgate.facts.probes import collect, default_route, proxy_settings, usable
+from cowgate.machine import net as real
+from cowgate.machine.host import Host
+from cowgate.probes.targets import TARGETS, split
+from cowgate.probes.values import Probes
 from tests.unit.conftest import policy_of
 from tests.unit.probing.network import ScriptedHost, ScriptedNet
 
@@ -188,8 +190,8 @@ def test_signatures_name_what_did_not_hold() -> None:
 
 
 def test_signatures_resolve_servers_without_glue(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cowgate.facts.probes import Signatures
-    from cowgate.probing import dnssec
+    from cowgate.probes import dnssec
+    from cowgate.probes.values import Signatures
 
     seen = []
 
@@ -284,7 +286,7 @@ def test_the_best_default_route() -> None:
 
 
 def test_the_deadline_leaves_room_before_the_facts_deadline() -> None:
-    from cowgate.facts import DEADLINE
+    from cowgate.facts.collection import DEADLINE
 
     assert probes.LONGEST < DEADLINE
 

@@ -13,9 +13,11 @@ import dns.rrset
 import pytest
 
 from cowgate.errors import OfflineError
-from cowgate.facts import Facts, records
-from cowgate.facts.records import Lookup, PublicAddress, Records, collect
-from cowgate.host import Host
+from cowgate.facts import records
+from cowgate.facts.collection import Facts
+from cowgate.facts.records import collect
+from cowgate.machine.host import Host
+from cowgate.probes.values import Lookup, PublicAddress, Records
 from tests.unit.conftest import policy_of
 from tests.unit.probing.network import ScriptedHost, ScriptedNet
 

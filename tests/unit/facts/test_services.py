@@ -7,10 +7,10 @@ from typing import Optional
 
 import pytest
 
-from cowgate.conflicts import all_units
 from cowgate.facts.services import OTHER_UNITS, PROPERTIES, Services, Unit, collect, parse_rc_status, parse_show
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
+from cowgate.servers import all_units
 from tests.unit.facts.machine import Machine, directory, put, recorded
 
 NAMES = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))

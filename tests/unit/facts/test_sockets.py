@@ -24,8 +24,8 @@ from cowgate.facts.sockets import (
     parse_rpm_files,
     parse_table,
 )
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, recorded
 
 TABLES = {f"/proc/net/{name}": recorded("sockets", f"{name}-bookworm.txt") for name in ("tcp", "tcp6", "udp", "udp6")}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cowgate.facts.system import System, Timezone, collect, parse_fqdn, parse_umask, zone_of_link
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, directory, put
 
 VIENNA = {"/usr/share/zoneinfo/Europe/Vienna": "TZif2...", "/usr/share/zoneinfo/zone.tab": "# a table"}

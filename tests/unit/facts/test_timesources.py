@@ -20,8 +20,8 @@ from cowgate.facts.timesources import (
     parse_timesyncd,
 )
 from cowgate.formats.block import set_block
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, put, recorded
 
 CONF = "/etc/systemd/timesyncd.conf"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cowgate.facts.tools import NAMES, Tools, collect
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import put
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cowgate import codec
-from cowgate.fixes import all_fixes
 from cowgate.model import Phase
+from cowgate.requirements.catalogue import all_fixes
 from tests.unit.conftest import healthy_facts, policy_of
 
 CASES = Path(__file__).parent / "cases"

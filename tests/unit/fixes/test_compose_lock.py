@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cowgate.changes import EditFile
-from cowgate.fixes.compose import LOCK_MESSAGE, lock_changes, unlock_changes
-from cowgate.formats import edit
+from cowgate.changes.values import EditFile
+from cowgate.formats.editors import edit
+from cowgate.requirements.mailcow.lock import LOCK_MESSAGE, lock_changes, unlock_changes
 from tests.unit.conftest import healthy_facts, policy_of
 
 PATH = "/opt/mailcow-dockerized/docker-compose.override.yml"

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cowgate.formats import FormatError, edit
 from cowgate.formats.block import set_block
+from cowgate.formats.editors import edit
+from cowgate.formats.error import FormatError
 
 BLOCK = "# BEGIN cowgate time\npool a iburst\npool b\n# END cowgate time\n"
 LINES = ["pool a iburst", "pool b"]

@@ -7,7 +7,8 @@ from typing import Optional
 
 import pytest
 
-from cowgate.formats import compose, edit
+from cowgate.formats import compose
+from cowgate.formats.editors import edit
 from cowgate.formats.yamltext import YamlError
 
 MESSAGE = "not ready, see 'cowgate report'"

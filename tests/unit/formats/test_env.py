@@ -6,7 +6,9 @@ import subprocess
 
 import pytest
 
-from cowgate.formats import FormatError, edit, env
+from cowgate.formats import env
+from cowgate.formats.editors import edit
+from cowgate.formats.error import FormatError
 
 READ = [
     ("A=b", "b"),

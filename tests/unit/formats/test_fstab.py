@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cowgate.formats import FormatError, edit
+from cowgate.formats.editors import edit
+from cowgate.formats.error import FormatError
 from cowgate.formats.fstab import add, fields
 
 SWAP = "/swapfile none swap sw 0 0"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cowgate import formats
-from cowgate.formats import FormatError
+from cowgate.formats.error import FormatError
 from cowgate.formats.interfaces import find_aliases, keep_names, lines, parse, repair_alias
 
 DATA = Path(__file__).parent / "data" / "interfaces"

@@ -6,7 +6,8 @@ from typing import Any, Optional
 
 import pytest
 
-from cowgate.formats import FormatError, edit
+from cowgate.formats.editors import edit
+from cowgate.formats.error import FormatError
 from cowgate.formats.jsonmerge import load, merge
 
 IPV6 = {"ipv6": True}

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cowgate import gate, report
+from cowgate.gate import contract
+from cowgate.report.document import encode
 from tests.unit.gate.tree import (
     BOOTTIME,
     DIRECTORIES,
@@ -34,8 +35,8 @@ from tests.unit.gate.tree import (
     whole,
 )
 
-HONEST_BYTES = report.encode(HONEST)
-HONEST_SEAL = gate.seal_of(HONEST, hashlib.sha256(HONEST_BYTES).hexdigest())
+HONEST_BYTES = encode(HONEST)
+HONEST_SEAL = contract.seal_of(HONEST, hashlib.sha256(HONEST_BYTES).hexdigest())
 NAN, INFINITY = float("nan"), float("inf")
 OTHER_DIGEST = "0" * 64
 DAY = 86400.0
@@ -55,13 +56,13 @@ def good_cases() -> list[Case]:
     """Reports that do open the gate: whatever else spoils them, no rule may be stricter than it says."""
     validity = {**HONEST["validity"], "waivers_until": None}
     passed = [row for row in HONEST["rows"] if row["status"] == "pass"]
-    plain = {**HONEST, "rows": passed, "summary": {**dict.fromkeys(gate.STATUSES, 0), "pass": len(passed)}}
+    plain = {**HONEST, "rows": passed, "summary": {**dict.fromkeys(contract.STATUSES, 0), "pass": len(passed)}}
 
     def without_policy(tree: Tree) -> None:
         (tree.root / "var/lib/cloud/data/instance-id").unlink()
         (tree.root / "etc/cowgate").rename(tree.root / "etc/other")
         machine = {**HONEST["machine"], "instance": ""}
-        tree.publish(whole({**HONEST, "machine": machine, "policy": {"digest": gate.policy_digest(()), "files": []}}))
+        tree.publish(whole({**HONEST, "machine": machine, "policy": {"digest": contract.policy_digest(()), "files": []}}))
 
     return [
         Case("good: honest", lambda _: None),
@@ -73,7 +74,7 @@ def good_cases() -> list[Case]:
         Case("good: install phase", lambda tree: tree.publish(whole({**plain, "phase": "install"}))),
         Case("good: only passes", lambda tree: tree.publish(whole(plain))),
         Case("good: no policy, no cloud-init", without_policy),
-        Case("good: clock slightly set back", lambda _: None, wall=WALL - gate.CLOCK_SLACK),
+        Case("good: clock slightly set back", lambda _: None, wall=WALL - contract.CLOCK_SLACK),
         Case("good: to the last moment", lambda _: None, boottime=HONEST["validity"]["until"] - 0.001),
     ]
 
@@ -114,7 +115,7 @@ def changes(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str,
             )
             yield f"{here} deleted", changed(path, kept) if path else kept
             for name, other in variants(value[step]):
-                if report.encode(other) != report.encode(value[step]):
+                if encode(other) != encode(value[step]):
                     yield f"{here} {name}", changed((*path, step), other)
             yield from changes(value[step], (*path, step))
         if isinstance(value, dict):
@@ -123,25 +124,25 @@ def changes(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str,
 
 def resealed(tree: Tree, document: dict[str, Any]) -> None:
     """Publish and seal whatever it is; where it lacks what a seal is made of, the old seal gets the new digest."""
-    content = report.encode(document)
+    content = encode(document)
     tree.write(REPORT, content)
     digest = hashlib.sha256(content).hexdigest()
     try:
-        tree.seal(gate.seal_of(document, digest))
+        tree.seal(contract.seal_of(document, digest))
     except (KeyError, TypeError):
         tree.seal({**HONEST_SEAL, "report": digest})
 
 
 def content_cases() -> Iterator[Case]:
     for name, document in changes(HONEST):
-        yield Case(f"content: {name}, old seal", lambda tree, d=document: tree.write(REPORT, report.encode(d)))
+        yield Case(f"content: {name}, old seal", lambda tree, d=document: tree.write(REPORT, encode(d)))
         yield Case(f"content: {name}, re-sealed", lambda tree, d=document: resealed(tree, d))
 
 
 def _with_status(number: int, status: str, level: str = "required", phases: tuple[str, ...] = ("boot",)) -> dict[str, Any]:
     rows = [dict(row) for row in HONEST["rows"]]
     rows[number].update(status=status, level=level, phases=list(phases))
-    counts = {name: sum(row["status"] == name for row in rows) for name in gate.STATUSES}
+    counts = {name: sum(row["status"] == name for row in rows) for name in contract.STATUSES}
     return {**HONEST, "rows": rows, "summary": counts}
 
 
@@ -157,11 +158,11 @@ WHOLE: dict[tuple[str | int, ...], tuple[Any, ...]] = {
     ("machine", "id"): (OTHER_DIGEST, "", None, "0123456789abcdef0123456789abcdef", HONEST["machine"]["id"].upper()),
     ("machine", "boot"): ("00000000-0000-0000-0000-000000000000", "", None, HONEST["machine"]["boot"].upper()),
     ("machine", "instance"): ("i-other", "", None, 1),
-    ("policy", "digest"): (OTHER_DIGEST, "", None, gate.policy_digest(())),
-    ("validity", "boottime"): (BOOTTIME + 11, BOOTTIME * 1000, NAN, INFINITY, None, "0", -gate.MAX_AGE),
-    ("validity", "until"): (0, BOOTTIME, BOOTTIME + 10, BOOTTIME + gate.MAX_AGE + 1, NAN, INFINITY, None, "9999999", []),
+    ("policy", "digest"): (OTHER_DIGEST, "", None, contract.policy_digest(())),
+    ("validity", "boottime"): (BOOTTIME + 11, BOOTTIME * 1000, NAN, INFINITY, None, "0", -contract.MAX_AGE),
+    ("validity", "until"): (0, BOOTTIME, BOOTTIME + 10, BOOTTIME + contract.MAX_AGE + 1, NAN, INFINITY, None, "9999999", []),
     ("validity", "waivers_until"): (0, WALL, WALL + 10, NAN, "9999999999", [], -1),
-    ("validity", "wall"): (WALL + DAY, WALL + 10 + gate.CLOCK_SLACK + 1, NAN, INFINITY, None, "0"),
+    ("validity", "wall"): (WALL + DAY, WALL + 10 + contract.CLOCK_SLACK + 1, NAN, INFINITY, None, "0"),
     ("rows",): ([], None, {}, "rows", [None], [1], HONEST["rows"][:-1], HONEST["rows"] * 2),
     ("summary", "pass"): (0, 2, None, "1", 1.5),
     ("summary", "fail"): (1, None),
@@ -184,7 +185,7 @@ def whole_cases() -> Iterator[Case]:
             yield _whole_case(f"required row {number} {status!r}", _with_status(number, status))
     for status in ("broken", "", "FAIL"):
         yield _whole_case(f"advised row {status!r}", _with_status(1, status, "advised"))
-    yield _whole_case("no rows at all", {**HONEST, "rows": [], "summary": dict.fromkeys(gate.STATUSES, 0)})
+    yield _whole_case("no rows at all", {**HONEST, "rows": [], "summary": dict.fromkeys(contract.STATUSES, 0)})
     for number, level in enumerate(("REQUIRED", "", "Advised", None)):
         yield _whole_case(f"level {number}", _with_status(1, "fail", level))  # type: ignore[arg-type]
     for number in range(len(HONEST["rows"])):
@@ -193,7 +194,7 @@ def whole_cases() -> Iterator[Case]:
     late = _with_status(3, "deferred", phases=("boot", "install"))
     yield _whole_case("put off in the install phase", {**late, "phase": "install"})
     yield _whole_case("build phase of a ready image", {**HONEST, "phase": "build", "rows": HONEST["rows"]})
-    stranger = {**HONEST, "machine": {"id": gate.machine_digest("f" * 32), "boot": "x", "instance": "y"}}
+    stranger = {**HONEST, "machine": {"id": contract.machine_digest("f" * 32), "boot": "x", "instance": "y"}}
     yield _whole_case("all of another machine", stranger)
 
 
@@ -228,7 +229,7 @@ def byte_cases() -> Iterator[Case]:
         "a byte order mark": b"\xef\xbb\xbf" + HONEST_BYTES,
         "not ASCII": b"\xff" + HONEST_BYTES,
         "two reports": HONEST_BYTES * 2,
-        "huge": HONEST_BYTES + b" " * gate.FILE_LIMIT,
+        "huge": HONEST_BYTES + b" " * contract.FILE_LIMIT,
     }.items():
         yield from _byte_pair(name, content)
     yield Case("bytes: a space more, old seal", lambda tree: tree.write(REPORT, HONEST_BYTES + b" "))
@@ -267,7 +268,7 @@ def seal_cases() -> Iterator[Case]:
     yield Case("seal: digest in capitals", lambda tree: tree.seal({**HONEST_SEAL, "report": HONEST_SEAL["report"].upper()}))
     yield Case("seal: empty object", lambda tree: tree.seal({}))
     yield Case("seal: array", lambda tree: tree.seal([HONEST_SEAL]))
-    content = report.encode(HONEST_SEAL)
+    content = encode(HONEST_SEAL)
     for offset in range(0, len(content) - 2, 5):
         yield Case(f"seal: cut off after {offset}", lambda tree, n=offset: tree.write(SEAL, content[:n]))
     chance = random.Random(11)
@@ -275,7 +276,7 @@ def seal_cases() -> Iterator[Case]:
         flipped = bytearray(content)
         flipped[chance.randrange(len(content) - 1)] ^= 1 << chance.randrange(8)
         yield Case("seal: a bit", lambda tree, c=bytes(flipped): tree.write(SEAL, c))
-    yield Case("seal: of an earlier report", lambda tree: tree.seal(gate.seal_of(HONEST, OTHER_DIGEST)))
+    yield Case("seal: of an earlier report", lambda tree: tree.seal(contract.seal_of(HONEST, OTHER_DIGEST)))
 
 
 # -- files and directories -------------------------------------------------------------------------------------------
@@ -354,8 +355,8 @@ def machine_cases() -> Iterator[Case]:
         yield Case(f"machine: {path} gone", lambda tree, p=path: (tree.root / p).unlink())
         yield Case(f"machine: {path} a directory", lambda tree, p=path: _replace(tree, p, lambda real, _: os.mkdir(real)))
     for path, field, value in (
-        ("etc/machine-id", "id", gate.machine_digest("")),
-        ("etc/machine-id", "id", gate.machine_digest("uninitialized")),
+        ("etc/machine-id", "id", contract.machine_digest("")),
+        ("etc/machine-id", "id", contract.machine_digest("uninitialized")),
         ("proc/sys/kernel/random/boot_id", "boot", ""),
     ):
         yield Case(f"machine: made where {path} tells nothing, {value[:6]}", _nameless(path, field, value))
@@ -364,7 +365,7 @@ def machine_cases() -> Iterator[Case]:
 
 def _nameless(path: str, field: str, value: str) -> Callable[[Tree], None]:
     """A report that was made, sealed and asked for while the machine has no name: such machines are all the same."""
-    content = b"uninitialized" if value == gate.machine_digest("uninitialized") else b""
+    content = b"uninitialized" if value == contract.machine_digest("uninitialized") else b""
 
     def arrange(tree: Tree) -> None:
         tree.write(path, content)
@@ -419,5 +420,5 @@ def time_cases() -> Iterator[Case]:
         yield Case(f"time: {name}, clock set far back", untouched, wall=0.0, boottime=boottime)
     for name, wall in {"a waiver ends": waiver, "after the waiver": waiver + 1, "years after": waiver + 1000 * DAY}.items():
         yield Case(f"time: {name}", untouched, wall=wall)
-    for seconds in (gate.CLOCK_SLACK + 1, 3600, DAY, WALL):
+    for seconds in (contract.CLOCK_SLACK + 1, 3600, DAY, WALL):
         yield Case(f"time: clock set back by {seconds:.0f}", untouched, wall=WALL - seconds)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cowgate import __main__, gate
+from cowgate import __main__
+from cowgate.gate.command import main
 from tests.unit.gate.tree import HONEST, SEAL, STATE, Tree, whole
 
 MAIN = Path(__main__.__file__)
@@ -30,7 +31,7 @@ def fresh(tree: Tree) -> Tree:
 def in_tree(tree: Tree, arguments: list[str]) -> int:
     """The exit code of `cowgate gate` where the tree is the root."""
     with tree.inside():
-        return gate.main(arguments)
+        return main(arguments)
 
 
 def test_open(fresh: Tree, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,10 +55,10 @@ def test_json(fresh: Tree, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--frob"], ["ls"], ["--"], ["--format"], ["--format", "xml"], ["--state-dir"]):
-        assert gate.main(arguments) == 2
+        assert main(arguments) == 2
         told = capsys.readouterr()
         assert told.out == "" and told.err.count("\n") == 2 and told.err.startswith("cowgate gate: ")
-    assert gate.main(["--help"]) == 0
+    assert main(["--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: cowgate gate")
 
 
@@ -65,9 +66,9 @@ def _guarded(tree: Tree, command: list[str]) -> subprocess.CompletedProcess[str]
     """`cowgate gate -- COMMAND` with the gate made to be that of the tree, in this machine's own root."""
     decision = tree.decide()
     program = (
-        "import sys; from cowgate import gate;"
-        f"gate.decide = lambda state_dir: gate.Decision({decision.open}, {decision.reason!r}, {decision.sentence!r});"
-        "sys.exit(gate.main(['--', *sys.argv[1:]]))"
+        "import sys; from cowgate.gate import command; from cowgate.gate.contract import Decision;"
+        f"command.decide = lambda state_dir: Decision({decision.open}, {decision.reason!r}, {decision.sentence!r});"
+        "sys.exit(command.main(['--', *sys.argv[1:]]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(MAIN.parents[1])}
     return subprocess.run(

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from cowgate import gate, report
-from cowgate.host import Host
-from cowgate.state import StateDir
+from cowgate.gate import rules
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
+from cowgate.report import document, sealing
 from tests.unit.gate import cases
 from tests.unit.gate.tree import BOOTTIME, HONEST, POLICY_FILE, REPORT, SEAL, STATE, WALL, Tree, whole
 
@@ -70,26 +71,26 @@ def test_sealing_opens_and_unsealing_shuts(tree: Tree) -> None:
     host, state = Host(), StateDir("/" + STATE)
     now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
     validity = {"wall": now, "boottime": boottime, "until": boottime + 60, "waivers_until": None}
-    content = report.encode(whole({**HONEST, "validity": validity}))
+    content = document.encode(whole({**HONEST, "validity": validity}))
     with tree.inside():
         state.shut(host)
         host.write_atomic(state.report_path, content, mode=0o644)
-        assert gate.decide().reason == "no-seal"
-        assert gate.seal(host, state, content).open
-        assert gate.decide().open
+        assert rules.decide().reason == "no-seal"
+        assert sealing.seal(host, state, content).open
+        assert rules.decide().open
         state.shut(host)
-        assert gate.decide().reason == "no-seal"
+        assert rules.decide().reason == "no-seal"
 
 
 def test_a_seal_that_does_not_open_is_taken_away(tree: Tree) -> None:
     (tree.root / POLICY_FILE).chmod(0o666)
     host, state = Host(), StateDir("/" + STATE)
     with tree.inside():
-        decision = gate.seal(host, state, report.encode(HONEST))
+        decision = sealing.seal(host, state, document.encode(HONEST))
     assert decision.reason == "file-mode"
     assert not (tree.root / SEAL).exists()
 
 
 def test_a_relative_state_directory_is_the_same(tree: Tree) -> None:
     with tree.inside():
-        assert gate.decide("var/lib/cowgate", wall=WALL, boottime=BOOTTIME).open
+        assert rules.decide("var/lib/cowgate", wall=WALL, boottime=BOOTTIME).open

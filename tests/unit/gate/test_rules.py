@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import ast
 import copy
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
-from cowgate import gate
+from cowgate.gate import contract, rules
+from cowgate.gate.evidence import gather
 from tests.unit.gate import cases
 from tests.unit.gate.tree import STATE, Tree
 
 
 def test_every_rule_is_needed(tree: Tree) -> None:
     """Take away one rule after the other; the cases that only this rule refuses must then open."""
-    needed: dict[str, list[str]] = {rule.__name__: [] for rule in gate.RULES}
+    needed: dict[str, list[str]] = {rule.__name__: [] for rule in rules.RULES}
     for case in cases.all_cases():
         tree.reset()
         case.arrange(tree)
         refusing = _refusing(tree, case)
         if len(refusing) == 1:
             (name,) = refusing
-            others = tuple(rule for rule in gate.RULES if rule.__name__ != name)
+            others = tuple(rule for rule in rules.RULES if rule.__name__ != name)
             decision = tree.decide(wall=case.wall, boottime=case.boottime, rules=others)
             assert decision.open, f"{case.name}: {decision.sentence}"
             needed[name].append(case.name)
@@ -36,10 +39,10 @@ def _refusing(tree: Tree, case: cases.Case) -> set[str]:
     found = set()
     with tree.inside():
         try:
-            evidence = gate.gather("/" + STATE, case.wall, case.boottime)
-        except (gate.Shut, OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            evidence = gather("/" + STATE, case.wall, case.boottime)
+        except (contract.Shut, OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
             return {"error", "and more"}
-        for rule in gate.RULES:
+        for rule in rules.RULES:
             try:
                 refused = rule(evidence) is not None
             except (KeyError, TypeError, ValueError, AttributeError):
@@ -50,6 +53,8 @@ def _refusing(tree: Tree, case: cases.Case) -> set[str]:
 
 
 # -- the same, one condition at a time -------------------------------------------------------------------------------
+
+ROOM = Path(rules.__file__).parent
 
 # Where a condition does not decide about open or shut: what a sentence says, an exit code, what is tested elsewhere.
 UNJUDGED = ("main", "_options", "_become", "seal", "_unsealed", "_line", "policy_files", "decide")
@@ -63,9 +68,13 @@ COVERED = {
 
 
 def mutants() -> Iterator[tuple[str, types.ModuleType]]:
-    """gate.py with one `if` never true, or with one part of a condition left out."""
-    path = Path(gate.__file__)
-    source = ast.parse(path.read_text())
+    """The gate with one `if` never true, or with one part of a condition left out."""
+    for room in ("contract", "evidence", "rules"):
+        yield from _mutants_of(room)
+
+
+def _mutants_of(room: str) -> Iterator[tuple[str, types.ModuleType]]:
+    source = ast.parse((ROOM / f"{room}.py").read_text())
     for function in [node for node in ast.walk(source) if isinstance(node, ast.FunctionDef)]:
         for number, node in enumerate(ast.walk(function)):
             for part, name in _ways(node):
@@ -74,9 +83,20 @@ def mutants() -> Iterator[tuple[str, types.ModuleType]]:
                 changed = copy.deepcopy(source)
                 twin = next(f for f in ast.walk(changed) if isinstance(f, ast.FunctionDef) and f.lineno == function.lineno)
                 _Spoil(list(ast.walk(twin))[number], part).visit(changed)
-                module = types.ModuleType("cowgate.gate_mutant")
-                exec(compile(ast.fix_missing_locations(changed), str(path), "exec"), module.__dict__)
-                yield f"{function.name}: {name}", module
+                yield f"{function.name}: {name}", _gate_with(room, ast.fix_missing_locations(changed))
+
+
+def _gate_with(room: str, changed: ast.Module) -> types.ModuleType:
+    """The module with the rules, as it is where one module of the gate is changed and the others are made on top of it."""
+    made: dict[str, types.ModuleType] = {}
+    for name in ("contract", "evidence", "rules"):
+        path = ROOM / f"{name}.py"
+        module = types.ModuleType(f"cowgate.gate.{name}")
+        code = changed if name == room else ast.parse(path.read_text())
+        with mock.patch.dict(sys.modules, made):
+            exec(compile(code, str(path), "exec"), module.__dict__)
+        made[module.__name__] = module
+    return module
 
 
 def _ways(node: ast.AST) -> Iterator[tuple[int, str]]:
@@ -127,7 +147,7 @@ def test_every_condition_is_needed(tree: Tree) -> None:
         for name in list(surviving):
             if tree.decide(surviving[name], wall=case.wall, boottime=case.boottime).open != good:
                 del surviving[name]
-    print(f"{number} conditions of gate.py spoilt, {len(surviving)} not noticed")
+    print(f"{number} conditions of the gate spoilt, {len(surviving)} not noticed")
     assert sorted(surviving) == []
 
 

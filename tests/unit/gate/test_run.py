@@ -7,7 +7,6 @@ real, in a tree that is the root directory of the process.
 from __future__ import annotations
 
 import errno
-import importlib
 import io
 import json
 import os
@@ -17,28 +16,27 @@ from typing import Any
 
 import pytest
 
-from cowgate import cli, engine, gate, journal, policy, policyfile, report, running
-from cowgate import host as host_module
-from cowgate.engine import Evaluation, RunResult, UndoResult
-from cowgate.facts import Fact, Facts
+from cowgate import cli, schema
+from cowgate.commands import run as run_command
+from cowgate.commands import undo as undo_command
+from cowgate.engine import results
+from cowgate.engine.evaluate import Evaluation
+from cowgate.engine.results import RunResult, UndoResult
+from cowgate.facts.collection import Facts
+from cowgate.facts.fact import Fact
 from cowgate.facts.mailcow import Mailcow, Override
-from cowgate.fixes import compose
-from cowgate.formats import EDITORS
-from cowgate.host import Host
+from cowgate.gate import contract, rules
+from cowgate.machine import host as host_module
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Level, Phase, Status
-from cowgate.render import text
-from cowgate.requirements import all_requirements
+from cowgate.policy import file
+from cowgate.report import document, publication
+from cowgate.report.document import UNVALIDATED, ReportError
+from cowgate.requirements.fix import Fix
 from tests.unit.gate.tree import POLICY, POLICY_FILE, REPORT, SEAL, STATE, Tree, rows
 
-SCHEMAS = {name: policyfile.schema(name) for name in ("readiness", "policy")}
-LOADED = (journal, policy, compose, text)  # so that nothing is loaded once the tree is the root
-LAZY = (
-    "cowgate.render.json",
-    "cowgate.running",
-    "cowgate.usage",
-    "fcntl",  # of Python itself, and not everything that runs beside these tests has loaded it
-    *{f"cowgate.formats.{name.partition(':')[0]}" for name in EDITORS.values()},
-)
+SCHEMAS = {name: schema.schema(name) for name in ("readiness", "policy")}
 OVERRIDE = "opt/mailcow-dockerized/docker-compose.override.yml"
 
 
@@ -53,17 +51,14 @@ class Machine:
         (tree.root / "etc/cowgate/policy.d/10-zone.yaml").unlink()
         for path in (REPORT, SEAL):
             (tree.root / path).unlink()
-        monkeypatch.setattr(policyfile, "schema", SCHEMAS.__getitem__)
-        monkeypatch.setattr(engine, "run", self._engine)
+        monkeypatch.setattr(file, "schema", SCHEMAS.__getitem__)
+        monkeypatch.setattr(document, "schema", SCHEMAS.__getitem__)
+        monkeypatch.setattr(run_command.engine, "run", self._engine)
         monkeypatch.setattr("sys.stdin", io.StringIO())
-        cli.commands()
-        all_requirements()
-        for module in LAZY:
-            importlib.import_module(module)
-        policyfile.validate(policyfile.parse("warm", POLICY))
+        file.validate(file.parse("warm", POLICY))
 
     def _engine(self, host: Host, _policy: Any, phase: Phase, *_: Any, dry_run: bool = False, **__: Any) -> RunResult:
-        assert dry_run or self.result.get("partial") or not (self.tree.root / SEAL).exists() or not gate.decide().open
+        assert dry_run or self.result.get("partial") or not (self.tree.root / SEAL).exists() or not rules.decide().open
         now = time.time()
         return RunResult(Evaluation(self.facts, self.rows, phase, now - 1, now, host.live), **self.result)
 
@@ -73,7 +68,7 @@ class Machine:
 
     def open(self) -> bool:
         with self.tree.inside():
-            return gate.decide().open
+            return rules.decide().open
 
     def block(self) -> None:
         self.rows = tuple(replace(row, level=Level.REQUIRED) for row in self.rows)
@@ -150,7 +145,7 @@ def test_early_is_a_line_per_verdict_and_publishes_nothing(machine: Machine, cap
 
 def test_failures_are_in_the_notes(machine: Machine) -> None:
     machine.result = {
-        "failures": (engine.Failure("resources.swap", "/swapfile", "no space", "free some"),),
+        "failures": (results.Failure("resources.swap", "/swapfile", "no space", "free some"),),
         "notices": ("so",),
     }
     assert machine.run() == 0
@@ -174,7 +169,9 @@ def test_less_than_a_complete_look_is_not_published(machine: Machine, option: st
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "result", {})
         patch.setattr(
-            engine, "run", lambda _h, _p, phase, *_, **__: RunResult(Evaluation(Facts({}), machine.rows, phase, 1.0, 2.0))
+            run_command.engine,
+            "run",
+            lambda _h, _p, phase, *_, **__: RunResult(Evaluation(Facts({}), machine.rows, phase, 1.0, 2.0)),
         )
         assert machine_run(option) == 0
     assert "a look and not a proof" in capsys.readouterr().out
@@ -206,16 +203,16 @@ def test_a_refused_report_leaves_none_and_the_gate_shut(machine: Machine, monkey
     assert machine.run() == 0
 
     def refuse(_: object) -> None:
-        raise report.ReportError("the report does not fit its schema: rows")
+        raise ReportError("the report does not fit its schema: rows")
 
-    monkeypatch.setattr(report, "validate", refuse)
+    monkeypatch.setattr(publication, "validate", refuse)
     assert machine.run() == 1
     assert not (machine.tree.root / REPORT).exists() and not (machine.tree.root / SEAL).exists()
     assert not machine.open()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
-@pytest.mark.parametrize("name", [gate.REPORT, gate.SEAL])
+@pytest.mark.parametrize("name", [contract.REPORT, contract.SEAL])
 def test_a_disk_that_refuses_leaves_the_gate_shut(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, number: int, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,9 +237,9 @@ def test_without_jsonschema_it_is_written_and_shut(machine: Machine, monkeypatch
     def missing(_: object) -> None:
         raise ImportError("jsonschema")
 
-    monkeypatch.setattr(report, "validate", missing)
+    monkeypatch.setattr(publication, "validate", missing)
     assert machine.run() == 3
-    assert published(machine)["notes"] == [report.UNVALIDATED]
+    assert published(machine)["notes"] == [UNVALIDATED]
     assert not machine.open()
 
 
@@ -252,7 +249,7 @@ def test_an_engine_that_breaks_leaves_the_gate_shut(machine: Machine, monkeypatc
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(engine, "run", broken)
+    monkeypatch.setattr(run_command.engine, "run", broken)
     assert machine.run() == 1
     assert not machine.open()
 
@@ -266,7 +263,7 @@ def test_a_broken_policy_is_an_error_and_shuts(machine: Machine) -> None:
 
 def test_two_at_once(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     assert machine.run() == 0
-    with machine.tree.inside(), running.StateDir("/" + STATE).lock(Host()):
+    with machine.tree.inside(), StateDir("/" + STATE).lock(Host()):
         assert cli.main(["run", "--yes"]) == 75
         assert cli.main(["undo"]) == 75
     assert "holds the lock" in capsys.readouterr().err
@@ -342,7 +339,7 @@ def test_a_seal_that_the_disk_refuses_leaves_the_sign_on_the_door(
         def broken(real: str) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO), real)
 
-        monkeypatch.setattr(host_module, "_sync_directory", broken if path.endswith(gate.SEAL) else sync)
+        monkeypatch.setattr(host_module, "_sync_directory", broken if path.endswith(contract.SEAL) else sync)
         try:
             write(self, path, *args, **kwargs)
         finally:
@@ -375,8 +372,8 @@ def test_undo_tells_what_it_did_and_shuts(
         assert cli.main(["undo"]) == 0
     assert "1 change put back, 0 not; the gate is shut" in capsys.readouterr().err
     assert not (machine.tree.root / OVERRIDE).exists()
-    failed = UndoResult((), (engine.Failure("f", "/etc/x", "was changed", "do it by hand"),), ("a notice",))
-    monkeypatch.setattr(engine, "undo", lambda *_, **__: failed)
+    failed = UndoResult((), (results.Failure("f", "/etc/x", "was changed", "do it by hand"),), ("a notice",))
+    monkeypatch.setattr(undo_command.engine, "undo", lambda *_, **__: failed)
     with machine.tree.inside():
         assert cli.main(["undo"]) == 1
     told = capsys.readouterr().err
@@ -403,8 +400,8 @@ class Terminal:
 def test_on_a_terminal_it_shows_the_plan_and_asks(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str, made: bool
 ) -> None:
-    fix = engine.Fix("resources.swap", "make a swap file", lambda *_: iter(()), ("resources.swap",), (Phase.BOOT,))
-    machine.result = {"planned": (engine.PlannedFix(fix, (), ("create /swapfile\n1 GiB",)),)}
+    fix = Fix("resources.swap", "make a swap file", lambda *_: iter(()), ("resources.swap",), (Phase.BOOT,))
+    machine.result = {"planned": (results.PlannedFix(fix, (), ("create /swapfile\n1 GiB",)),)}
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with machine.tree.inside():

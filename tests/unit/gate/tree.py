@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from cowgate import gate, report
-from cowgate.engine import Evaluation
-from cowgate.facts import Facts
+from cowgate.engine.evaluate import Evaluation
+from cowgate.facts.collection import Facts
+from cowgate.gate import contract, rules
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict
-from cowgate.policy import Policy, Waiver
+from cowgate.policy.model import Policy, Waiver
+from cowgate.report.document import build, encode
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 BOOT_ID = "b1f5fd5c-5c1a-4b4f-9a3e-6c3f6a1f2d11"
@@ -30,8 +31,8 @@ BOOTTIME = 1000.0
 WAIVED_UNTIL = date(2026, 11, 30)
 
 STATE = "var/lib/cowgate"
-REPORT = f"{STATE}/{gate.REPORT}"
-SEAL = f"{STATE}/{gate.SEAL}"
+REPORT = f"{STATE}/{contract.REPORT}"
+SEAL = f"{STATE}/{contract.SEAL}"
 POLICY_FILE = "etc/cowgate/policy.yaml"
 EXTRA_POLICY_FILE = "etc/cowgate/policy.d/10-zone.yaml"
 FILES = (REPORT, SEAL, POLICY_FILE, EXTRA_POLICY_FILE)
@@ -75,12 +76,12 @@ def honest_report() -> dict[str, Any]:
     policy = Policy(
         hostname="mail.example.org",
         waivers=(Waiver("resources.disk", "grows next week", WAIVED_UNTIL),),
-        digest=gate.policy_digest([(f"/{POLICY_FILE}", POLICY), (f"/{EXTRA_POLICY_FILE}", EXTRA_POLICY)]),
+        digest=contract.policy_digest([(f"/{POLICY_FILE}", POLICY), (f"/{EXTRA_POLICY_FILE}", EXTRA_POLICY)]),
         files=(f"/{POLICY_FILE}", f"/{EXTRA_POLICY_FILE}"),
     )
-    machine = {"id": gate.machine_digest(MACHINE_ID), "boot": BOOT_ID, "instance": INSTANCE_ID}
+    machine = {"id": contract.machine_digest(MACHINE_ID), "boot": BOOT_ID, "instance": INSTANCE_ID}
     evaluation = Evaluation(Facts({}), rows(), Phase.BOOT, WALL - 5, WALL)
-    return report.build(evaluation, policy, machine, boottime=BOOTTIME, complete=True)
+    return build(evaluation, policy, machine, boottime=BOOTTIME, complete=True)
 
 
 HONEST = honest_report()
@@ -119,12 +120,12 @@ class Tree:
 
     def publish(self, document: dict[str, Any]) -> None:
         """Write a report and the seal that belongs to it, as cowgate would for these values."""
-        content = report.encode(document)
+        content = encode(document)
         self.write(REPORT, content)
-        self.seal(gate.seal_of(document, hashlib.sha256(content).hexdigest()))
+        self.seal(contract.seal_of(document, hashlib.sha256(content).hexdigest()))
 
     def seal(self, document: Any) -> None:
-        self.write(SEAL, report.encode(document))
+        self.write(SEAL, encode(document))
 
     def chown(self, path: str, uid: int) -> None:
         """Give it to another user. A user namespace may have none: then what stat() says is changed instead."""
@@ -170,7 +171,7 @@ class Tree:
         with lying:
             yield
 
-    def decide(self, module: Any = gate, *, wall: float = WALL + 10, boottime: float = BOOTTIME + 10, **options: Any) -> Any:
+    def decide(self, module: Any = rules, *, wall: float = WALL + 10, boottime: float = BOOTTIME + 10, **options: Any) -> Any:
         """The gate's decision ten seconds after the report, unless told otherwise."""
         with self.inside():
             return module.decide("/" + STATE, wall=wall, boottime=boottime, **options)
@@ -188,4 +189,4 @@ def changed(path: tuple[str | int, ...], value: Any, document: dict[str, Any] | 
 
 def whole(document: dict[str, Any]) -> dict[str, Any]:
     """With the digest over its own content put right: only the rule for the changed field can notice."""
-    return {**document, "digest": gate.content_digest(document)}
+    return {**document, "digest": contract.content_digest(document)}

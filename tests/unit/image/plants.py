@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cowgate.host import Host
-from cowgate.policy import Policy
+from cowgate.machine.host import Host
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import put
 
 POLICY = Policy(provider="azure")  # the one with rules of its own

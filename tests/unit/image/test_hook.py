@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from cowgate import engine, imagehook, install, policyfile
-from cowgate.applylive import INSTALL_TIMEOUT
+from cowgate import schema
+from cowgate.changes.install_packages import INSTALL_TIMEOUT
+from cowgate.changes.journal import Journal
+from cowgate.engine import results, run
+from cowgate.engine.evaluate import judge_all
 from cowgate.errors import StateError
 from cowgate.facts import image
-from cowgate.host import Host
-from cowgate.journal import Journal
+from cowgate.image import hook as imagehook
+from cowgate.install import steps as install
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
 from cowgate.model import Phase, Status
-from cowgate.policy import Policy
-from cowgate.requirements import all_requirements
-from cowgate.state import StateDir
+from cowgate.policy.model import Policy
+from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import healthy_facts
 from tests.unit.facts.machine import put
 
@@ -32,14 +36,14 @@ def installed(root: Path) -> Path:
     return root
 
 
-def repair(root: Path) -> engine.RunResult:
+def repair(root: Path) -> results.RunResult:
     """As on a clone: the seal emptied the journal. With it, what somebody changed after us is a conflict and stays."""
     host = Host(str(root))
     host.remove_tree("/var/lib/cowgate/journal")
     state = StateDir()
     state.ensure(host)
     rows = [row for row in all_requirements() if row.id == "image.hook"]
-    return engine.run(host, Policy(), Phase.BUILD, rows, Journal(host, state), progress=print)
+    return run.run(host, Policy(), Phase.BUILD, rows, Journal(host, state), progress=print)
 
 
 def test_an_empty_tree_lacks_everything(tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_clean_hook_is_missed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.BUILD])
 def test_hygiene_is_no_row_of_another_phase(phase: Phase) -> None:
     """Nothing later decides it: deferred, it would keep the install phase shut for ever."""
-    rows = engine.judge_all(all_requirements(), healthy_facts(), Policy(), phase, date(2026, 1, 1))
+    rows = judge_all(all_requirements(), healthy_facts(), Policy(), phase, date(2026, 1, 1))
     assert "image.hygiene" not in {row.requirement.id for row in rows}
 
 
@@ -127,7 +131,7 @@ def test_units_have_the_time_that_their_work_may_take() -> None:
         (line,) = [line for line in imagehook.unit_text(unit).splitlines() if line.startswith("TimeoutStartSec=")]
         return int(line.partition("=")[2])
 
-    policy = policyfile.schema("policy")["properties"]
+    policy = schema.schema("policy")["properties"]
     clock, network = (policy[group]["properties"][key]["maximum"] for group, key in (("time", "wait"), ("probes", "patience")))
     packages = 2 * INSTALL_TIMEOUT  # Docker's, and all others
     assert given("cowgate.service") >= packages + clock + network

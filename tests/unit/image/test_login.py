@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from cowgate import gate, imagehook
-from cowgate.evaluation import Evaluation
+from cowgate.engine.evaluate import Evaluation
+from cowgate.gate import contract
+from cowgate.image import hook as imagehook
 from cowgate.model import Level, Phase, Requirement, Row, Status, Verdict
-from cowgate.policy import Policy
-from cowgate.report import build, encode
+from cowgate.policy.model import Policy
+from cowgate.report.document import build, encode
 from tests.unit.conftest import healthy_facts
 
 SCRIPT = Path(__file__).resolve().parents[3] / "hooks" / "cowgate" / "login.sh"
@@ -37,7 +38,7 @@ def publish(root: Path, *rows: Row, boot: str = BOOT, phase: Phase = Phase.BOOT,
     for name, content in files.items():
         (root / name[1:]).write_bytes(content)
     evaluation = Evaluation(healthy_facts(), rows, phase, time.time(), time.time())
-    policy = Policy(digest=gate.policy_digest(files.items()), files=tuple(files))
+    policy = Policy(digest=contract.policy_digest(files.items()), files=tuple(files))
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     machine = {"id": "m", "boot": boot, "instance": "i"}
     document = build(evaluation, policy, machine, boottime=uptime, complete=True)
@@ -46,7 +47,7 @@ def publish(root: Path, *rows: Row, boot: str = BOOT, phase: Phase = Phase.BOOT,
     state = root / "var/lib/cowgate"
     state.mkdir(parents=True)
     (state / "readiness.json").write_bytes(content)
-    sealed = gate.seal_of(document, hashlib.sha256(content).hexdigest())
+    sealed = contract.seal_of(document, hashlib.sha256(content).hexdigest())
     if document["ready"]:
         (state / "seal.json").write_text(json.dumps(sealed, indent=2, sort_keys=True) + "\n")
     return document
@@ -110,7 +111,7 @@ def test_what_blocks_is_what_blocks_the_gate(
 ) -> None:
     verdict = Verdict(status, observed="o", evidence={"id": "x", "level": "advised"})
     document = publish(tmp_path, row(verdict, level, phases), phase=phase)
-    blocked = bool(gate.blockers(document["phase"], document["rows"]))
+    blocked = bool(contract.blockers(document["phase"], document["rows"]))
     assert message(tmp_path)[0].startswith("cowgate: BLOCKED" if blocked else "cowgate: READY")
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from cowgate import cli, image
+from cowgate import cli
 from cowgate.errors import BusyError, StateError
-from cowgate.facts import Facts, hygiene
-from cowgate.host import Host
-from cowgate.hygiene import REFUSE, RULES
-from cowgate.imagehook import UNITS
-from cowgate.policy import Policy, load
-from cowgate.state import StateDir
+from cowgate.facts import hygiene
+from cowgate.facts.collection import Facts
+from cowgate.image import seal as image
+from cowgate.image.hook import UNITS
+from cowgate.image.table import REFUSE, RULES
+from cowgate.machine.host import Host
+from cowgate.machine.state import StateDir
+from cowgate.policy.load import load
+from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, put
 from tests.unit.image.plants import CLEAN, PLANTS, POLICY, clean_tree, plant
 from tests.unit.treehash import tree_hash

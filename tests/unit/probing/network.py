@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
-from cowgate.host import Host
-from cowgate.net import Echo
+from cowgate.machine.host import Host
+from cowgate.machine.net import Echo
 
 Talk = Callable[[bytes], bytes]
 

@@ -17,9 +17,9 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from cowgate.facts.probes import Signatures
-from cowgate.probing import dnssec
-from cowgate.probing.dnssec import Asker, NoAnswer, Walk, examine, judge_root_answer
+from cowgate.probes import dnssec
+from cowgate.probes.dnssec import Asker, NoAnswer, Walk, examine, judge_root_answer
+from cowgate.probes.values import Signatures
 from tests.unit.probing.network import ScriptedNet
 
 ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
@@ -306,8 +306,8 @@ def test_recursion_is_asked_for_only_of_resolvers() -> None:
 
 @pytest.mark.parametrize("kind", ["dns-udp", "dns-tcp"])
 def test_the_probe_of_a_root_server(kind: str) -> None:
-    from cowgate.probing.exchange import Probe
-    from cowgate.probing.targets import Target
+    from cowgate.probes.exchange import Probe
+    from cowgate.probes.targets import Target
     from tests.unit.probing.network import ScriptedHost
 
     tree = Tree()

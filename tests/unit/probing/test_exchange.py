@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cowgate.facts.probes import Answer
-from cowgate.net import NotPermitted
-from cowgate.probing import plain
-from cowgate.probing.exchange import NTP_EPOCH, Probe, classify, date_sample, parse_http, parse_ntp
-from cowgate.probing.proxy import Proxy, ProxyRefused
-from cowgate.probing.targets import Target
+from cowgate.machine.net import NotPermitted
+from cowgate.probes.exchange import NTP_EPOCH, Probe, classify, date_sample, parse_http, parse_ntp
+from cowgate.probes.proxy import Proxy, ProxyRefused
+from cowgate.probes.targets import Target
+from cowgate.probes.text import plain
+from cowgate.probes.values import Answer
 from tests.unit.probing.network import ScriptedHost, ScriptedNet
 
 OK = b"HTTP/1.1 200 OK\r\nDate: Sun, 09 Sep 2001 01:46:39 GMT\r\n\r\nbody"  # a second before 1e9
@@ -252,7 +252,7 @@ def test_echo() -> None:
 
 
 def test_echo_that_a_router_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cowgate.net import Echo
+    from cowgate.machine.net import Echo
 
     net = ScriptedNet()
     monkeypatch.setattr(net, "echo", lambda *_: [Echo(84, refused="No route to host")])

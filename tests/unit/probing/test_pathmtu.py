@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cowgate.facts.probes import PathMtu, Probes
-from cowgate.net import Echo, NotPermitted
-from cowgate.probing.pathmtu import CEILING, FLOOR, measure, search, split
+from cowgate.machine.net import Echo, NotPermitted
+from cowgate.probes.pathmtu import CEILING, FLOOR, measure, search, split
+from cowgate.probes.values import PathMtu, Probes
 
 
 class Path:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cowgate.probing import proxy
-from cowgate.probing.proxy import Proxy, ProxyRefused
+from cowgate.probes import proxy
+from cowgate.probes.proxy import Proxy, ProxyRefused
 from tests.unit.probing.network import ScriptedNet
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cowgate.net import PROBES_LIMIT
-from cowgate.probing.exchange import KINDS
-from cowgate.probing.targets import HOSTS_LIMIT, TARGETS, dropped, known_ids, split, wanted
-from cowgate.requirements import all_requirements
+from cowgate.machine.net import PROBES_LIMIT
+from cowgate.probes.exchange import KINDS
+from cowgate.probes.targets import HOSTS_LIMIT, TARGETS, dropped, known_ids, split, wanted
+from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import policy_of
 
 ROWS = {row.id for row in all_requirements()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cowgate.facts.records import Lookup, PublicAddress, Records
-from cowgate.probing.zone import spf_fault
+from cowgate.probes.values import Lookup, PublicAddress, Records
+from cowgate.probes.zone import spf_fault
 
 OURS = (PublicAddress("203.0.113.10", "ipv4", "interface"), PublicAddress("2001:db8:1::10", "ipv6", "interface"))
 LOOKUPS = (

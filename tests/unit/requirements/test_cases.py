@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.engine import judge_all
+from cowgate.engine.evaluate import judge_all
 from cowgate.model import Phase
-from cowgate.requirements import all_requirements
+from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import healthy_facts, policy_of
 
 CASES = Path(__file__).parent / "cases"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cowgate.requirements.mailcow import recreate_commands
+from cowgate.requirements.mailcow.shared import recreate_commands
 from tests.unit.conftest import healthy_facts
 
 CONTAINERS = {"docker": {"value": {"projects": [{"name": "mailcowdockerized", "containers": 18, "volumes": 0}]}}}

@@ -1,0 +1,1 @@
+"""The closed set of changes: values.py has the values, <kind>.py what each does, journal.py writes ahead and undoes."""

@@ -1,0 +1,128 @@
+"""Install packages of the distribution."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cowgate.changes.action import Action, Json, Pending, Progress, command_line
+from cowgate.changes.values import InstallPackages
+from cowgate.errors import FixError
+
+if TYPE_CHECKING:
+    pass
+
+INSTALL_TIMEOUT = 1800.0  # seconds for a package manager that works
+
+LOCK_TIMEOUT = 600.0  # seconds to wait for another package manager; unattended-upgrades at first boot takes minutes
+
+# At a first boot the network, or its DNS, can come late. Seconds before each try, and what apt, dnf and apk say then.
+NETWORK_PAUSES = (10, 30)
+
+APT_RETRIES = "Acquire::Retries=3"
+
+NO_NETWORK = re.compile(
+    r"Could not resolve|Temporary failure|[Cc]ould not connect|[Cc]onnection (failed|timed out|refused)|unreachable"
+    r"|Curl error|temporary error|network error"
+)
+
+
+# -- packages --------------------------------------------------------------------------------------------------------
+
+
+class InstallPackagesAction(Action[InstallPackages]):
+    @property
+    def target(self) -> str:
+        return " ".join(self.change.names)
+
+    @property
+    def irreversible(self) -> str:
+        return f"installed packages stay: {self.target}"
+
+    def summary(self) -> str:
+        return f"install {self.target}"
+
+    def describe(self, pending: Pending) -> str:
+        return f"{command_line(*self._install())}  # can not be undone by cowgate\n"
+
+    def _install(self) -> tuple[str, ...]:
+        names = self.change.names
+        if self.change.manager == "apt":
+            # no recommended packages: cron alone recommends a mail server
+            # (the timeout is for an apt that comes between our look at the lock and our start)
+            options = (
+                "-o",
+                f"DPkg::Lock::Timeout={LOCK_TIMEOUT:.0f}",
+                "-o",
+                APT_RETRIES,
+                "-o",
+                "Dpkg::Options::=--force-confdef",
+                "-o",
+                "Dpkg::Options::=--force-confold",
+            )
+            return ("apt-get", "install", "-y", "-q", "--no-install-recommends", "--no-remove", *options, *names)
+        if self.change.manager == "dnf":
+            return ("dnf", "install", "-y", "-q", "--setopt=install_weak_deps=False", *names)
+        if self.change.manager == "apk":
+            return ("apk", "add", "--quiet", "--wait", f"{LOCK_TIMEOUT:.0f}", *names)
+        raise FixError(f"packages can not be installed with {self.change.manager}", hint=f"install {self.target} by hand")
+
+    def is_true(self, pending: Pending) -> bool:
+        return not self.observe()["missing"]
+
+    def observe(self) -> Json:
+        return {"missing": [name for name in self.change.names if not self._installed(name)]}
+
+    def _installed(self, name: str) -> bool:
+        if self.change.manager == "apt":
+            done = self.host.run(("dpkg-query", "-W", "-f", "${db:Status-Status}", name), ok=None)
+            return done.code == 0 and done.out == "installed"
+        query = ("apk", "info", "-e", name) if self.change.manager == "apk" else ("rpm", "-q", "--whatprovides", name)
+        return self.host.run(query, ok=None, timeout=30).code == 0
+
+    def apply(self, prior: Json, progress: Progress) -> None:
+        # needrestart (Ubuntu) would restart services of its own choice
+        env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "APT_LISTCHANGES_FRONTEND": "none"}
+        # a fresh image has no package lists, or old ones
+        update = [("apt-get", "update", "-q", "-o", APT_RETRIES)] if self.change.manager == "apt" else []
+        install = self._install()
+        self._wait_for_lock(progress)
+        progress(f"{self.summary()}: this can take minutes")
+        done = self.host.run(install, timeout=INSTALL_TIMEOUT, env=env, ok=None)
+        said = done.err + done.out
+        for pause in (0, *NETWORK_PAUSES) if update else NETWORK_PAUSES:
+            if done.code == 0 or (pause and not NO_NETWORK.search(said)):
+                break
+            if pause:
+                progress(f"the packages can not be fetched: {done.failure()}; trying again in {pause} s")
+                self.host.sleep(pause)
+            said = ""
+            for command in (*update, install):
+                self._wait_for_lock(progress)
+                done = self.host.run(command, timeout=INSTALL_TIMEOUT, env=env, ok=None)
+                said += done.err + done.out
+                if done.code != 0:
+                    break
+        if done.code != 0:
+            raise done.failure()
+
+    def _wait_for_lock(self, progress: Progress) -> None:
+        """Wait for another apt or dpkg. dnf and apk wait by themselves."""
+        if self.change.manager != "apt":
+            return
+        locks = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+        until = self.host.monotonic() + LOCK_TIMEOUT
+        told = None
+        while True:
+            holder = next((pid for pid in map(self.host.record_lock_holder, locks) if pid is not None), None)
+            if holder is None:
+                return
+            if self.host.monotonic() > until:
+                raise FixError(
+                    f"process {holder} has held the package lock for {LOCK_TIMEOUT / 60:.0f} minutes",
+                    hint=f"see what it does: ps -fp {holder}",
+                )
+            if holder != told:
+                progress(f"waiting for process {holder}, which holds the package lock")
+                told = holder
+            self.host.sleep(1)

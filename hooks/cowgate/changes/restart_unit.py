@@ -1,0 +1,93 @@
+"""Restart a unit, once, after all changes that ask for it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from cowgate.changes.action import Action, Json, Pending, Progress, command_line
+from cowgate.changes.unit_state import UNIT_TIMEOUT, unit_state
+from cowgate.changes.values import RestartUnit
+from cowgate.errors import CommandFailed, FixError
+
+if TYPE_CHECKING:
+    from cowgate.machine.host import Host
+
+DOCKER_SOCKET = "/var/run/docker.sock"
+
+
+class RestartUnitAction(Action[RestartUnit]):
+    """Done once, at the end, and only where the unit runs; under OpenRC the service of that name."""
+
+    lasting = False
+
+    @property
+    def service(self) -> str:
+        """The name under OpenRC; empty where that does not run."""
+        return self.change.unit.rpartition(".")[0] if self.host.exists("/run/openrc/softlevel") else ""
+
+    @property
+    def target(self) -> str:
+        return self.change.unit
+
+    def summary(self) -> str:
+        return f"restart {self.change.unit} ({self.change.why})"
+
+    def describe(self, pending: Pending) -> str:
+        argv = ("rc-service", self.service, "restart") if self.service else ("systemctl", "try-restart", self.change.unit)
+        return f"{command_line(*argv)}  # {self.change.why}\n"
+
+    def is_true(self, pending: Pending) -> bool:
+        return False
+
+    def verify(self) -> None:
+        if not self.observe()["running"]:
+            look = "look into /var/log" if self.service else f"see `journalctl -u {self.change.unit}`"
+            raise FixError(
+                f"{self.change.unit} does not run any more after its restart",
+                hint=f"{look}; `cowgate undo` puts its configuration back",
+            )
+
+    def observe(self) -> Json:
+        if self.service:
+            return {"running": self.host.run(("rc-service", "--quiet", self.service, "status"), ok=None).code == 0}
+        return {"running": unit_state(self.host, self.change.unit)["running"]}
+
+    def apply(self, prior: Json, progress: Progress) -> None:
+        if not prior["running"]:
+            return
+        obstacle = self.obstacle()
+        if obstacle:
+            again = f"rc-service {self.service} restart" if self.service else f"systemctl restart {self.change.unit}"
+            raise FixError(obstacle, hint=f"restart it when it suits you: {again}")
+        if self.service:
+            self.host.run(("rc-service", self.service, "restart"), timeout=UNIT_TIMEOUT)
+            return
+        # docker.service allows three starts a minute: a run and its undo close together would leave it down. systemctl(1):
+        # reset-failed also sets the start rate limit counter back. It fails for a unit that never failed, on old systemd.
+        self.host.run(("systemctl", "reset-failed", self.change.unit), ok=None)
+        self.host.run(("systemctl", "restart", self.change.unit), timeout=UNIT_TIMEOUT)
+
+    def obstacle(self) -> str:
+        """Why the unit must not be restarted now; empty when it may."""
+        if self.change.unit != "docker.service":
+            return ""
+        try:
+            return "Docker was not restarted, because mailcow runs on it" if mailcow_runs(self.host) else ""
+        except (OSError, CommandFailed) as error:
+            return f"Docker was not restarted, because it does not tell whether mailcow runs on it: {error}"
+
+    def undo(self, prior: Json, backup: bytes | None, progress: Progress) -> None:
+        self.apply(prior or self.observe(), progress)
+
+
+def mailcow_runs(host: Host) -> bool:
+    """Whether a container of a mailcow image runs. Raises OSError, CommandFailed where Docker does not tell."""
+
+    status, body = host.unix_http(DOCKER_SOCKET, "/containers/json")
+    if status != 200:
+        raise CommandFailed(f"Docker answered {status} when asked for its containers")
+    try:
+        return any("mailcow/" in container["Image"] for container in json.loads(body))
+    except (ValueError, TypeError, LookupError):  # cut off, where the daemon ends in the middle of its answer
+        raise CommandFailed("Docker's answer about its containers can not be read") from None

@@ -1,0 +1,139 @@
+"""The closed set of things cowgate can do to a machine, as values. The engine alone applies them, through the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union
+
+
+@dataclass(frozen=True)
+class WriteFile:
+    """A file that is wholly ours (a drop-in): its content, and its mode where it does not exist yet."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class EditFile:
+    """A keyed edit on whatever the file holds now; see formats.EDITORS. Everything that was not asked for stays.
+
+    `rendered`: a program writes the file anew, as cloud-init does at boot. The edit is then made again of whatever it holds,
+    where in a person's file a change of our lines would be a conflict.
+    """
+
+    path: str
+    editor: str
+    args: dict[str, Any] = field(default_factory=dict)
+    mode: int = 0o644
+    rendered: bool = False
+
+
+@dataclass(frozen=True)
+class FetchKey:
+    """A public key that is fetched, and written only where its OpenPGP fingerprint (40 digits, upper case) is this one."""
+
+    path: str
+    url: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class RemoveFile:
+    path: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link, with its target as written."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """A service unit as it should be; None leaves that property alone.
+
+    Down is always stop, disable, mask in that order: `disable --now` leaves Debian 12's generated exim4 running
+    (facts measured on ifupdown hosts; the unit is made from a SysV script).
+    """
+
+    unit: str
+    running: Optional[bool] = None
+    enabled: Optional[bool] = None
+    masked: Optional[bool] = None
+
+
+@dataclass(frozen=True)
+class RestartUnit:
+    """Restart a unit if it runs. However many changes ask for it, it is done once, after all of them."""
+
+    unit: str
+    why: str
+
+
+@dataclass(frozen=True)
+class InstallPackages:
+    """Packages from the distribution. Can not be undone, and says so beforehand."""
+
+    manager: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SwapFile:
+    """A swap file of `size` bytes with mode 0600, formatted and in use. Its fstab line is an EditFile of its own."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Sysctl:
+    """A kernel setting of the running system; what makes it last is a WriteFile in /etc/sysctl.d."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class LiveAddress:
+    """The lifetimes (seconds, or "forever") of an address that is there; the link stays up and the address stays."""
+
+    device: str
+    address: str
+    preferred: str = "forever"
+    valid: str = "forever"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command with its inverse. `check` exits 0 when nothing is to do; without `undo` it can not be undone.
+
+    `lasting`: what it does survives a reboot.
+    """
+
+    argv: tuple[str, ...]
+    why: str
+    undo: Optional[tuple[str, ...]] = None
+    check: Optional[tuple[str, ...]] = None
+    timeout: float = 60.0
+    lasting: bool = True
+
+
+Change = Union[
+    WriteFile,
+    EditFile,
+    FetchKey,
+    RemoveFile,
+    Link,
+    UnitState,
+    RestartUnit,
+    InstallPackages,
+    SwapFile,
+    Sysctl,
+    LiveAddress,
+    Command,
+]

@@ -1,0 +1,32 @@
+"""`cowgate check`: look and judge; nothing is changed, nothing is published."""
+
+from __future__ import annotations
+
+import argparse
+
+from cowgate.commands import common
+from cowgate.engine import evaluate
+from cowgate.model import Phase
+
+SUMMARY = "look and judge; changes nothing, publishes nothing"
+DETAILS = "Works without root as far as it goes. Judge another machine with --facts, an image with --root."
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    common.phase_option(parser, "audit", ("build", "early", "boot", "install", "audit"))
+    common.target_options(parser, replay=True)
+    common.selection_options(parser)
+    common.output_options(parser)
+    parser.add_argument("--strict", action="store_true", help="exit 4 when ready with warnings")
+
+
+def run(options: common.Options) -> int:
+    """Judge and print. Returns the exit code."""
+    facts = common.replayed(options)
+    host = common.host_of(options)
+    policy = common.policy_of(options, host)
+    evaluation = evaluate.check(host, policy, Phase(options.phase), common.requirements_of(options), facts=facts)
+    document = common.document_of(options, host, policy, evaluation)
+    common.show(options, document)
+    return common.exit_code(options, document)

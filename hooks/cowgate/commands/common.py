@@ -1,0 +1,207 @@
+"""What several commands share: options, what they work on, and how they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cowgate.errors import EXIT_BLOCKED, EXIT_READY, EXIT_WARNINGS, UsageError
+from cowgate.facts.collection import Facts
+from cowgate.gate.contract import STATE_DIR
+from cowgate.machine.host import Host
+from cowgate.model import Status
+from cowgate.policy.load import load
+from cowgate.report import document as report
+from cowgate.report.document import Document
+from cowgate.report.render.registry import RENDERERS, render
+from cowgate.requirements.catalogue import all_requirements
+from cowgate.suggestion import suggestion
+
+if TYPE_CHECKING:
+    from cowgate.engine.evaluate import Evaluation
+    from cowgate.model import Requirement
+    from cowgate.policy.model import Policy
+
+FACTS_LIMIT = 16 << 20  # bytes of a facts or report file given on the command line
+COLUMNS = 100  # of a report that goes to a file or a pipe
+
+
+class Options(argparse.Namespace):
+    """The options that several commands have, with what they are where a command does not have them."""
+
+    command: str = ""
+    root: str = "/"
+    facts: str = ""
+    policy: str = ""
+    offline: bool = False
+    only: str = ""
+    skip: str = ""
+    format: str = "text"
+    output: str = ""
+    state_dir: str = STATE_DIR
+    phase: str = "audit"
+    strict: bool = False
+    dry_run: bool = False
+    yes: bool = False
+
+
+# -- declaring options -----------------------------------------------------------------------------------------------
+
+
+def target_options(parser: argparse.ArgumentParser, *, replay: bool) -> None:
+    """--root, --facts (with `replay`), --policy and --offline."""
+    parser.add_argument(
+        "--root", metavar="DIR", default="/", help="judge the files below DIR; nothing is asked of the running system"
+    )
+    if replay:
+        parser.add_argument(
+            "--facts", metavar="FILE", default="", help="judge what `cowgate facts` wrote, instead of this machine"
+        )
+    parser.add_argument("--policy", metavar="FILE", default="", help="use this policy instead of /etc/cowgate/policy.yaml")
+    parser.add_argument("--offline", action="store_true", help="send no packet; rows that need one are not decided")
+
+
+def selection_options(parser: argparse.ArgumentParser) -> None:
+    """--only and --skip."""
+    parser.add_argument("--only", metavar="IDS", default="", help="judge only these requirements (comma separated)")
+    parser.add_argument("--skip", metavar="IDS", default="", help="leave these requirements out (comma separated)")
+
+
+def output_options(parser: argparse.ArgumentParser, formats: Sequence[str] = tuple(RENDERERS)) -> None:
+    """--format and --output. The first format is the default."""
+    parser.add_argument("--format", choices=formats, default=formats[0], help=f"default: {formats[0]}")
+    parser.add_argument("--output", metavar="FILE", default="", help="write there instead of standard output")
+
+
+def state_option(parser: argparse.ArgumentParser) -> None:
+    """--state-dir."""
+    parser.add_argument(
+        "--state-dir", metavar="DIR", default=STATE_DIR, help=f"where report, seal and journal are; default: {STATE_DIR}"
+    )
+
+
+def phase_option(parser: argparse.ArgumentParser, default: str, choices: Sequence[str]) -> None:
+    """--phase."""
+    parser.add_argument("--phase", choices=choices, default=default, help=f"which moment to judge for; default: {default}")
+
+
+# -- what the commands work on ---------------------------------------------------------------------------------------
+
+
+def host_of(options: Options) -> Host:
+    """The machine, or the tree that --root names. Raises UsageError."""
+    if not os.path.isdir(options.root):
+        raise UsageError(f"--root: there is no directory {options.root}")
+    return Host(options.root)
+
+
+def policy_of(options: Options, host: Host) -> Policy:
+    """The installed policy, or the one that --policy names. Raises PolicyError."""
+    # A policy named on the command line is a file of the person who types, not of the tree that is judged.
+    policy = load(Host(), os.path.abspath(options.policy)) if options.policy else load(host)
+    return replace(policy, probes=replace(policy.probes, enabled=False)) if options.offline else policy
+
+
+def requirements_of(options: Options) -> tuple[Requirement, ...]:
+    """The rows that --only and --skip leave. Raises UsageError for an unknown id."""
+    rows = all_requirements()
+    known = {row.id for row in rows}
+    only, skip = demand_ids(options.only, known), demand_ids(options.skip, known)
+    return tuple(row for row in rows if (not only or row.id in only) and row.id not in skip)
+
+
+def demand_ids(text: str, known: set[str]) -> set[str]:
+    """The ids in a comma separated list. Raises UsageError for one that is not known."""
+    named = {id.strip() for id in text.split(",") if id.strip()}
+    for id in sorted(named - known):
+        raise UsageError(f"there is no requirement {id!r}{suggestion(id, known)}", hint="`cowgate list` shows them all")
+    return named
+
+
+def replayed(options: Options) -> Facts | None:
+    """The facts in the file that --facts names; None without one. Raises UsageError."""
+    if not options.facts:
+        return None
+    try:
+        return Facts.from_json(json.loads(Host().read_bytes(os.path.abspath(options.facts), FACTS_LIMIT)))
+    except OSError as error:
+        raise UsageError(f"--facts: {options.facts}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--facts: {options.facts} is not JSON: {error}", hint="make one with `cowgate facts`") from None
+
+
+def is_partial(options: Options) -> bool:
+    """Whether this is less than a complete look at the live machine under its installed policy."""
+    return bool(options.only or options.skip or options.policy or options.offline or options.facts or options.root != "/")
+
+
+def document_of(
+    options: Options, host: Host, policy: Policy, evaluation: Evaluation, *, remarks: Sequence[str] = ()
+) -> Document:
+    """The report of an evaluation. `remarks` are sentences for its notes."""
+    replay = bool(options.facts)
+    unprivileged = _unprivileged(host, evaluation) if not replay else ()
+    return report.build(
+        evaluation,
+        policy,
+        report.NO_MACHINE if replay else report.identity(host),
+        boottime=host.boottime() if host.live and not replay else 0.0,
+        complete=options.command == "run" and not options.dry_run and not is_partial(options),
+        remarks=(*remarks, *unprivileged),
+    )
+
+
+def _unprivileged(host: Host, evaluation: Evaluation) -> tuple[str, ...]:
+    if host.euid() == 0:
+        return ()
+    rows = [row.requirement.id for row in evaluation.rows if row.verdict.status is Status.UNKNOWN]
+    return (f"not run as root, and these may need it: {', '.join(rows)}",) if rows else ()
+
+
+# -- printing --------------------------------------------------------------------------------------------------------
+
+
+def progress(text: str) -> None:
+    """Tell a person who waits, on standard error. A closed one stops nothing."""
+    try:
+        print(f"cowgate: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def show(options: Options, document: Document) -> None:
+    """The report in the format that was asked for."""
+    if options.output:
+        emit(options, render(document, options.format))
+        return
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else COLUMNS
+    emit(options, render(document, options.format, colour=colour, width=width))
+
+
+def emit(options: Options, text: str) -> None:
+    """To --output or standard output. A reader that went away (`| head`) is no error, and does not change the exit code."""
+    if options.output:
+        try:
+            Host().save(os.path.abspath(options.output), text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise UsageError(f"--output: {options.output}: {error.strerror}") from None
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def exit_code(options: Options, document: Document) -> int:
+    """0, 3 (blocked) or, with --strict, 4 (warnings)."""
+    if not document["ready"]:
+        return EXIT_BLOCKED
+    warned = document["summary"]["warn"] or document["summary"]["unknown"]
+    return EXIT_WARNINGS if warned and options.strict else EXIT_READY

@@ -1,0 +1,36 @@
+"""`cowgate explain`: the page of a requirement, or of a domain."""
+
+from __future__ import annotations
+
+import argparse
+
+from cowgate.commands import common
+from cowgate.errors import EXIT_READY, CowgateError
+from cowgate.report import catalogue
+from cowgate.requirements.catalogue import all_requirements
+
+SUMMARY = "say what a requirement means, how it is decided, what the fix does and how to waive it"
+DETAILS = "Example: cowgate explain ports.available"
+
+
+class Options(common.Options):
+    """`id`: a requirement or a domain."""
+
+    id: str
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("id", metavar="ID", help="a requirement (ports.available), or all of a domain (ports)")
+
+
+def run(options: Options) -> int:
+    """Print the page. Raises UsageError for an unknown id."""
+    known = {row.id for row in all_requirements()}
+    if options.id not in known | {id.partition(".")[0] for id in known}:
+        common.demand_ids(options.id, known)
+    text = catalogue.section(options.id)
+    if text is None:
+        raise CowgateError(f"there is no documentation for {options.id}")
+    common.emit(options, text)
+    return EXIT_READY

@@ -1,0 +1,34 @@
+"""`cowgate report`: the published report again, and where the gate stands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from cowgate.commands import common
+from cowgate.errors import EXIT_BLOCKED, EXIT_READY
+from cowgate.gate import rules
+from cowgate.gate.contract import REPORT
+from cowgate.machine.host import Host
+from cowgate.report import publication
+from cowgate.report.document import is_whole
+
+SUMMARY = "show the published report again, and where the gate stands"
+DETAILS = "Exits 0 when the gate is open and 3 when it is shut."
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    common.state_option(parser)
+    common.output_options(parser)
+
+
+def run(options: common.Options) -> int:
+    """Render it, and ask the gate."""
+    document = publication.load(Host(), f"{os.path.abspath(options.state_dir)}/{REPORT}")
+    if not is_whole(document):
+        common.progress("this report was changed after it was made")
+    common.show(options, document)
+    decision = rules.decide(options.state_dir)
+    common.progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
+    return EXIT_READY if decision.open else EXIT_BLOCKED

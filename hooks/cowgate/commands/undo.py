@@ -1,0 +1,71 @@
+"""`cowgate undo`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from cowgate.changes.journal import Journal
+from cowgate.commands import common
+from cowgate.engine import undo as engine
+from cowgate.errors import EXIT_INTERNAL, EXIT_READY, UsageError
+from cowgate.machine.state import StateDir
+from cowgate.report.document import iso
+
+if TYPE_CHECKING:
+    from cowgate.changes.journal import Journal
+
+SUMMARY = "put back what runs changed on this machine"
+DETAILS = """\
+Without RUN everything, newest first. Shuts the gate. A file that somebody else changed since is left alone."""
+
+
+class Options(common.Options):
+    """`run`: only this run. `list`: show the runs, and do nothing."""
+
+    run: str | None
+    list: bool
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The options of `cowgate undo`."""
+    parser.add_argument("run", nargs="?", metavar="RUN", help="only this run; default: all")
+    parser.add_argument("--list", action="store_true", help="show the runs and what each changed, and do nothing")
+    parser.add_argument("--root", metavar="DIR", default="/", help="an offline tree instead of this machine")
+    common.state_option(parser)
+
+
+def run(options: Options) -> int:
+    """Put back what runs changed. Returns 0, or 1 when something could not be put back."""
+
+    host = common.host_of(options)
+    state = StateDir(os.path.abspath(options.state_dir))
+    journal = Journal(host, state)
+    if options.list:
+        common.emit(options, _runs_text(journal))
+        return EXIT_READY
+    if host.euid() != 0:
+        raise UsageError("undo changes the machine and needs root")
+    state.ensure(host)
+    with state.lock(host):
+        result = engine.undo(host, journal, options.run, progress=common.progress)
+    for notice in result.notices:
+        common.progress(notice)
+    for failure in result.failures:
+        common.progress(
+            f"not put back: {failure.target or failure.fix}: {failure.message}"
+            + (f" ({failure.hint})" if failure.hint else "")
+        )
+    changes = "1 change" if len(result.undone) == 1 else f"{len(result.undone)} changes"
+    common.progress(f"{changes} put back, {len(result.failures)} not; the gate is shut")
+    return EXIT_INTERNAL if result.failures else EXIT_READY
+
+
+def _runs_text(journal: Journal) -> str:
+
+    lines = []
+    for run in journal.runs():
+        lines.append(f"run {run.id.lstrip('0') or '0'}  {iso(run.started)}  phase {run.phase}  cowgate {run.version}")
+        lines += [f"    {entry.state:8} {entry.record.summary}" for entry in run.entries]
+    return "\n".join(lines or ["nothing was changed so far"]) + "\n"

@@ -1,0 +1,1 @@
+"""Evaluate, plan, run, undo."""

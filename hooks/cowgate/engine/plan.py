@@ -1,0 +1,98 @@
+"""Which changes make the rows true that are not met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cowgate.changes.action import Pending
+from cowgate.changes.actions import action_for
+from cowgate.changes.values import RestartUnit
+from cowgate.engine.evaluate import Evaluation
+from cowgate.engine.results import UNMET, Failure, PlannedFix, failure_of
+from cowgate.facts.fact import NoValue
+from cowgate.model import Phase, Requirement
+from cowgate.policy.model import Policy
+from cowgate.requirements.catalogue import all_fixes
+from cowgate.requirements.installed import is_installed
+
+if TYPE_CHECKING:
+    from cowgate.machine.host import Host
+
+
+def why_nothing_is_fixed(evaluation: Evaluation, policy: Policy, by_hand: bool) -> str:
+    """The sentence that says why no fix is even planned; empty when they are."""
+    if evaluation.phase is Phase.AUDIT:
+        return "an audit changes nothing"
+    if not policy.fix.enabled:
+        return "nothing is fixed, because the policy says fix.enabled: false"
+    mailcow = evaluation.facts.mailcow
+    if mailcow.state == "value" and is_installed(evaluation.facts) and not by_hand:
+        return "nothing is fixed, because mailcow is installed here already; `cowgate run --by-hand` does it all the same"
+    if mailcow.state == "unreadable" and not by_hand:
+        return f"nothing is fixed, because it is not known whether mailcow is installed here: {mailcow.reason}"
+    return ""
+
+
+def plan(
+    evaluation: Evaluation, policy: Policy, requirements: Iterable[Requirement], by_hand: bool
+) -> tuple[tuple[PlannedFix, ...], tuple[Failure, ...]]:
+    """The fixes for the rows that are not met, each after those it must follow, and those that could not decide. Pure."""
+    if why_nothing_is_fixed(evaluation, policy, by_hand):
+        return (), ()
+    wanted = {requirement.id for requirement in requirements}
+    unmet = {row.requirement.id for row in evaluation.rows if row.verdict.status in UNMET} & wanted
+    planned, failures = [], []
+    for fix in all_fixes():
+        if not unmet & set(fix.repairs) or evaluation.phase not in fix.phases or fix.id in policy.fix.skip:
+            continue
+        try:
+            changes = tuple(fix.plan(evaluation.facts, policy, evaluation.phase))
+        except NoValue as error:
+            failures.append(Failure(fix.id, "", f"not planned, because a fact that it needs is {error}"))
+        except Exception as error:  # a bug in one fix must not keep the others from being made
+            failures.append(failure_of(fix.id, "", error))
+        else:
+            if changes:
+                planned.append(PlannedFix(fix, changes))
+    return tuple(planned), tuple(failures)
+
+
+def preview(host: Host, planned: PlannedFix, pending: Pending) -> tuple[PlannedFix, tuple[str, ...]]:
+    """The changes of a fix that are still to make, each with its description, and sentences about those put off.
+
+    `pending` holds what earlier changes would make of files, so that a dry run shows the second edit of a file on top of
+    the first. A restart that follows only changes that are made already is left out.
+    """
+    changes, texts, put_off = [], [], []
+    for change in planned.changes:
+        action = action_for(host, change)
+        if not host.live and not action.offline:
+            if action.lasting:  # what does not last has no meaning for a system that does not run
+                put_off.append(f"{planned.fix.id}: {action.summary()}: put off until the first boot, this system does not run")
+        elif not action.is_true(pending):
+            changes.append(change)
+            texts.append(action.describe(pending))
+    if all(isinstance(change, RestartUnit) for change in changes) and len(changes) < len(planned.changes):
+        changes, texts = [], []
+    return replace(planned, changes=tuple(changes), texts=tuple(texts)), tuple(put_off)
+
+
+def preview_all(
+    host: Host, planned: Iterable[PlannedFix]
+) -> tuple[tuple[PlannedFix, ...], tuple[Failure, ...], tuple[str, ...]]:
+    pending: Pending = {}
+    previewed: list[PlannedFix] = []
+    failures: list[Failure] = []
+    notices: list[str] = []
+    for entry in planned:
+        try:
+            todo, put_off = preview(host, entry, pending)
+        except Exception as error:
+            failures.append(failure_of(entry.fix.id, "", error))
+            continue
+        notices += put_off
+        if todo.changes:
+            previewed.append(todo)
+    return tuple(previewed), tuple(failures), tuple(notices)

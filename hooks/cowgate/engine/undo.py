@@ -1,0 +1,73 @@
+"""Put back what runs changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cowgate.changes.action import Progress
+from cowgate.changes.values import EditFile, RestartUnit
+from cowgate.engine.results import Failure, UndoResult, failure_of
+from cowgate.errors import CowgateError
+
+if TYPE_CHECKING:
+    from cowgate.changes.journal import Entry, Journal
+    from cowgate.machine.host import Host
+
+
+def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: Progress) -> UndoResult:
+    """Put back what the run changed (None: what all runs changed), newest first. The caller holds the lock.
+
+    The gate is shut (durably) before the first change. All are tried; a file that somebody changed since is left as it is
+    and reported. Raises UsageError for an unknown run.
+    """
+    journal.active(run_id)  # an unknown run is told before anything is changed
+    journal.shut_gate()
+    notices = list(journal.recover(progress))
+    undone: list[Entry] = []
+    failures: list[Failure] = []
+    entries = journal.active(run_id)
+    restarts = [entry for entry in entries if isinstance(entry.change, RestartUnit)]
+    for entry in restarts if host.live else ():
+        try:
+            journal.mark(entry, "undoing")  # from the first file that is put back on, a kill must not lose them
+        except (CowgateError, OSError) as error:
+            failures.append(failure_of(entry.fix, entry.target, error))
+    for entry in reversed(entries):
+        if entry in restarts:
+            continue
+        try:
+            note = journal.revert(entry, progress)
+        except (CowgateError, OSError) as error:
+            failures.append(failure_of(entry.fix, entry.target, error))
+            continue
+        undone.append(entry)
+        notices += [note] if note else []
+    reverted = {(entry.run, entry.fix) for entry in undone}
+    failed = {failure.fix for failure in failures}
+    for entry in restarts:
+        fixes = journal.fixes_behind(entry)
+        try:
+            if host.live and any((entry.run, fix) in reverted for fix in fixes):
+                journal.restart_again(entry, progress)
+            else:  # kept where nothing of its configuration is there to be put back
+                journal.mark(entry, "done" if failed & fixes else "kept")
+        except (CowgateError, OSError) as error:
+            failures.append(failure_of(entry.fix, entry.target, error))
+    for entry in undone:
+        if isinstance(entry.change, EditFile) and entry.change.editor == "compose.unlock":
+            try:
+                _keep_unlocked(host, journal, entry.change, progress)
+            except (CowgateError, OSError) as error:
+                failures.append(failure_of(entry.fix, entry.target, error))
+    return UndoResult(tuple(undone), tuple(failures), tuple(notices))
+
+
+def _keep_unlocked(host: Host, journal: Journal, unlock: EditFile, progress: Progress) -> None:
+    """Take a lock out again that came back alone: its own undo is of another run, or somebody's edit is in its way.
+
+    Only where mailcow is installed, by the mailcow.conf beside the override: there the lock is never placed.
+    """
+    if host.exists(f"{unlock.path.rpartition('/')[0]}/mailcow.conf"):
+        entry = journal.perform("compose.lock", unlock, progress)
+        if entry:
+            journal.mark(entry, "kept")

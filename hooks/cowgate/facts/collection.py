@@ -1,0 +1,185 @@
+"""What is true of this machine. Each source has collect(host), which does the I/O, and pure parse_* functions.
+
+A fact is a value, absent, unreadable with the reason, or offline (a live question asked of an offline tree):
+never an exception, never a guess.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cowgate import codec
+from cowgate.errors import CowgateError, OfflineError, UsageError
+from cowgate.facts import (
+    clock,
+    cpu,
+    disks,
+    docker,
+    firewall,
+    hygiene,
+    ifupdown,
+    image,
+    interfaces,
+    kernel,
+    mailcow,
+    memory,
+    platform,
+    probes,
+    records,
+    services,
+    sockets,
+    system,
+    timesources,
+    tools,
+)
+from cowgate.facts.fact import Fact
+from cowgate.probes.values import Probes, Records
+
+if TYPE_CHECKING:
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
+
+# Seconds that all sources together may take; one that has not answered by then is unreadable.
+DEADLINE = 12.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module's collect(host, policy) and the type of its value. The policy only says where to look (install directory, which
+    probes may leave), never what is right."""
+
+    collect: Callable[[Host, Policy], Fact[Any]]
+    type: type[Any]
+
+
+SOURCES: dict[str, Source] = {
+    "platform": Source(platform.collect, platform.Platform),
+    "kernel": Source(kernel.collect, kernel.Kernel),
+    "cpu": Source(cpu.collect, cpu.Cpu),
+    "memory": Source(memory.collect, memory.Memory),
+    "disks": Source(disks.collect, disks.Disks),
+    "system": Source(system.collect, system.System),
+    "tools": Source(tools.collect, tools.Tools),
+    "clock": Source(clock.collect, clock.Clock),
+    "timesources": Source(timesources.collect, timesources.TimeSources),
+    "interfaces": Source(interfaces.collect, interfaces.Interfaces),
+    "ifupdown": Source(ifupdown.collect, ifupdown.Ifupdown),
+    "sockets": Source(sockets.collect, sockets.Sockets),
+    "services": Source(services.collect, services.Services),
+    "firewall": Source(firewall.collect, firewall.Firewall),
+    "docker": Source(docker.collect, docker.Docker),
+    "mailcow": Source(mailcow.collect, mailcow.Mailcow),
+    "probes": Source(probes.collect, Probes),
+    "records": Source(records.collect, Records),
+    "image": Source(image.collect, image.Image),
+    "hygiene": Source(hygiene.collect, hygiene.Hygiene),
+}
+
+
+class Facts:
+    """All facts of one machine at one moment, by source name: `facts.memory` is a Fact[memory.Memory]."""
+
+    platform: Fact[platform.Platform]
+    kernel: Fact[kernel.Kernel]
+    cpu: Fact[cpu.Cpu]
+    memory: Fact[memory.Memory]
+    disks: Fact[disks.Disks]
+    system: Fact[system.System]
+    tools: Fact[tools.Tools]
+    clock: Fact[clock.Clock]
+    timesources: Fact[timesources.TimeSources]
+    interfaces: Fact[interfaces.Interfaces]
+    ifupdown: Fact[ifupdown.Ifupdown]
+    sockets: Fact[sockets.Sockets]
+    services: Fact[services.Services]
+    firewall: Fact[firewall.Firewall]
+    docker: Fact[docker.Docker]
+    mailcow: Fact[mailcow.Mailcow]
+    probes: Fact[Probes]
+    records: Fact[Records]
+    image: Fact[image.Image]
+    hygiene: Fact[hygiene.Hygiene]
+
+    def __init__(self, facts: dict[str, Fact[Any]]) -> None:
+        self._facts = facts
+
+    def __getattr__(self, name: str) -> Fact[Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._facts.get(name) or Fact.unreadable(f"{name} was not collected")
+
+    def updated(self, later: Facts) -> Facts:
+        """These facts, with those that were collected again later in their place."""
+        return Facts({**self._facts, **later._facts})
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document that from_json() turns into the same facts again."""
+        return {name: _fact_to_json(fact) for name, fact in sorted(self._facts.items())}
+
+    @classmethod
+    def from_json(cls, document: object) -> Facts:
+        """The facts in a document made by to_json(). Raises UsageError where it is not one."""
+        if not isinstance(document, dict):
+            raise UsageError("the facts file does not hold a JSON object", hint="make one with `cowgate facts`")
+        facts = {}
+        for name, entry in document.items():
+            if name not in SOURCES:
+                raise UsageError(f"the facts file names an unknown source {name!r}", hint="make one with `cowgate facts`")
+            facts[name] = _fact_from_json(name, entry)
+        return cls(facts)
+
+
+def _fact_to_json(fact: Fact[Any]) -> dict[str, Any]:
+
+    if fact.state == "value":
+        return {"value": codec.encode(fact.content)}
+    return {fact.state: fact.reason}
+
+
+def _fact_from_json(name: str, entry: object) -> Fact[Any]:
+
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((state, content),) = entry.items()
+        if state == "value":
+            try:
+                return Fact.of(codec.decode(SOURCES[name].type, content))
+            except codec.CodecError as error:
+                raise UsageError(f"facts file, {name}{error}", hint="make one with `cowgate facts`") from None
+        if state in ("absent", "unreadable", "offline") and isinstance(content, str):
+            return Fact(state, None, content)
+    raise UsageError(f"facts file, {name}: neither a value nor a reason", hint="make one with `cowgate facts`")
+
+
+def collect(host: Host, policy: Policy, names: Iterable[str], deadline: float = DEADLINE) -> Facts:
+    """Ask all named sources at once, each in a thread of its own, and wait at most `deadline` seconds for them together."""
+    wanted = sorted(names)
+    found: dict[str, Fact[Any]] = {}
+
+    def ask(name: str) -> None:
+        found[name] = _collect_one(host, policy, name)
+
+    # Daemons: one that hangs in a dead mount must not keep the process alive.
+    threads = [threading.Thread(target=ask, args=(name,), name=name, daemon=True) for name in wanted]
+    until = time.monotonic() + deadline
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    late: Fact[Any] = Fact.unreadable(f"no answer within {deadline:.0f} s")
+    return Facts({name: found.get(name, late) for name in wanted})
+
+
+def _collect_one(host: Host, policy: Policy, name: str) -> Fact[Any]:
+    try:
+        fact: Fact[Any] = SOURCES[name].collect(host, policy)
+    except OfflineError as error:
+        return Fact.offline(error.message)
+    except CowgateError as error:
+        return Fact.unreadable(error.message)
+    except Exception as error:  # a collector's own bug must not become a verdict, nor end the others
+        return Fact.unreadable(f"{type(error).__name__}: {error}")
+    return fact

@@ -1,0 +1,1 @@
+"""The gate: open only on a fresh, whole, ready report of this machine."""

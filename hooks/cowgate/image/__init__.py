@@ -1,0 +1,1 @@
+"""What an image may hold: hygiene, seal, hook."""

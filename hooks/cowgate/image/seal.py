@@ -1,0 +1,202 @@
+"""The seal of an image: everything that belongs to one machine goes, and what must never be baked is refused.
+
+A seal is not a fix: it is not journalled and can not be undone, because a build's changes must not be undone on a clone.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cowgate.errors import CowgateError, StateError
+from cowgate.facts.hygiene import Finding, scan
+from cowgate.image.table import EMPTY, REMOVE
+from cowgate.machine.state import StateDir
+
+if TYPE_CHECKING:
+    from cowgate.machine.host import Host
+    from cowgate.policy.model import Policy
+
+# A reset can uncover more (a directory that only now is empty); each round removes, so this ends long before.
+ROUNDS = 3
+
+QUIET_TIMEOUT = 60.0  # seconds
+
+# What would write its logs, seed or clock again at shutdown, after the seal; and our own timer, where the builder was made of
+# an image of ours and is blocked. Unknown units are no error to `systemctl stop`.
+LOUD = (
+    "cowgate-retry.timer",
+    "syslog.socket",
+    "rsyslog.service",
+    "systemd-random-seed.service",
+    "systemd-timesyncd.service",
+    "chrony.service",
+    "chronyd.service",
+    "unattended-upgrades.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+)
+
+PROVIDER_FILE = "/etc/cowgate/policy.d/10-provider.yaml"
+
+# In /run: until the machine goes down the journal is kept in memory only, and a clone knows nothing of it.
+JOURNAL_DROPIN = "/run/systemd/journald.conf.d/90-cowgate-seal.conf"
+
+
+@dataclass(frozen=True)
+class SealResult:
+    """`removed` was reset, `left` is what the hygiene gate still finds. Sealed when nothing is left."""
+
+    removed: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes went, roughly: files that were rewritten count in full."""
+        return sum(finding.size for finding in self.removed)
+
+
+def look(host: Host, policy: Policy) -> SealResult:
+    """The hygiene gate alone: what is still there. Changes nothing.
+
+    Raises StateError where this is not root: what may not be read can not be judged.
+    """
+    _demand_root(host)
+    return SealResult((), tuple(scan(host, policy, living=not host.live)))
+
+
+def seal(host: Host, policy: Policy, progress: Callable[[str], None]) -> SealResult:
+    """Reset all that is per-instance in the tree; nothing is touched while something must be refused.
+
+    Raises StateError where this is not root, BusyError where cowgate runs.
+    """
+    _demand_root(host)
+    found = tuple(scan(host, policy, living=True))
+    refused = tuple(finding for finding in found if finding.refused)
+    if refused or not found:
+        return SealResult((), refused)
+    removed: list[Finding] = []
+    state = StateDir()
+    with ExitStack() as stack:
+        if host.exists(state.path):
+            stack.enter_context(state.lock(host))
+        if host.live:
+            quiet(host, progress)
+        for _ in range(ROUNDS):
+            done = [finding for finding in found if reset(host, finding, progress)]
+            removed += done
+            found = tuple(scan(host, policy, living=True))
+            if not done or not found:
+                break
+    return SealResult(tuple(removed), tuple(scan(host, policy, living=not host.live)))
+
+
+def choose(host: Host, provider: str) -> None:
+    """Put the provider into the policy of the image: its machines repair themselves as it wants it."""
+    for directory in host.missing_directories(PROVIDER_FILE):
+        host.mkdir(directory)
+    host.write_atomic(PROVIDER_FILE, f"# Chosen by `cowgate seal`.\nprovider: {provider}\n".encode(), mode=0o644)
+
+
+def _demand_root(host: Host) -> None:
+    if host.euid() != 0:
+        raise StateError("sealing an image, or looking whether it is sealed, needs root", hint="run it with sudo")
+
+
+def quiet(host: Host, progress: Callable[[str], None]) -> None:
+    """Stop what would make traces again before the snapshot is taken. Only where systemd runs; a failure is told."""
+    if not host.exists("/run/systemd/system"):
+        return
+    progress("stopping what writes logs, random seed and clock")
+    try:
+        host.run(["systemctl", "stop", *LOUD], timeout=QUIET_TIMEOUT, ok=None)
+        for directory in host.missing_directories(JOURNAL_DROPIN):
+            host.mkdir(directory)
+        host.write_atomic(JOURNAL_DROPIN, b"[Journal]\nStorage=volatile\n")
+        host.run(["systemctl", "restart", "systemd-journald.service"], timeout=QUIET_TIMEOUT)
+    except CowgateError as error:
+        progress(f"not all of it could be stopped: {error.message}")
+
+
+def reset(host: Host, finding: Finding, progress: Callable[[str], None]) -> bool:
+    """Make one finding go away; whether it could be done. What could not is told, and found again by the last look."""
+    try:
+        if finding.action == REMOVE:
+            host.remove_tree(finding.path)
+        elif finding.action == EMPTY:
+            host.truncate(finding.path)
+        else:
+            text = RESETS[finding.rule](host.read(finding.path))
+            mode = stat.S_IMODE(host.stat(finding.path).st_mode)
+            host.write_atomic(finding.path, text.encode("utf-8", "surrogateescape"), mode=mode)
+    except FileNotFoundError:
+        return False  # another rule took it away already
+    except (OSError, CowgateError) as error:
+        progress(f"{finding.path}: {error.message if isinstance(error, CowgateError) else error.strerror or error}")
+        return False
+    return True
+
+
+def _uninitialized(_text: str) -> str:
+    # machine-id(5): systemd then runs the units that are for a first boot, and makes a new id.
+    return "uninitialized\n"
+
+
+def _no_hostname(_text: str) -> str:
+    return "localhost\n"
+
+
+def _new_iscsi_name(_text: str) -> str:
+    # Debian's and Ubuntu's open-iscsi makes a name at its next start when it finds this line.
+    return "GenerateName=yes\n"
+
+
+def _locked_passwords(text: str) -> str:
+    """Every password that would let somebody in becomes `*`: image checks take `!` before a digest for a password."""
+    lines = []
+    for line in text.splitlines(keepends=True):
+        name, colon, rest = line.partition(":")
+        secret, second, tail = rest.partition(":")
+        usable = bool(colon and secret) and secret[0] not in "!*"
+        lines.append(f"{name}:*{second}{tail}" if usable else line)
+    return "".join(lines)
+
+
+def _without(text: str, unwanted: Callable[[list[str]], bool]) -> str:
+    """The text without the lines whose fields are `unwanted`; comments and all other lines keep every byte."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.lstrip().startswith("#") or not unwanted(line.split()))
+
+
+def _without_swap(text: str) -> str:
+    return _without(text, lambda fields: len(fields) >= 3 and fields[2] == "swap")
+
+
+def _without_own_name(text: str) -> str:
+    return _without(text, lambda fields: fields[:1] == ["127.0.1.1"])
+
+
+RESETS: dict[str, Callable[[str], str]] = {
+    "machine-id": _uninitialized,
+    "hostname": _no_hostname,
+    "hosts": _without_own_name,
+    "iscsi": _new_iscsi_name,
+    "passwords": _locked_passwords,
+    "swap-fstab": _without_swap,
+}
+
+
+def render(result: SealResult) -> str:
+    """What was done and what is left, for a person and a build log."""
+    lines = [f"{f.action:6} {f.path} ({f.size} bytes): {f.why}" for f in result.removed]
+    if result.left:
+        lines.append(f"NOT SEALED: {len(result.left)} things must not be in an image")
+        lines += [f"  {f.path}{f' ({f.detail})' if f.detail else ''}: {f.why} [{f.rule}]" for f in result.left]
+    elif result.removed:
+        lines.append(f"SEALED: {len(result.removed)} things reset, {result.size} bytes")
+    else:
+        lines.append("SEALED: nothing of the build machine is in it")
+    return "\n".join(lines) + "\n"

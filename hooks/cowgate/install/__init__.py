@@ -1,0 +1,1 @@
+"""The mailcow install behind the gate."""

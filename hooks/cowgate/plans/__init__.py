@@ -1,0 +1,1 @@
+"""DNS zone and firewall rules, printed and never applied."""

@@ -1,0 +1,187 @@
+"""The policy: what the owner of the machine wants and allows. No file means these defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+if TYPE_CHECKING:
+    pass
+
+# Rows that no waiver can open: the machine can never work, or would harm others.
+NEVER_WAIVABLE = (
+    "platform.architecture",
+    "platform.virtualization",
+    "platform.nas",
+    "docker.open_relay",
+    "image.hygiene",
+)
+
+# What providers want otherwise than our defaults; what the policy says itself comes first. See also NO_SWAP_ON_ROOT.
+PROFILES: dict[str, dict[str, Any]] = {
+    "azure": {},
+    # Its image check asks for an active firewall: ufw stays, and mailcow's traffic passes beside it.
+    "digitalocean": {"firewall": "docker-user"},
+    "hetzner": {},
+}
+
+# Azure's image check refuses swap on the system's disk, also one that is made at a later boot.
+NO_SWAP_ON_ROOT = ("azure",)
+
+
+@dataclass(frozen=True)
+class Users:
+    """Who will use the server; sizes resources.memory. Zero means not told."""
+
+    mailboxes: int = 0
+    activesync: int = 0
+    imap_connections: int = 0
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """One row that may fail. Counts only with a reason and until its date (the whole of that day, UTC)."""
+
+    id: str
+    reason: str
+    until: Optional[date] = None
+
+
+@dataclass(frozen=True)
+class Fix:
+    """What `cowgate run` may change. `skip` holds ids of fixes that stay undone."""
+
+    enabled: bool = True
+    skip: tuple[str, ...] = ()
+    skip_clamd: bool = False
+    skip_fts: bool = False
+    skip_unbound_healthcheck: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """`mtu` is auto or a number of octets; `recreate` allows taking an existing Docker network down and up again."""
+
+    mtu: Union[int, str] = "auto"
+    recreate: bool = False
+    nat64: bool = False
+    disable_cloud_init: bool = False
+
+
+@dataclass(frozen=True)
+class Time:
+    """NTP servers or pools for the machine's own time daemon; `wait` is the limit in seconds for the first synchronization."""
+
+    servers: tuple[str, ...] = ("0.pool.ntp.org", "1.pool.ntp.org", "2.pool.ntp.org", "3.pool.ntp.org")
+    wait: int = 90
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What may leave the machine. `drop` names probes (see `cowgate explain egress`), `hosts` replaces a probe's hosts."""
+
+    enabled: bool = True
+    drop: tuple[str, ...] = ()
+    hosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    address_lookup: bool = False
+    path_mtu_hosts: tuple[str, ...] = ("1.1.1.1", "9.9.9.9", "2606:4700:4700::1111", "2620:fe::fe")
+    sends_directly: bool = False
+    submission: str = ""
+    patience: int = 60
+    deadline: float = 10.0
+
+
+@dataclass(frozen=True)
+class Dns:
+    """`required` raises dns.address; `dkim` is the selector whose key is published, if any."""
+
+    required: bool = False
+    mail_domains: tuple[str, ...] = ()
+    dkim: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How long a pass counts (hours, in CLOCK_BOOTTIME)."""
+
+    max_age: float = 24.0
+
+
+@dataclass(frozen=True)
+class Install:
+    """Which mailcow is installed: repository and ref (branch, tag or commit)."""
+
+    repository: str = "https://github.com/mailcow/mailcow-dockerized"
+    ref: str = "master"
+
+
+@dataclass(frozen=True)
+class DockerMirror:
+    """Takes the place of download.docker.com: `url` holds linux/debian and so on, `fingerprint` is "" for Docker's own key."""
+
+    url: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The whole policy. `digest` is over names and raw bytes of `files`, those it was read from.
+
+    `unchecked` says why the files were not compared with their schema, where that was so; nothing is sealed then.
+    """
+
+    hostname: str = ""
+    timezone: str = ""
+    install_dir: str = "/opt/mailcow-dockerized"
+    users: Users = field(default_factory=Users)
+    fix: Fix = field(default_factory=Fix)
+    docker: str = "auto"
+    docker_mirror: DockerMirror = field(default_factory=DockerMirror)
+    network: Network = field(default_factory=Network)
+    time: Time = field(default_factory=Time)
+    keep_services: tuple[str, ...] = ()
+    firewall: str = "report"
+    probes: Probes = field(default_factory=Probes)
+    dns: Dns = field(default_factory=Dns)
+    require: tuple[str, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    gate: Gate = field(default_factory=Gate)
+    install: Install = field(default_factory=Install)
+    fail_cloud_init: bool = False
+    provider: str = ""
+    digest: str = ""
+    files: tuple[str, ...] = ()
+    unchecked: str = ""
+
+    @property
+    def raised(self) -> tuple[str, ...]:
+        """Ids of advised rows that this policy makes required: those in `require`, and those that a setting implies."""
+        implied = {"egress.smtp": self.probes.sends_directly, "dns.address": self.dns.required}
+        return (*self.require, *(id for id, wanted in implied.items() if wanted))
+
+
+def notes(policy: Policy, today: date) -> tuple[str, ...]:
+    """Sentences about waivers that do not count."""
+    told = []
+    for waiver in policy.waivers:
+        if not waiver.reason:
+            told.append(f"the waiver for {waiver.id} has no reason and does not count")
+        elif waiver.until is not None and waiver.until < today:
+            told.append(f"the waiver for {waiver.id} ended on {waiver.until.isoformat()} and does not count")
+    return tuple(told)
+
+
+def counts_until(policy: Policy, ids: Iterable[str]) -> Optional[date]:
+    """The last day on which all of these rows are waived, by waivers that have a reason; None where that has no end.
+
+    Of two waivers for one row (an old one, and the one that renews it) the longer counts.
+    """
+    ends = []
+    for id in ids:
+        given = [waiver.until for waiver in policy.waivers if waiver.id == id and waiver.reason]
+        dated = [until for until in given if until is not None]
+        if dated and len(dated) == len(given):
+            ends.append(max(dated))
+    return min(ends, default=None)

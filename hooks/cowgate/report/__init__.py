@@ -1,0 +1,1 @@
+"""The readiness report: the document, its publication, its formats."""

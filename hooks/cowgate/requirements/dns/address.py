@@ -1,0 +1,79 @@
+"""dns.address: the host name points to this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
+from cowgate.requirements.dns.shared import PLAN, nothing_to_judge, plainly, silence
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+    from cowgate.probes.values import Records
+
+TYPES = {"ipv4": "A", "ipv6": "AAAA"}
+
+SHOWN = {"ipv4": "IPv4", "ipv6": "IPv6"}
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """A and, when mailcow has IPv6, AAAA of the host name are addresses of this machine, and nothing else is."""
+    records = facts.records.value
+    early = nothing_to_judge(records, phase) or silence(records, [(records.hostname, "A"), (records.hostname, "AAAA")])
+    if early:
+        return early
+    behind_nat = [family for family in TYPES if _hidden(records, family)]
+    if behind_nat:
+        family = behind_nat[0]
+        return unknown(
+            f"this machine has a private {SHOWN[family]} address ({', '.join(records.private)}), so its public one is unknown",
+            remedy="set probes.address_lookup: true in the policy, or name the address in probes.hosts under public.addresses",
+        )
+    values = [value for kind in TYPES.values() for value in records.find(records.hostname, kind).values]
+    wrong = [text for family in TYPES for text in _address_faults(facts, family)]
+    if not values and not wrong:
+        wrong = [
+            f"{records.hostname} has no address record, and no public address of this machine is known that it should have"
+        ]
+    observed = ", ".join(values) or "no address"
+    expected = ", ".join(known.address for known in records.public) or "an address of this machine"
+    if wrong:
+        return failed("; ".join(wrong), remedy="set the records", commands=PLAN, expected=expected, observed=observed)
+    return passed(f"{records.hostname} is {observed}", expected=expected)
+
+
+def _hidden(records: Records, family: str) -> bool:
+    """Whether the machine has only a private address of a family, and its public one was not learned."""
+    private = any((":" in known) == (family == "ipv6") for known in records.private)
+    # behind NAT there is seldom one for IPv6: a unique local address alone means no public IPv6
+    return private and family == "ipv4" and not any(known.family == family for known in records.public)
+
+
+def _address_faults(facts: Facts, family: str) -> Iterator[str]:
+    records = facts.records.value
+    kind, name = TYPES[family], records.hostname
+    values = {plainly(value) for value in records.find(name, kind).values}
+    public = {plainly(known.address) for known in records.public if known.family == family}
+    own = public | {plainly(a.address) for a in facts.interfaces.value.global_addresses(6 if family == "ipv6" else 4)}
+    if family == "ipv6" and not facts.mailcow.value.ipv6:
+        if values:
+            yield f"{name} has AAAA {', '.join(sorted(values))}, but mailcow.conf turns IPv6 off (ENABLE_IPV6=false)"
+        return
+    for value in sorted(values - own):
+        yield f"{name} has {kind} {value}, which is not an address of this machine"
+    if public and not values:
+        yield f"{name} has no {kind} record"
+    elif public and not values & own:
+        yield f"{name} has no {kind} {' or '.join(sorted(public))}"
+
+
+ROW = Requirement(
+    id="dns.address",
+    title="The host name points to this machine",
+    level=Level.ADVISED,
+    phases=(Phase.BOOT, Phase.INSTALL),
+    needs=("records", "interfaces", "mailcow"),
+    judge=judge,
+)

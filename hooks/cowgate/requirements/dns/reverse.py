@@ -1,0 +1,69 @@
+"""dns.reverse: the machine's addresses point back to the host name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cowgate import providers
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
+from cowgate.probes import zone
+from cowgate.requirements.dns.shared import PLAN, nothing_to_judge, plainly, silence
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+    from cowgate.probes.values import Records
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """PTR of each outgoing address is the host name, and the host name has that address (forward-confirmed)."""
+    records = facts.records.value
+    early = nothing_to_judge(records, phase)
+    if early:
+        return early
+    if not records.public:
+        return unknown(
+            "no public address of this machine is known",
+            remedy="set probes.address_lookup: true in the policy, or name the address in probes.hosts under public.addresses",
+        )
+    early = silence(records, [(zone.reverse_name(known.address), "PTR") for known in records.public])
+    if early:
+        return early
+    wrong = [text for known in records.public for text in _reverse_faults(records, known.address)]
+    expected = f"{records.hostname} for {', '.join(known.address for known in records.public)}"
+    if not wrong:
+        return passed(f"{len(records.public)} addresses point to {records.hostname}", expected=expected)
+    probes = facts.probes.content
+    provider = providers.find(policy.provider, probes.datasource, probes.vendor) if probes else None
+    where = f" ({provider.name}: {provider.reverse})" if provider else ""
+    return failed(
+        "; ".join(wrong) + "; other mail servers will refuse mail from here",
+        remedy=f"reverse DNS belongs to whoever gave you the address: set it at your provider{where}",
+        commands=PLAN,
+        expected=expected,
+    )
+
+
+def _reverse_faults(records: Records, address: str) -> Iterator[str]:
+    names = [name.lower() for name in records.find(zone.reverse_name(address), "PTR").values]
+    if not names:
+        yield f"{address} has no PTR record"
+        return
+    if records.hostname not in names:
+        yield f"PTR of {address} is {', '.join(names)}, not {records.hostname}"
+        return
+    kind = "AAAA" if ":" in address else "A"
+    forward = records.find(records.hostname, kind)
+    if forward.outcome in ("ok", "none") and plainly(address) not in {plainly(value) for value in forward.values}:
+        yield f"{records.hostname} has no {kind} record for {address}, so its PTR is not confirmed"
+
+
+ROW = Requirement(
+    id="dns.reverse",
+    title="The machine's addresses point back to the host name",
+    level=Level.ADVISED,
+    phases=(Phase.BOOT, Phase.INSTALL),
+    needs=("records", "probes"),
+    judge=judge,
+)

@@ -1,0 +1,169 @@
+"""docker.engine: docker Engine 24 or newer is running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cowgate.changes.values import Change, EditFile, FetchKey, InstallPackages, UnitState, WriteFile
+from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
+from cowgate.requirements.docker import source as dockersource
+from cowgate.requirements.docker.shared import ALPINE, engine_version, how_to_install, how_to_replace, wanted_keys
+from cowgate.requirements.fix import Fix
+from cowgate.requirements.published import mailcow_has_ipv6
+from cowgate.requirements.system.shared import install, manager_of
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+ENGINE_MIN = (24, 0, 0)  # mailcow's install page and generate_config.sh; 20.10 did not start it correctly any more
+
+ENGINE_BAD_FROM, ENGINE_BAD_TO = (25, 0, 0), (25, 0, 2)  # IPv6 of bridges is broken (moby#47202)
+
+
+# -- engine ----------------------------------------------------------------------------------------------------------
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """The daemon answers, its version is at least 24, and not 25.0.0 to 25.0.2. While an image is built the package counts."""
+    docker = facts.docker.value
+    expected = "Docker Engine ≥ 24.0.0 that answers, not 25.0.0 to 25.0.2"
+    if docker.flavour == "podman" or not (docker.flavour or docker.running):
+        remedy, commands = how_to_install(facts, policy)
+        return failed(
+            "Docker Engine is not installed",
+            remedy=remedy,
+            commands=commands,
+            expected=expected,
+            observed="podman" if docker.flavour else "none",
+        )
+    if not docker.cli and docker.flavour != "snap":
+        return failed(
+            "the daemon is here, but not the command docker, which mailcow's scripts call "
+            "(Debian 13 has it in a package of its own, docker-cli)",
+            remedy="install the command",
+            commands=install(facts, "docker-ce-cli" if docker.package == "docker-ce" else "docker-cli"),
+            expected=expected,
+            observed="no docker command",
+        )
+    if not docker.running and phase is not Phase.BUILD:
+        return _silent(facts, expected)
+    return _version_verdict(facts, policy, phase, expected)
+
+
+def _silent(facts: Facts, expected: str) -> Verdict:
+    docker = facts.docker.value
+    if docker.running is None:
+        return unknown(f"the Docker daemon was not asked: {docker.reason}", remedy="run `cowgate check` as root")
+    return failed(
+        f"the Docker daemon does not answer: {docker.reason}",
+        remedy="start it and have it start at boot; where it fails, the journal says why",
+        commands=ALPINE[1:]
+        if manager_of(facts) == "apk"
+        else (
+            ("systemctl", "enable", "--now", "docker.service"),
+            ("journalctl", "-u", "docker.service", "-b", "-n", "50", "--no-pager"),
+        ),
+        expected=expected,
+        observed="not running",
+    )
+
+
+def _version_verdict(facts: Facts, policy: Policy, phase: Phase, expected: str) -> Verdict:
+    docker = facts.docker.value
+    remedy, commands = how_to_replace(facts, policy)
+    version, text = engine_version(docker), docker.version or docker.installed
+    package = f" (package {docker.package})" if docker.package else ""
+    if not version and phase is Phase.BUILD:
+        return deferred("decided at first boot: no package says which version of the engine this is")
+    if not version:
+        return unknown(
+            f"the Docker daemon calls its version {text!r}, which is no number: whether it is 24 or newer can not be told",
+            remedy="install a released Docker Engine, or waive this row with a reason",
+        )
+    if version < ENGINE_MIN:
+        return failed(
+            f"Docker Engine {text}{package} is too old: mailcow needs 24 and does not start correctly with 20.10",
+            remedy=remedy,
+            commands=commands,
+            expected=expected,
+            observed=text,
+        )
+    if ENGINE_BAD_FROM <= version <= ENGINE_BAD_TO:
+        return failed(
+            f"Docker Engine {text}{package} is one of 25.0.0 to 25.0.2, in which IPv6 of containers is broken (moby#47202)",
+            remedy=remedy,
+            commands=commands,
+            expected=expected,
+            observed=text,
+        )
+    return passed(f"{text}{package}", expected=expected)
+
+
+def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+    """Nothing where another Docker is there: two of them end badly, and which one stays is for a person to say."""
+    docker, platform = facts.docker.value, facts.platform.content
+    release = platform.os if platform else None
+    where = dockersource.source(policy, release)
+    if where == "none":
+        return
+    upstream = dockersource.repository(policy, platform)
+    if docker.package == "docker-ce" and not docker.compose and upstream:
+        yield InstallPackages(upstream.manager, (dockersource.PLUGIN,))
+    own = release is not None and dockersource.new_enough(release)
+    if docker.package == "docker.io" and docker.flavour == "engine" and own and release:
+        _, _, engine, compose = dockersource.DISTRIBUTIONS[release.id]
+        missing = (*(() if docker.cli else engine[1:]), *(() if docker.compose else compose))
+        if missing:
+            yield InstallPackages("apt", missing)
+    if docker.flavour:
+        return
+    if where == "distro" and own and release:
+        _, version, engine, compose = dockersource.DISTRIBUTIONS[release.id]
+        yield from _keys(facts, phase, version)
+        yield InstallPackages("apt", (*engine, *compose))
+    elif where == "upstream" and upstream and not docker.conflicting:
+        if docker.repository in ("", upstream.path):  # one that somebody else set up is used as it is
+            yield FetchKey(upstream.key_path, upstream.key_url, upstream.fingerprint)
+            yield WriteFile(upstream.path, upstream.content)
+        yield from _keys(facts, phase, dockersource.UPSTREAM_VERSION)
+        yield InstallPackages(upstream.manager, dockersource.PACKAGES)
+        if upstream.manager == "dnf":  # its packages start nothing
+            yield UnitState("docker.service", running=True if phase is Phase.BOOT else None, enabled=True)
+
+
+def _keys(facts: Facts, phase: Phase, version: str) -> Iterator[Change]:
+    """daemon.json before the packages, so that the daemon starts with it and need not be restarted."""
+    docker = facts.docker.value
+    if (
+        phase is Phase.BOOT
+        and facts.interfaces.content
+        and mailcow_has_ipv6(facts)
+        and docker.daemon_json.state in ("absent", "empty", "ok")
+    ):
+        keys = wanted_keys(replace(docker, installed=version))
+        if keys:
+            yield EditFile(docker.daemon_json.path, "json.merge", {"values": keys})
+
+
+ROW = Requirement(
+    id="docker.engine",
+    title="Docker Engine 24 or newer is running",
+    level=Level.REQUIRED,
+    phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
+    needs=("docker",),
+    wants=("tools", "platform", "mailcow", "interfaces"),
+    judge=judge,
+    fix="docker.engine",
+)
+
+FIX = Fix(
+    id="docker.engine",
+    title="install Docker Engine and Compose",
+    phases=(Phase.BUILD, Phase.BOOT),
+    repairs=("docker.engine", "docker.compose"),
+    whole=True,
+    plan=plan,
+)

@@ -1,0 +1,108 @@
+"""What the rows of docker have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cowgate.model import Commands
+from cowgate.requirements.docker import source as dockersource
+from cowgate.requirements.system.shared import install, manager_of
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.facts.docker import Docker
+    from cowgate.policy.model import Policy
+
+# What mailcow's ipv6_controller.sh wants in daemon.json, by engine; it adds missing keys itself, and restarts Docker then.
+FIXED_CIDR = "fd00:dead:beef:c0::/80"
+
+FIXED_CIDR_UNTIL = (28, 0, 0)
+
+IP6TABLES_UNTIL = (27, 0, 0)
+
+SNAPSHOTTERS = ("overlayfs", "stargz", "nydus")  # containerd's: it keeps the images then, and not Docker
+
+CONTAINERD_FROM = (29, 0, 0)  # a new installation leaves the images to containerd
+
+DOCUMENTATION = "https://docs.docker.com/engine/install/"
+
+ALPINE = (
+    ("apk", "add", "docker", "docker-cli-compose"),
+    ("rc-update", "add", "docker", "default"),
+    ("rc-service", "docker", "start"),
+)
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """(28, 5, 2) of "28.5.2" or "28.5.2-rc.1"; empty where it does not start with a number. Short ones get zeros."""
+    numbers = []
+    for part in text.lstrip("v").split(".")[:3]:
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers + [0] * (3 - len(numbers))) if numbers else ()
+
+
+def engine_version(docker: Docker) -> tuple[int, ...]:
+    """Of the running daemon, else of the installed package; empty where neither is known."""
+    return parse_version(docker.version or docker.installed)
+
+
+def wanted_keys(docker: Docker) -> dict[str, object]:
+    """The keys that daemon.json needs for IPv6 with this engine (its version is known) and does not have yet."""
+    version, now = engine_version(docker), docker.daemon_json
+    keys: dict[str, object] = {}
+    if now.ipv6 is not True:
+        keys["ipv6"] = True
+    if version < FIXED_CIDR_UNTIL and now.fixed_cidr_v6 is None:
+        keys["fixed-cidr-v6"] = FIXED_CIDR
+    if version < IP6TABLES_UNTIL and now.experimental is not True:
+        keys["experimental"] = True
+    if (version < IP6TABLES_UNTIL and now.ip6tables is not True) or now.ip6tables is False:
+        keys["ip6tables"] = True
+    # An option of dockerd's command line that stands in the file too keeps it from starting.
+    return {key: value for key, value in keys.items() if key not in docker.flags}
+
+
+def how_to_remove(facts: Facts, names: tuple[str, ...]) -> Commands:
+    removers = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "apk": ("apk", "del")}
+    command = removers.get(manager_of(facts))
+    return ((*command, *names),) if command and names else ()
+
+
+def how_to_install(facts: Facts, policy: Policy) -> tuple[str, Commands]:
+    """What to do where there is no Docker: mostly cowgate does it."""
+    docker, platform = facts.docker.value, facts.platform.content
+    release = platform.os if platform else None
+    where, upstream = dockersource.source(policy, release), dockersource.repository(policy, platform)
+    run = (("cowgate", "run"),)
+    if manager_of(facts) == "apk":
+        return "install the distribution's packages", ALPINE
+    if where == "distro" and release and dockersource.new_enough(release):
+        return "`cowgate run` installs the distribution's packages", run
+    if not upstream:
+        return f"install Docker's own packages ({DOCUMENTATION}), not the distribution's where those are older", ()
+    if where != "upstream":
+        text = "the distribution's packages are too old for mailcow" if where == "distro" else "the policy says `docker: none`"
+        return f"{text}: with `docker: upstream` in the policy, `cowgate run` installs Docker's own packages", run
+    if docker.conflicting:
+        names = ", ".join(docker.conflicting)
+        text = f"{names} can not be there together with Docker's own packages: take it away if nothing needs it, then install"
+        return text, (*how_to_remove(facts, docker.conflicting), *run)
+    return "`cowgate run` installs Docker's own packages, from its own repository", run
+
+
+def how_to_replace(facts: Facts, policy: Policy) -> tuple[str, Commands]:
+    """What to do with an engine or a Compose that is there and will not do. cowgate never replaces one."""
+    docker = facts.docker.value
+    if docker.package == "docker-ce":
+        return "update it", install(facts, *dockersource.PACKAGES)
+    names = tuple(dict.fromkeys((*docker.conflicting, *((docker.package,) if docker.package else ()))))
+    release = facts.platform.content.os if facts.platform.content else None
+    upstream = dockersource.repository(policy, facts.platform.content)
+    if not names or not upstream:
+        return f"take it away, and install Docker's own packages ({DOCUMENTATION})", how_to_remove(facts, names)
+    setting = "" if dockersource.source(policy, release) == "upstream" else ", with `docker: upstream` in the policy,"
+    text = f"take it away (/var/lib/docker stays); then{setting} `cowgate run` installs Docker's own packages"
+    return text, (*how_to_remove(facts, names), ("cowgate", "run"))

@@ -1,0 +1,171 @@
+"""Answers grouped by what they mean: which probe worked, and the sentence for one that did not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.model import Phase, Verdict, deferred, unknown
+from cowgate.probes.targets import Target, split, wanted
+
+if TYPE_CHECKING:
+    from cowgate.policy.model import Policy
+    from cowgate.probes.values import Answer, Probes
+
+WORKS = ("ok", "sent")
+
+# An answer with one of these says nothing about the way to the host over that family.
+ABSENT = ("no-address", "no-name")
+
+FAMILY = {"ipv4": "IPv4", "ipv6": "IPv6", "proxy": "the proxy"}
+
+# outcome -> (what to do, commands). Written for the person who has one machine and one evening.
+REMEDIES: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
+    "no-dns": (
+        "the machine's own resolvers do not answer: repair the name servers that its network configuration sets",
+        (("cat", "/etc/resolv.conf"), ("getent", "ahosts", "github.com")),
+    ),
+    "no-name": ("check the name servers in /etc/resolv.conf: they deny a name that exists", (("cat", "/etc/resolv.conf"),)),
+    "no-address": (
+        "the other side has no IPv6 address, so it takes IPv4, NAT64 with DNS64, or a proxy",
+        (("ip", "-4", "route", "show", "default"),),
+    ),
+    "refused": ("let it out in the provider's firewall, which rejects it", (("cowgate", "firewall-plan"),)),
+    "timeout": (
+        "let it out in the firewall on the way (the provider's, or one in front of this machine), which drops it",
+        (("cowgate", "firewall-plan"),),
+    ),
+    "unreachable": ("repair the route to it", (("ip", "route"), ("ip", "-6", "route"))),
+    "prohibited": (
+        "this machine's own firewall stops it on the way out: allow it there",
+        (("nft", "list", "ruleset"), ("iptables", "-S", "OUTPUT")),
+    ),
+    "tls": (
+        "either something on the way opens TLS (then its certificate authority must be installed here), or the list of "
+        "certificate authorities is missing or old: install the package ca-certificates again",
+        (),
+    ),
+    "clock": ("set the clock first: certificates look out of date when it is wrong", (("timedatectl", "set-ntp", "true"),)),
+    "not-tls": ("something on the way answers in its place: ask the provider for a connection without it", ()),
+    "captive": ("something on the way answers in its place: log in to the network, or ask the provider", ()),
+    "proxy": ("let the proxy pass it, or leave it out with no_proxy", (("env",),)),
+    "not-permitted": ("run cowgate as root", (("sudo", "cowgate", "check"),)),
+}
+
+OTHERWISE = ("see what answers there", ())
+
+
+def not_asked(reason: str, phase: Phase) -> Verdict:
+    """Where nothing was sent: deferred, but never in the install phase, which is the last one."""
+    if phase is Phase.INSTALL:
+        return unknown(reason, remedy="allow the probes (policy: probes.enabled), or waive this row with a reason")
+    return deferred(reason)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One probe of a row: how many of its hosts work, and the answers of those that do not."""
+
+    target: Target
+    working: tuple[str, ...]
+    broken: tuple[Answer, ...]
+
+    @property
+    def ok(self) -> bool:
+        return len(self.working) >= self.target.need
+
+    @property
+    def untested(self) -> Optional[str]:
+        """Why this probe could not be made here at all, or None."""
+        reasons = [answer.detail for answer in self.broken if answer.outcome in ("untested", "not-permitted")]
+        return reasons[0] if reasons and len(reasons) == len(self.broken) and not self.ok else None
+
+
+def results(probes: Probes, policy: Policy, row: str) -> tuple[Result, ...]:
+    """The row's probes that the policy lets out, in the order of the table."""
+    return tuple(_result(target, probes.answers) for target in wanted(policy).values() if target.row == row and target.hosts)
+
+
+def _result(target: Target, answers: Iterable[Answer]) -> Result:
+    mine = [answer for answer in answers if answer.target == target.id]
+    working, broken = [], []
+    for entry in target.hosts:
+        name = split(entry, target.port)[0]
+        of_host = [answer for answer in mine if answer.host == name]
+        if any(answer.outcome in WORKS for answer in of_host):
+            working.append(name)
+        elif of_host:
+            broken.append(worst(of_host))
+    return Result(target, tuple(working), tuple(broken))
+
+
+def worst(answers: Iterable[Answer]) -> Answer:
+    """Of one host's answers over both families, the one that tells most: not the one that only says `no address`."""
+    return sorted(answers, key=lambda answer: (answer.outcome in ABSENT, answer.family != "ipv4"))[0]
+
+
+def say(*answers: Answer) -> str:
+    """One clause for answers that mean the same: which hosts, over which family, what happened."""
+    first = answers[0]
+    over = f" over {FAMILY[first.family]}" if first.family in FAMILY and first.outcome not in ("no-dns", "no-name") else ""
+    names = ", ".join(dict.fromkeys(_where(answer) for answer in answers))
+    at = f" ({first.address})" if len(answers) == 1 and first.address and first.address != first.host else ""
+    return f"{names}{over}{at}: {_MEANS.get(first.outcome, first.detail or first.outcome)}{_more(first)}"
+
+
+def say_all(answers: Iterable[Answer]) -> str:
+    """All of them, those that mean the same in one clause."""
+    groups: dict[tuple[str, str, str], list[Answer]] = {}
+    for answer in answers:
+        groups.setdefault((answer.outcome, answer.family, _more(answer)), []).append(answer)
+    return "; ".join(say(*group) for group in groups.values())
+
+
+def _where(answer: Answer) -> str:
+    host = f"[{answer.host}]" if ":" in answer.host and answer.port else answer.host
+    return f"{host}:{answer.port}" if answer.port else host
+
+
+_MEANS = {
+    "refused": "refused",
+    "timeout": "no answer",
+    "unreachable": "unreachable",
+    "prohibited": "stopped by this machine's own firewall",
+    "no-name": "the name does not exist",
+    "no-address": "has no address of this family",
+    "no-dns": "the machine's resolvers gave no answer for the name",
+    "tls": "its certificate can not be trusted",
+    "clock": "its certificate is outside of its time by this machine's clock",
+    "not-tls": "answers something else than TLS",
+    "captive": "somebody else answers",
+    "proxy": "the proxy did not let it through",
+    "hijacked": "somebody else answers",
+    "unsigned": "no signatures",
+}
+
+
+def _more(answer: Answer) -> str:
+    told = answer.outcome in _MEANS and answer.outcome not in ("timeout", "refused", "no-name", "no-address", "no-dns")
+    return f" ({answer.detail})" if told and answer.detail else ""
+
+
+def remedy_for(answers: Iterable[Answer]) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    """What to do about the most telling of these failures."""
+    outcomes = [answer.outcome for answer in answers]
+    for outcome in REMEDIES:
+        if outcomes.count(outcome) * 2 >= len(outcomes):
+            return REMEDIES[outcome]
+    return REMEDIES.get(outcomes[0], OTHERWISE) if outcomes else OTHERWISE
+
+
+def broken_family(probes: Probes) -> str:
+    """`ipv6` (or `ipv4`) where the machine has a default route of it and, of three hosts or more, none answers over it
+    although others answer; else ""."""
+    for family in ("ipv6", "ipv4"):
+        seen = [a for a in probes.answers if a.family == family and a.outcome not in (*ABSENT, "no-dns", "sent", "untested")]
+        hosts = {answer.host for answer in seen}
+        others = any(a.outcome == "ok" and a.family not in (family, "proxy") for a in probes.answers)
+        if len(hosts) >= 3 and others and not any(answer.outcome == "ok" for answer in seen):
+            return family
+    return ""

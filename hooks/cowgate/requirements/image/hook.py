@@ -1,0 +1,65 @@
+"""image.hook: the first boot of a clone checks the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cowgate.changes.values import Change, Link, WriteFile
+from cowgate.image.hook import FILES, LINKS, UNIT_DIR, UNITS, unit_text
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.requirements.fix import Fix
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """In an image every part must be there; on a machine that was set up by hand there are none, and none is missed."""
+    image = facts.image.value
+    if not image.expected and phase is not Phase.BUILD:
+        return passed("not made from an image of ours: nothing has to start by itself")
+    problems = (*image.by_hand, *image.problems)
+    if not problems:
+        return passed("command, units and clean hook are there, executable and enabled")
+    return failed(
+        "; ".join(problems),
+        remedy="install cowgate again with `hooks/image-build`; take masks and lost permissions back"
+        if image.by_hand
+        else "`cowgate run` puts the units, their links and the clean hook back",
+        commands=tuple(("systemctl", "unmask", unit) for unit in image.masked)
+        if image.by_hand
+        else (("cowgate", "run", "--phase", phase.value, "--only", "image.hook"),),
+        expected="command, units and clean hook present, executable and enabled",
+        observed=f"{len(problems)} parts missing or off",
+    )
+
+
+def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+    """All parts are asked for; the engine leaves alone what is already true. What somebody masked stays masked."""
+    for unit in (unit for unit in UNITS if unit not in facts.image.value.masked):
+        yield WriteFile(f"{UNIT_DIR}/{unit}", unit_text(unit))
+    for link, target in LINKS:
+        yield Link(link, target)
+    for path, text, mode in FILES:
+        yield WriteFile(path, text, mode=mode)
+
+
+ROW = Requirement(
+    id="image.hook",
+    title="The first boot of a clone checks the machine",
+    level=Level.REQUIRED,
+    phases=(Phase.BUILD, Phase.BOOT),
+    needs=("image",),
+    judge=judge,
+    fix="image.hook",
+)
+
+FIX = Fix(
+    id="image.hook",
+    title="install the units that check a first boot",
+    phases=(Phase.BUILD, Phase.BOOT),
+    repairs=("image.hook",),
+    plan=plan,
+)

@@ -1,0 +1,43 @@
+"""image.hygiene: nothing secret and nothing of the build machine in the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+SHOWN = 5  # findings named in a diagnosis; `cowgate seal --check` lists them all
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """What must not be baked fails now; what the seal will reset is the seal's to judge, as the last step of the build."""
+    findings = facts.hygiene.value.findings
+    refused = [finding for finding in findings if finding.refused]
+    if refused:
+        named = [f"{f.path}{f' ({f.detail})' if f.detail else ''}: {f.why}" for f in refused[:SHOWN]]
+        more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+        return failed(
+            "; ".join(named) + more,
+            remedy="take it out of the image, or out of what the build puts there; this lists it all:",
+            commands=(("cowgate", "seal", "--check"),),
+            expected="nothing that is secret or belongs to one machine",
+            observed=f"{len(refused)} things that seal refuses",
+        )
+    if findings:
+        return deferred(f"{len(findings)} things are reset by `cowgate seal`, the last step of the build")
+    return passed("nothing of the build machine is in the tree")
+
+
+ROW = Requirement(
+    id="image.hygiene",
+    title="Nothing secret and nothing of the build machine in the image",
+    level=Level.REQUIRED,
+    phases=(Phase.BUILD,),
+    needs=("hygiene",),
+    waivable=False,
+    judge=judge,
+)

@@ -1,0 +1,64 @@
+"""network.iptables: one kind of iptables, with the kernel modules that Docker needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, warned
+from cowgate.requirements.network.shared import unlisted
+from cowgate.requirements.services.shared import listed_with_and
+from cowgate.requirements.system.shared import install, manager_of
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.facts.firewall import Firewall
+    from cowgate.policy.model import Policy
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """Not both legacy and nft rules; xt_addrtype can be had."""
+    firewall = facts.firewall.value
+    expected = "rules in either nftables or iptables-legacy, and the module xt_addrtype"
+    if firewall.addrtype is False:
+        modules = install(facts, "kernel-modules-extra") if manager_of(facts) == "dnf" else ()
+        return failed(
+            "the kernel has no module xt_addrtype: Docker's rules need it, and dockerd does not start without "
+            "(on EL10 it is in kernel-modules-extra)",
+            remedy="install the kernel's extra modules and reboot",
+            commands=(*modules, ("modprobe", "xt_addrtype")),
+            expected=expected,
+            observed="no xt_addrtype",
+        )
+    if firewall.nft_rules is None or firewall.legacy_rules is None:
+        return unlisted(firewall)
+    if firewall.nft_rules and firewall.legacy_rules:
+        return _mixed(firewall, expected)
+    kind = "legacy" if firewall.legacy_rules else "nft" if firewall.nft_rules else firewall.backend or "none"
+    return passed(f"{kind} only" if kind in ("legacy", "nft") else "no rules, no iptables", expected=expected)
+
+
+def _mixed(firewall: Firewall, expected: str) -> Verdict:
+    tables = listed_with_and(firewall.legacy_tables)
+    return warned(
+        f"{firewall.legacy_rules} rules are in iptables-legacy (tables {tables}) and {firewall.nft_rules} in nftables: both "
+        "filter every packet, and mailcow's ban list goes into one of them only",
+        remedy="let iptables use nftables everywhere, then reboot: that empties the old tables",
+        commands=(
+            ("update-alternatives", "--set", "iptables", "/usr/sbin/iptables-nft"),
+            ("update-alternatives", "--set", "ip6tables", "/usr/sbin/ip6tables-nft"),
+            ("reboot",),
+        ),
+        expected=expected,
+        observed=f"legacy {firewall.legacy_rules}, nftables {firewall.nft_rules}; iptables is {firewall.backend or 'missing'}",
+    )
+
+
+ROW = Requirement(
+    id="network.iptables",
+    title="One kind of iptables, with the kernel modules that Docker needs",
+    level=Level.ADVISED,
+    phases=(Phase.BOOT,),
+    needs=("firewall",),
+    wants=("tools",),
+    judge=judge,
+)

@@ -1,0 +1,147 @@
+"""network.ipv6: IPv6 absent or whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cowgate.formats.interfaces import is_unique_local
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.requirements.egress.judging import broken_family
+from cowgate.requirements.network.shared import listed, outward_links
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.facts.interfaces import Address, Interfaces
+    from cowgate.policy.model import Policy
+
+
+# -- network.ipv6 -----------------------------------------------------------------------------------------------------
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    net: Interfaces = facts.interfaces.value
+    expected = "no IPv6 at all, or a usable global address and a default route that both last"
+    routes = net.default_routes(6)
+    addresses = tuple(a for a in outward_links(net, 6) if not is_unique_local(a.address))
+    if not net.ipv6:
+        return passed("IPv6 is switched off on this machine", expected=expected)
+    if not routes and not addresses:
+        return passed("no IPv6: neither a global address nor a default route", expected=expected)
+    defect = _no_route(net, addresses) if not routes else _no_address(net) if not addresses else _unusable(addresses)
+    defect = defect or _unreachable(facts) or _lost_with_forwarding(net, addresses)
+    if defect:
+        diagnosis, remedy, commands = defect
+        return failed(diagnosis, remedy=remedy, commands=commands, expected=expected, observed=listed(addresses))
+    via = f" via {routes[0].gateway}" if routes[0].gateway else ""
+    return passed(f"default route{via} on {routes[0].interface}, {listed(addresses)}", expected=expected)
+
+
+_Defect = tuple[str, str, tuple[tuple[str, ...], ...]]
+
+
+def _no_route(net: Interfaces, addresses: tuple[Address, ...]) -> _Defect:
+    interface = addresses[0].interface
+    setting = net.setting(interface)
+    show = (("ip", "-6", "route", "show", "default"),)
+    if setting.forwarding == 1 and setting.accept_ra == 1:
+        return (
+            f"{listed(addresses)} without an IPv6 default route: forwarding is on and accept_ra of {interface} is 1, so the"
+            " kernel ignores router advertisements",
+            _ACCEPT_RA.format(interface),
+            (_accept_ra_command(interface), *show),
+        )
+    return (
+        f"{listed(addresses)} without an IPv6 default route: what is sent over IPv6 goes nowhere, and programs wait for it",
+        "add the provider's IPv6 gateway to the network configuration (often fe80::1), or remove the IPv6 address",
+        show,
+    )
+
+
+def _no_address(net: Interfaces) -> _Defect:
+    route = net.default_routes(6)[0]
+    local = [a for a in net.global_addresses(6, route.interface) if is_unique_local(a.address)]
+    has = f"only the unique local {listed(local)}" if local else "no global IPv6 address"
+    return (
+        f"there is an IPv6 default route on {route.interface}, but {has}: connections over IPv6 can not be answered",
+        "add the IPv6 address that the provider gave to the machine, or remove the default route",
+        (("ip", "-6", "addr", "show", "dev", route.interface, "scope", "global"),),
+    )
+
+
+def _unusable(addresses: tuple[Address, ...]) -> _Defect | None:
+    for a in addresses:
+        show = (("ip", "-6", "addr", "show", "dev", a.interface),)
+        if "dadfailed" in a.flags:
+            return (
+                f"{a.address} on {a.interface} failed duplicate address detection: another machine has the same address",
+                "find the other machine with this address; it may be a clone of this one",
+                show,
+            )
+    if all("tentative" in a.flags for a in addresses):
+        return (
+            f"{listed(addresses)} is still tentative: duplicate address detection does not come to an end",
+            "look whether the link is up, and again in a minute",
+            (("ip", "-6", "addr", "show", "tentative"),),
+        )
+    return None
+
+
+def _unreachable(facts: Facts) -> _Defect | None:
+    """Address and route are there, but of all hosts that were probed none answers over IPv6, while others do over IPv4."""
+
+    if facts.probes.content is None or broken_family(facts.probes.content) != "ipv6":
+        return None
+    return (
+        "there is an IPv6 address and a default route, but no host that was asked answers over IPv6: every connection loses"
+        " time on it first, and mail over it fails",
+        "ask the provider whether this address is routed to the machine, look at the firewall, or take IPv6 away",
+        (("ip", "-6", "route", "show", "default"), ("ip", "-6", "neigh", "show")),
+    )
+
+
+def _lost_with_forwarding(net: Interfaces, addresses: tuple[Address, ...]) -> _Defect | None:
+    """A default route or an address that hangs on advertisements which the kernel will ignore once Docker forwards.
+
+    Docker sets net.ipv6.conf.all.forwarding for a network with IPv6; with it the kernel drops its learned default route
+    and refuses advertisements unless accept_ra is 2 (Documentation/networking/ip-sysctl.rst, accept_ra).
+    """
+    for route in net.default_routes(6):
+        if net.setting(route.interface).accept_ra != 1:  # 0: none are taken by the kernel (networkd and NetworkManager do it)
+            continue
+        here = [a for a in addresses if a.interface == route.interface]
+        learned = [a for a in here if "mngtmpaddr" in a.flags]
+        if all(r.protocol == "ra" for r in net.default_routes(6)):
+            what = f"the IPv6 default route on {route.interface} comes"
+        elif here and len(learned) == len(here):
+            what = f"{listed(here)} comes"
+        else:
+            continue
+        return (
+            f"{what} from router advertisements, which the kernel ignores once Docker switches IPv6 forwarding on, since"
+            f" accept_ra of {route.interface} is 1: IPv6 then ends",
+            _ACCEPT_RA.format(route.interface),
+            (_accept_ra_command(route.interface),),
+        )
+    return None
+
+
+_ACCEPT_RA = (
+    "set accept_ra of {0} to 2 (take advertisements although forwarding), now and in a file in /etc/sysctl.d; for ifupdown put"
+    " `accept_ra 2` in the inet6 stanza of {0}"
+)
+
+
+def _accept_ra_command(interface: str) -> tuple[str, ...]:
+    # sysctl(8): a dot inside a name (eth0.100) is written as a slash.
+    return ("sysctl", "-w", f"net.ipv6.conf.{interface.replace('.', '/')}.accept_ra=2")
+
+
+ROW = Requirement(
+    id="network.ipv6",
+    title="IPv6 absent or whole",
+    level=Level.ADVISED,
+    phases=(Phase.BOOT,),
+    needs=("interfaces",),
+    wants=("probes",),
+    judge=judge,
+)

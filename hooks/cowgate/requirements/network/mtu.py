@@ -1,0 +1,276 @@
+"""network.mtu: mailcow's network sends no larger packets than the machine's own links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cowgate.changes.values import Change, Command, EditFile
+from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown, warned
+from cowgate.requirements.fix import Fix
+from cowgate.requirements.installed import is_installed
+from cowgate.requirements.mailcow import shared
+from cowgate.requirements.mailcow.shared import (
+    NETWORK,
+    mailcow_network,
+    override_path,
+    recreate_commands,
+    unusable_conf,
+    unusable_override,
+)
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.facts.mailcow import Mailcow
+    from cowgate.policy.model import Policy
+
+# What Docker gives a bridge that has no MTU of its own; a link with more needs no entry (Docker Engine, bridge driver).
+DOCKER_MTU = 1500
+
+# RFC 8200 §5: IPv6 needs links of at least 1280 octets; the kernel switches it off on a smaller one.
+IPV6_MIN_MTU = 1280
+
+MTU_KEY = "com.docker.network.driver.mtu"
+
+
+# -- the MTU ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MtuBounds:
+    """What mailcow's network may have, in octets; `why` names what sets the upper bound. Equal where policy gives a number."""
+
+    least: int
+    most: int
+    why: str
+
+    @property
+    def expected(self) -> str:
+        return f"{self.most} octets" if self.least == self.most else f"{self.least} to {self.most} octets"
+
+    def complaint(self, value: str | None) -> str:
+        """What is wrong with an MTU as it is written (None: no entry, Docker takes 1500); "" where nothing is."""
+        if value is not None and not value.isdecimal():
+            return f"the MTU {value} is no number, and Docker refuses to make mailcow's network with it"
+        number = int(value) if value is not None else DOCKER_MTU
+        if number > self.most:
+            return (
+                f"mailcow's network gets an MTU of {number} octets, and {self.why}: larger packets vanish, TLS handshakes hang"
+            )
+        if number < self.least:
+            least = self.why if self.least == self.most else f"IPv6 needs at least {IPV6_MIN_MTU} (RFC 8200)"
+            return f"mailcow's network gets an MTU of {number} octets, and {least}"
+        return ""
+
+
+def links_mtu(facts: Facts) -> dict[str, int]:
+    """What limits the packets of this machine: MTU in octets of each default-route interface (and its route, and the path
+    beyond it where a probe found that), by a name for people."""
+    interfaces = facts.interfaces.value
+    links: dict[str, int] = {}
+    for family in (4, 6):
+        for route in interfaces.default_routes(family):
+            interface = interfaces.interface(route.interface)
+            if interface is not None:
+                links[interface.name] = interface.mtu
+            if route.mtu:
+                links[f"the IPv{family} default route"] = route.mtu
+    path = facts.probes.value.lowest_path_mtu() if facts.probes.state == "value" else None
+    if path is not None:
+        links["the path to the internet"] = path
+    return links
+
+
+def wanted_mtu(facts: Facts, policy: Policy) -> int | None:
+    """The MTU in octets that mailcow's network needs: the policy's, else the smallest of links_mtu(), with IPv6 never below
+    1280 (RFC 8200). None where Docker's own 1500 is right, or nothing is known."""
+    if isinstance(policy.network.mtu, int):
+        return policy.network.mtu
+    smallest = min(links_mtu(facts).values(), default=DOCKER_MTU)
+    if smallest >= DOCKER_MTU:
+        return None
+    return max(smallest, IPV6_MIN_MTU) if facts.mailcow.value.ipv6 else smallest
+
+
+def mtu_bounds(facts: Facts, policy: Policy) -> MtuBounds:
+    """The bounds for the MTU of mailcow's network on this machine. A lower one than the link's is safe, and left alone."""
+    wanted = wanted_mtu(facts, policy)
+    if isinstance(policy.network.mtu, int):
+        return MtuBounds(policy.network.mtu, policy.network.mtu, f"the policy asks for {policy.network.mtu}")
+    links = links_mtu(facts)
+    least = IPV6_MIN_MTU if facts.mailcow.value.ipv6 else 1
+    name = min(links, key=links.__getitem__, default="")
+    most = wanted if wanted is not None else max(DOCKER_MTU, links.get(name, DOCKER_MTU))
+    return MtuBounds(least, most, f"{name} carries only {links[name]}" if name else "nothing is known to carry more")
+
+
+def mtu_complaint(facts: Facts, policy: Policy) -> str:
+    """What is wrong with the MTU that the files give mailcow's network; "" where nothing is."""
+    mailcow = facts.mailcow.value
+    value = mailcow.override.mtu if mailcow.override.mtu is not None else mailcow.compose_mtu
+    return mtu_bounds(facts, policy).complaint(value)
+
+
+def mtu_entry(facts: Facts, policy: Policy) -> int | None:
+    """The MTU that the override should be given: 0 to have none there, None to stay as it is."""
+    mailcow = facts.mailcow.value
+    wanted = wanted_mtu(facts, policy)
+    edited = mailcow.override.mtu is None and mailcow.compose_mtu is not None
+    if mtu_complaint(facts, policy):
+        return wanted or (DOCKER_MTU if mailcow.compose_mtu is not None else 0)
+    return wanted if edited else None
+
+
+def stale_network(facts: Facts, policy: Policy) -> str:
+    """What is wrong with the network that Docker has for mailcow already; "" where nothing is, or there is none."""
+    network = mailcow_network(facts)
+    if network is None:
+        return ""
+    complaint = mtu_bounds(facts, policy).complaint(None if network.mtu is None else str(network.mtu))
+    made = f"Docker made the network {network.name} with {network.mtu or DOCKER_MTU} octets, and a network keeps its MTU"
+    return f"{made}: {complaint}" if complaint else ""
+
+
+def _what_goes(facts: Facts) -> str:
+    return "mailcow down and up again" if is_installed(facts) else "down what is left of mailcow"
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    mailcow = facts.mailcow.value
+    if not mailcow.checkout:
+        return _no_checkout(mailcow, policy, phase)
+    trouble = unusable_override(mailcow)
+    if trouble is None and mailcow.conf_state == "unreadable":
+        trouble = unusable_conf(mailcow)
+    if trouble is not None:
+        return trouble
+    if not links_mtu(facts) and policy.network.mtu == "auto":
+        return unknown(
+            "no interface has a default route, so the MTU of the way out can not be told", remedy="see network.ipv4"
+        )
+    if not mailcow.override.understood:
+        path = f"{mailcow.install_dir}/docker-compose.override.yml"
+        return unknown(
+            f"the MTU in {path} can not be told: line {mailcow.override.line or 1}: {mailcow.override.reason}",
+            remedy="make it one plain document",
+            commands=(("nano", path),),
+        )
+    complaint, stale = mtu_complaint(facts, policy), stale_network(facts, policy)
+    expected = mtu_bounds(facts, policy).expected
+    if complaint:
+        return _wrong_mtu(facts, policy, complaint, stale)
+    if stale:
+        remedy = f"take {_what_goes(facts)}; its volumes, and so all mail, stay (never add -v)"
+        return failed(
+            stale, remedy=remedy, commands=recreate_commands(facts), expected=expected, evidence=_mtu_evidence(facts)
+        )
+    if mtu_entry(facts, policy) is not None:
+        return warned(
+            f"the MTU {mailcow.compose_mtu} stands in docker-compose.yml, where generate_config.sh and update.sh discard it",
+            remedy="put it into docker-compose.override.yml as well: `cowgate run` does",
+            commands=(("cowgate", "run", "--phase", "install"),),
+            expected=expected,
+            evidence=_mtu_evidence(facts),
+        )
+    if mailcow.installed and facts.docker.state == "value" and facts.docker.value.running is None:
+        return unknown(
+            f"Docker was not asked for mailcow's network: {facts.docker.value.reason}", remedy="run `cowgate check` as root"
+        )
+    links = ", ".join(f"{name} {mtu}" for name, mtu in links_mtu(facts).items())
+    gets = f"mailcow's network gets {mailcow.override.mtu or mailcow.compose_mtu or DOCKER_MTU} octets"
+    return passed(f"{gets} ({links})" if links else gets, expected=expected, evidence=_mtu_evidence(facts))
+
+
+def _mtu_evidence(facts: Facts) -> dict[str, str]:
+    """Where each number was seen."""
+    mailcow = facts.mailcow.value
+    evidence = {name: str(mtu) for name, mtu in links_mtu(facts).items()}
+    for file, mtu in (("docker-compose.override.yml", mailcow.override.mtu), ("docker-compose.yml", mailcow.compose_mtu)):
+        if mtu is not None:
+            evidence[f"{mailcow.install_dir}/{file}"] = mtu
+    network = mailcow_network(facts)
+    if network is not None:
+        evidence[f"docker network inspect {network.name}"] = str(network.mtu or "no MTU of its own")
+    return evidence
+
+
+def _no_checkout(mailcow: Mailcow, policy: Policy, phase: Phase) -> Verdict:
+    why = f"there is no mailcow checkout at {mailcow.install_dir} yet, and the MTU of its network stands in a file there"
+    if phase is not Phase.INSTALL:
+        return deferred(f"{why}: decided after the clone, before mailcow is started")
+    return failed(
+        why,
+        remedy="clone mailcow first, then run this again before the first `docker compose up`",
+        commands=(("git", "clone", policy.install.repository, mailcow.install_dir),),
+    )
+
+
+def _wrong_mtu(facts: Facts, policy: Policy, complaint: str, stale: str) -> Verdict:
+    mailcow = facts.mailcow.value
+    override, path = mailcow.override, f"{mailcow.install_dir}/docker-compose.override.yml"
+    wanted = wanted_mtu(facts, policy)
+    remedy = f"run `cowgate run`, or set {MTU_KEY} of {NETWORK} in {path}" + (
+        f' to "{wanted}"' if wanted else f" to {DOCKER_MTU}"
+    )
+    commands: tuple[tuple[str, ...], ...] = (("cowgate", "run", "--phase", "install"),)
+    if override.state == "refused":
+        where = f"line {override.line}: " if override.line else ""
+        complaint += f"; cowgate will not edit {path} ({where}{override.reason})"
+        commands = (("nano", path),)
+    if override.unused:
+        complaint += f"; what {path} sets for the network {override.unused[0]} is ignored, mailcow's is named {NETWORK}"
+    if stale:
+        remedy += f"; then take {_what_goes(facts)}, for its network exists already (its volumes stay; never add -v)"
+        commands += recreate_commands(facts)
+    bounds, value = mtu_bounds(facts, policy), override.mtu or mailcow.compose_mtu
+    return failed(
+        complaint,
+        remedy=remedy,
+        commands=commands,
+        expected=bounds.expected,
+        observed=f"{value or DOCKER_MTU} octets",
+        evidence=_mtu_evidence(facts),
+    )
+
+
+DOWN_TIMEOUT = 300.0  # seconds; mailcow's slowest container may take 45 s to stop, and they stop together
+
+UP_TIMEOUT = 900.0  # seconds; may pull images
+
+
+def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+    mailcow = facts.mailcow.value
+    if not mailcow.checkout or mailcow.override.state not in ("absent", "ok") or mailcow.conf_state == "unreadable":
+        return
+    if facts.interfaces.state != "value" or (policy.network.mtu == "auto" and not links_mtu(facts)):
+        return
+    entry = mtu_entry(facts, policy)
+    if entry:
+        yield EditFile(override_path(facts), "compose.set_mtu", {"mtu": entry})
+    elif entry is not None:
+        yield EditFile(override_path(facts), "compose.unset_mtu")
+    if policy.network.recreate and stale_network(facts, policy):
+        down, *up = shared.recreate_commands(facts)
+        yield Command(down, "Docker keeps a network's MTU until the network is made anew", timeout=DOWN_TIMEOUT)
+        for command in up:
+            yield Command(command, "mailcow was taken down for its network", timeout=UP_TIMEOUT)
+
+
+ROW = Requirement(
+    id="network.mtu",
+    title="mailcow's network sends no larger packets than the machine's own links",
+    level=Level.REQUIRED,
+    phases=(Phase.BOOT, Phase.INSTALL),
+    needs=("mailcow", "interfaces"),
+    wants=("docker", "probes"),
+    judge=judge,
+    fix="network.mtu",
+)
+
+FIX = Fix(
+    id="network.mtu",
+    title="give mailcow's network the MTU of the machine's links",
+    repairs=("network.mtu", "mailcow.override"),
+    plan=plan,
+)

@@ -1,0 +1,111 @@
+"""network.subnets: mailcow's subnets are free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.requirements.mailcow.shared import IPNetwork, mailcow_networks, unusable_conf
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+
+# -- the subnets --------------------------------------------------------------------------------------------------------
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    mailcow = facts.mailcow.value
+    trouble = unusable_conf(mailcow)
+    if trouble is not None:
+        return trouble
+    path = f"{mailcow.install_dir}/mailcow.conf"
+    wrong, networks = mailcow_networks(mailcow)
+    if wrong:
+        return failed(f"{path}: {'; '.join(wrong)}", remedy=f"correct {path}", commands=(("nano", path),))
+    taken = list(_taken(facts))
+    clashes = [(network, what) for network in networks for other, what in taken if _overlap(network, other)]
+    if not clashes:
+        return passed(f"{' and '.join(str(network) for network in networks)} overlap nothing on this machine")
+    owners = {what: str(other) for network in networks for other, what in taken if _overlap(network, other)}
+    free = {f"IPV{network.version}_NETWORK": _free(network, taken) for network, _ in clashes}
+    settings = " and ".join(f"{key}={value}" for key, value in free.items())
+    return failed(
+        "; ".join(f"{network} overlaps {what}" for network, what in clashes),
+        expected="subnets that nothing else uses",
+        observed=", ".join(dict.fromkeys(str(network) for network, _ in clashes)),
+        evidence=owners,
+        remedy=f"set {settings} in {path} (generate_config.sh writes it) before mailcow is started",
+        commands=tuple(
+            ("sed", "-i", f"s|^{key}=.*|{key}={value}|", path) for key, value in free.items() if key in (mailcow.conf or {})
+        ),
+    )
+
+
+def _taken(facts: Facts) -> Iterator[tuple[IPNetwork, str]]:
+    """Every network in use on this machine but mailcow's own, and who uses it; each once, and Docker's by Docker's name."""
+    mailcow, interfaces = facts.mailcow.value, facts.interfaces.value
+    own = {"br-mailcow"}
+    named: set[IPNetwork] = set()
+    for known in facts.docker.value.networks if facts.docker.state == "value" else ():
+        if known.name == mailcow.network_name:
+            own.add(known.bridge)
+            continue
+        for subnet in known.subnets:
+            named.add(ip_network(subnet, strict=False))
+            yield ip_network(subnet, strict=False), f"Docker's network {known.name} ({subnet})"
+    for route in interfaces.routes:
+        if route.destination == "default" or route.type != "unicast" or route.interface in own:
+            continue
+        network = ip_network(route.destination, strict=False)
+        # A /0 or a pair of /1 (a VPN's way to take everything) is a default route by another name.
+        if network.prefixlen > 1 and network not in named:
+            named.add(network)
+            yield network, f"the route to {route.destination} by {route.interface or route.gateway}"
+    for address in interfaces.addresses:
+        if address.scope != "global" or address.interface in own:
+            continue
+        bare = address.address.partition("%")[0]
+        network = ip_network(f"{bare}/{address.prefix}", strict=False)
+        if not any(ip_address(bare) in other for other in named):
+            yield network, f"the address {bare}/{address.prefix} of {address.interface}"
+
+
+def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _free(network: IPNetwork, taken: list[tuple[IPNetwork, str]]) -> str:
+    """A network like the one asked for that overlaps nothing, as mailcow.conf writes it."""
+    candidates = _candidates_6(network) if network.version == 6 else _candidates_4()
+    for text in candidates:
+        candidate = ip_network(text if network.version == 6 else f"{text}.0/24")
+        if not any(_overlap(candidate, other) for other, _ in taken):
+            return text
+    return "one of your own choice"
+
+
+def _candidates_4() -> Iterator[str]:
+    for first in (*(f"172.{n}" for n in range(22, 32)), *(f"10.{n}" for n in range(200, 256)), "192.168"):
+        for third in (1, 101, 201):
+            yield f"{first}.{third}"
+
+
+def _candidates_6(network: IPNetwork) -> Iterator[str]:
+
+    for step in range(1, 64):
+        yield f"{ip_address(int(ip_address('fd4d:6169:6c63:6f77::')) + (step << 64))}/{network.prefixlen}"
+
+
+ROW = Requirement(
+    id="network.subnets",
+    title="mailcow's subnets are free",
+    level=Level.REQUIRED,
+    phases=(Phase.BOOT, Phase.INSTALL),
+    needs=("mailcow", "interfaces"),
+    wants=("docker",),
+    judge=judge,
+)

@@ -1,0 +1,49 @@
+"""platform.kernel: A kernel without known faults for mailcow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
+
+Table = dict[str, tuple[tuple[int, ...], Optional[tuple[int, ...]]]]
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+# Kernels that mailcow's generator itself refused until 2025-07 (Ubuntu's 4.4 and the broken 4.15.0-60).
+BAD_KERNELS = ("4.4.", "4.15.0-60-", "4.15.0-60.", "4.15.0-60+")
+
+OLDEST_KERNEL = (5, 10)  # SOGo crashes below (mailcow's release notes of 2024-01)
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """Kernels that mailcow itself refused, and those older than 5.10."""
+    release = facts.kernel.value.release
+    expected = "5.10 or newer"
+    major, _, rest = release.partition(".")
+    minor = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    remedy = "install the newest kernel of the distribution and restart the machine"
+    if f"{release}-".startswith(BAD_KERNELS):
+        return failed(f"mailcow is known to break on kernel {release}", remedy=remedy, expected=expected, observed=release)
+    if not major.isdecimal() or not minor:
+        return unknown(f"the kernel calls itself {release!r}, which names no version")
+    if (int(major), int(minor)) < OLDEST_KERNEL:
+        return failed(
+            f"kernel {release} is older than 5.10: mailcow's SOGo is known to crash on such kernels",
+            remedy=f"{remedy}, or move to a newer release of the distribution",
+            expected=expected,
+            observed=release,
+        )
+    return passed(release, expected=expected, evidence={"uname": release})
+
+
+ROW = Requirement(
+    id="platform.kernel",
+    title="A kernel without known faults for mailcow",
+    level=Level.ADVISED,
+    phases=(Phase.BOOT,),
+    needs=("kernel",),
+    judge=judge,
+)

@@ -1,0 +1,111 @@
+"""What mailcow publishes, and what is in its way. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.facts.mailcow import Mailcow
+    from cowgate.facts.sockets import Listener
+
+# -- what mailcow publishes ------------------------------------------------------------------------------------------
+
+# The keys of mailcow.conf whose ports its docker-compose.yml publishes; all TCP. HTTP and HTTPS have a key for the address.
+SMTP_KEYS = ("SMTP_PORT", "SMTPS_PORT", "SUBMISSION_PORT")
+
+PORT_KEYS = (
+    *SMTP_KEYS,
+    "IMAP_PORT",
+    "IMAPS_PORT",
+    "POP_PORT",
+    "POPS_PORT",
+    "SIEVE_PORT",
+    "DOVEADM_PORT",
+    "SQL_PORT",
+    "REDIS_PORT",
+)
+
+BIND_KEYS = (("HTTP_PORT", "HTTP_BIND"), ("HTTPS_PORT", "HTTPS_BIND"))
+
+ANY = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A socket that mailcow publishes: the key of mailcow.conf that sets it, and its address ("" is every address)."""
+
+    key: str
+    address: str
+    port: int
+
+    @property
+    def ipv4(self) -> bool:
+        return ":" not in self.address
+
+    @property
+    def ipv6(self) -> bool:
+        return self.address == "" or ":" in self.address
+
+
+def wanted_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
+    """What mailcow will publish. A value that Compose refuses gives nothing: the row mailcow.conf names it."""
+    wanted: list[Wanted] = []
+    for key in PORT_KEYS:
+        wanted += _parse_port(key, mailcow.setting(key))
+    for key, bind in BIND_KEYS:
+        address = mailcow.setting(bind)
+        wanted += _parse_port(key, f"{address}:{mailcow.setting(key)}" if address else mailcow.setting(key))
+    return tuple(wanted)
+
+
+def _parse_port(key: str, value: str) -> Iterator[Wanted]:
+    """`25`, `192.0.2.1:25` or `[2001:db8::1]:25`; the port may be a range."""
+    address, colon, ports = value.rpartition(":")
+    first, dash, last = ports.partition("-")
+    ipv6 = address.startswith("[") and address.endswith("]")
+    plain = set(address[1:-1]) <= set("0123456789abcdefABCDEF:.") if ipv6 else set(address) <= set("0123456789.")
+    numbers = (first, last) if dash else (first,)
+    if (colon and not address.strip("[]")) or not plain or not all(n.isdecimal() and len(n) <= 5 for n in numbers):
+        return
+    for port in range(int(first), min(int(numbers[-1]), 65535) + 1):
+        yield Wanted(key, address.strip("[]"), port)
+
+
+def overlaps(listener: Listener, wanted: Wanted, ipv4_too: bool) -> bool:
+    """Whether mailcow can not have its socket beside this one. `ipv4_too`: a listener on :: holds the IPv4 port as well."""
+    if listener.protocol != "tcp" or listener.port != wanted.port:
+        return False
+    everywhere = listener.address in ANY or wanted.address in ("", *ANY)
+    if listener.family == 6 and ipv4_too and listener.address == "::" and wanted.ipv4:
+        return True
+    same_family = wanted.ipv4 if listener.family == 4 else wanted.ipv6
+    return same_family and (everywhere or listener.address == wanted.address)
+
+
+def taken_sockets(facts: Facts) -> Iterator[tuple[Listener, Wanted]]:
+    """The listeners that are in the way of what mailcow publishes, each with the first socket that it blocks."""
+    sockets = facts.sockets.value
+    wanted = wanted_sockets(facts.mailcow.value)
+    ipv4_held = {x.port for x in sockets.listeners if x.protocol == "tcp" and x.family == 4}
+    for listener in sockets.listeners:
+        # Beside an IPv4 socket of the same port, one on :: can only be there for IPv6 alone (ipv6(7), IPV6_V6ONLY).
+        ipv4_too = sockets.dual_stack and listener.port not in ipv4_held
+        blocked = next((w for w in wanted if overlaps(listener, w, ipv4_too)), None)
+        if blocked is not None:
+            yield listener, blocked
+
+
+def mailcow_has_ipv6(facts: Facts) -> bool:
+    """Whether mailcow's network will have IPv6: ENABLE_IPV6 where mailcow.conf is there, else what its generator will find.
+
+    Before the install that is a default route for IPv6 (_modules/scripts/ipv6_controller.sh: it then also pings, which can
+    only take IPv6 away; without a route it decides against IPv6).
+    """
+    mailcow = facts.mailcow.value
+    if mailcow.conf is not None:
+        return mailcow.setting("ENABLE_IPV6").lower() not in ("false", "no", "n", "off")
+    interfaces = facts.interfaces.value
+    return interfaces.ipv6 and bool(interfaces.default_routes(6))

@@ -1,0 +1,44 @@
+"""resources.cpu: A processor of at least 1 GHz."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+MIN_MHZ = 1000.0  # mailcow's documented minimum
+
+CPU_TOLERANCE = 0.95  # "1 GHz" is 996 or 999 MHz on some machines
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """Not telling the frequency, as ARM machines and some hypervisors do, is no failure."""
+    value = facts.cpu.value
+    expected = "1 GHz, where the platform tells the frequency"
+    cores = f"{value.count} processor{'s' if value.count != 1 else ''}"
+    if value.mhz is None:
+        return passed(f"{cores}, frequency not told", expected=expected)
+    evidence = {value.told_by: f"{value.mhz:.0f} MHz"}
+    if value.mhz < MIN_MHZ * CPU_TOLERANCE:
+        return failed(
+            f"the processor runs at {value.mhz:.0f} MHz at most",
+            remedy="use a machine with a processor of at least 1 GHz",
+            expected=expected,
+            observed=f"{value.mhz:.0f} MHz",
+            evidence=evidence,
+        )
+    return passed(f"{cores} with {value.mhz / 1000:.1f} GHz", expected=expected, evidence=evidence)
+
+
+ROW = Requirement(
+    id="resources.cpu",
+    title="A processor of at least 1 GHz",
+    level=Level.REQUIRED,
+    phases=(Phase.BOOT,),
+    needs=("cpu",),
+    judge=judge,
+)

@@ -1,0 +1,118 @@
+"""resources.swap: at least 1 GiB of swap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cowgate.changes.values import Change, EditFile, SwapFile
+from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.policy.model import NO_SWAP_ON_ROOT
+from cowgate.requirements.fix import Fix
+from cowgate.requirements.resources.shared import GIB, gib
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.facts.disks import Filesystem
+    from cowgate.facts.memory import Memory
+    from cowgate.policy.model import Policy
+
+SWAP = GIB  # mailcow's documented minimum
+
+SWAP_TOLERANCE = 0.90  # "1 GB" is 0.93 GiB
+
+# Filesystems on which an ordinary file can be swap (swapon(8)). btrfs needs one without copy-on-write, zfs has none.
+SWAP_FILESYSTEMS = ("ext2", "ext3", "ext4", "xfs")
+
+SWAP_SPARE = 2 * GIB  # bytes that must stay free beside a new swap file
+
+# A name of our own where a swap file is there already, in use and too small, or lying about.
+SWAP_PATHS = ("/swapfile", "/swapfile.cowgate")
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """Swap on disk; zram is memory, compressed, and does not count."""
+    swaps = facts.memory.value.swaps
+    size = sum(area.kib for area in swaps if area.kind != "zram") * 1024
+    zram = [area.path for area in swaps if area.kind == "zram"]
+    evidence = {"/proc/swaps": ", ".join(f"{area.path} {area.kib} KiB" for area in swaps) or "empty"}
+    if size >= SWAP * SWAP_TOLERANCE:
+        return passed(gib(size), expected="1 GiB", evidence=evidence)
+    observed = gib(size) if size else "none"
+    aside = f" ({', '.join(zram)} is compressed memory and does not count)" if zram else ""
+    remedy, commands = swap_remedy(facts.disks.value.root, swap_path(facts.memory.value))
+    if policy.provider in NO_SWAP_ON_ROOT:
+        remedy, commands = (
+            f"{policy.provider} wants no swap on the system's disk: make a swap partition of 1 GiB on a data disk, or waive "
+            "this row in the policy",
+            (),
+        )
+    return failed(
+        f"the machine has {observed.replace('none', 'no')} swap on disk{aside}",
+        remedy=remedy,
+        commands=commands,
+        expected="1 GiB",
+        observed=observed,
+        evidence=evidence,
+    )
+
+
+def swap_path(memory: Memory) -> str | None:
+    """Where a new swap file can be made without touching one that is there; None where every name is taken."""
+    return next((path for path in SWAP_PATHS if path not in memory.swap_files), None)
+
+
+def swap_remedy(root: Filesystem, path: str | None) -> tuple[str, Commands]:
+    """How swap is added on the filesystem of /, in a file at `path`: words, and commands where files can be swap."""
+    if path is None:
+        return f"{' and '.join(SWAP_PATHS)} are there: switch them on, make them larger, or add a swap partition of 1 GiB", ()
+    if root.fstype == "btrfs":
+        return (
+            f"create a swap file without copy-on-write (btrfs-progs 6.1), and add `{path} none swap sw 0 0` to /etc/fstab",
+            (("btrfs", "filesystem", "mkswapfile", "--size", "1g", path), ("swapon", path)),
+        )
+    if root.fstype not in SWAP_FILESYSTEMS:
+        return f"add a swap partition of 1 GiB: a file on {root.fstype} can not be swap", ()
+    if root.free < SWAP + SWAP_SPARE:
+        return f"free {gib(SWAP + SWAP_SPARE - root.free)} on / first, or add a swap partition of 1 GiB", ()
+    return (
+        f"create a swap file of 1 GiB, and add `{path} none swap sw 0 0` to /etc/fstab",
+        (("fallocate", "-l", "1G", path), ("chmod", "600", path), ("mkswap", path), ("swapon", path)),
+    )
+
+
+def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+    """Nothing where a file can not be swap (btrfs, zfs), where it would fill the disk, or where the provider wants none there.
+
+    The row says what to do then.
+    """
+    path, root = swap_path(facts.memory.value), facts.disks.value.root
+    if (
+        policy.provider in NO_SWAP_ON_ROOT
+        or path is None
+        or root.fstype not in SWAP_FILESYSTEMS
+        or root.free < SWAP + SWAP_SPARE
+    ):
+        return
+    # the line first: once the file is in use the row is met, and after a kill between the two nobody would add the line
+    yield EditFile("/etc/fstab", "fstab.add", {"line": f"{path} none swap sw 0 0"})
+    yield SwapFile(path, SWAP)
+
+
+ROW = Requirement(
+    id="resources.swap",
+    title="At least 1 GiB of swap",
+    level=Level.REQUIRED,
+    phases=(Phase.BOOT,),
+    needs=("memory", "disks"),
+    judge=judge,
+    fix="resources.swap",
+)
+
+FIX = Fix(
+    id="resources.swap",
+    title="make a swap file of 1 GiB",
+    whole=True,
+    repairs=("resources.swap",),
+    plan=plan,
+)

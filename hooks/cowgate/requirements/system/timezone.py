@@ -1,0 +1,95 @@
+"""system.timezone: A time zone that can be determined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cowgate.changes.values import Change, Link, WriteFile
+from cowgate.facts.system import ZONEINFO
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.requirements.fix import Fix
+from cowgate.requirements.system.shared import manager_of
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """As mailcow's generator finds it; without one, and without a person to ask, it asks for ever."""
+    zone = facts.system.value.timezone
+    wanted = policy.timezone
+    expected = f"{wanted} (the policy)" if wanted else "a time zone of the tz database"
+    setting: tuple[str, ...] = ("timedatectl", "set-timezone", wanted or "Etc/UTC")
+    if manager_of(facts) == "apk":  # no systemd
+        setting = ("ln", "-sfn", f"/usr/share/zoneinfo/{wanted or 'Etc/UTC'}", "/etc/localtime")
+    command = (setting,)
+    evidence = {zone.source: zone.name} if zone.name else {"/etc/timezone, /etc/localtime": "name none"}
+    if wanted and not zone.wanted_exists:
+        missing = "" if zone.tzdata else ": tzdata is not installed"
+        return failed(
+            f"the policy's time zone {wanted!r} does not exist on this machine{missing}",
+            remedy="correct timezone in the policy" if zone.tzdata else "install the package tzdata",
+            expected=expected,
+            observed=zone.name or "none",
+            evidence=evidence,
+        )
+    if not zone.name:
+        where = "/etc/timezone is empty" if zone.etc_timezone else "/etc/localtime is no link into zoneinfo"
+        return failed(
+            f"no time zone can be determined ({where}): mailcow's generator would ask for one for ever",
+            remedy="set a time zone, here or as timezone in the policy",
+            commands=command,
+            expected=expected,
+            observed="none",
+            evidence=evidence,
+        )
+    if wanted and zone.name != wanted:
+        return failed(
+            f"the time zone is {zone.name} ({zone.source}), and the policy wants {wanted}",
+            remedy=f"set the time zone {wanted}",
+            commands=command,
+            expected=expected,
+            observed=zone.name,
+            evidence=evidence,
+        )
+    if not zone.exists:
+        return failed(
+            f"{zone.source} names the time zone {zone.name!r}, which does not exist"
+            + ("" if zone.tzdata else ": tzdata is not installed"),
+            remedy="set an existing time zone" if zone.tzdata else "install the package tzdata",
+            commands=command if zone.tzdata else (),
+            expected=expected,
+            observed=zone.name,
+            evidence=evidence,
+        )
+    return passed(zone.name, expected=expected, evidence=evidence)
+
+
+def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+    """The link /etc/localtime, and /etc/timezone where it is there: where the two differ the generator believes the file."""
+    zone = facts.system.value.timezone
+    if policy.timezone and zone.wanted_exists and zone.name != policy.timezone:
+        yield Link("/etc/localtime", f"{ZONEINFO}/{policy.timezone}")
+        if zone.etc_timezone:
+            yield WriteFile("/etc/timezone", f"{policy.timezone}\n")
+
+
+ROW = Requirement(
+    id="system.timezone",
+    title="A time zone that can be determined",
+    level=Level.REQUIRED,
+    phases=(Phase.BOOT, Phase.INSTALL),
+    needs=("system",),
+    wants=("tools",),
+    judge=judge,
+    fix="system.timezone",
+)
+
+FIX = Fix(
+    id="system.timezone",
+    title="set the time zone of the policy",
+    repairs=("system.timezone",),
+    plan=plan,
+)

@@ -1,0 +1,40 @@
+"""system.umask: files that the containers can read (umask 0022)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+UMASK = 0o022  # mailcow's documentation; containers read the checkout as other users
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """The umask of this process, which an install started from the same place gets."""
+    value = facts.system.value.umask
+    if value is None:
+        return deferred("decided at first boot: an offline tree has no umask")
+    if value == UMASK:
+        return passed("0022", expected="0022")
+    harm = "what the install writes can not be read in the containers" if value & 0o055 else "others could change its files"
+    return failed(
+        f"the umask is {value:04o}: {harm}",
+        remedy="set the umask in this shell and run cowgate again from it; `cowgate install` sets it by itself",
+        commands=(("umask", "0022"),),
+        expected="0022",
+        observed=f"{value:04o}",
+    )
+
+
+ROW = Requirement(
+    id="system.umask",
+    title="Files that the containers can read (umask 0022)",
+    level=Level.REQUIRED,
+    phases=(Phase.BOOT, Phase.INSTALL),
+    needs=("system",),
+    judge=judge,
+)

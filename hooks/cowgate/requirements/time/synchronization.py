@@ -1,0 +1,105 @@
+"""time.synchronization: A synchronized clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cowgate.changes.values import Change, Command
+from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
+from cowgate.requirements.fix import Fix
+from cowgate.requirements.time.shared import daemon_in_use, is_on, no_daemon, servers_in_use, switch_on_daemon
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.policy.model import Policy
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """A time daemon runs, and the kernel holds the clock for synchronized."""
+    clock = facts.clock.value
+    expected = "a running time daemon, and a synchronized clock"
+    if not clock.live:
+        return deferred("decided at first boot: an offline tree has no clock")
+    daemon, unit = daemon_in_use(facts)
+    if not daemon:
+        return no_daemon(facts, expected)
+    if clock.synchronized is None:
+        return unknown(f"whether the clock is synchronized could not be found out: {clock.reason}")
+    evidence = {clock.told_by: "synchronized" if clock.synchronized else "not synchronized"}
+    if clock.tracking:
+        evidence["chronyc tracking"] = f"{clock.tracking.source}, stratum {clock.tracking.stratum}, {clock.tracking.leap}"
+    name = unit.name if unit else daemon
+    on = is_on(facts)
+    if on is False:
+        masked = " and is masked" if unit is not None and unit.masked else ""
+        return failed(
+            f"the time daemon {name} is installed but does not run{masked}: nothing keeps the clock right",
+            remedy="switch it on, and wait until `timedatectl show -p NTPSynchronized` says yes",
+            commands=_switch_on(facts, name),
+            expected=expected,
+            observed="no time daemon runs",
+            evidence=evidence,
+        )
+    if not clock.synchronized:
+        servers = ", ".join(servers_in_use(facts)) or "no server"
+        runs = f"{name} runs, but the clock is not synchronized"
+        whether = f"the clock is not synchronized, and whether {name} runs could not be found out"
+        return failed(
+            f"{runs if on else whether} (its servers: {servers})",
+            remedy="let UDP port 123 out to these servers, or name reachable ones as time.servers in the policy",
+            commands=_explain(daemon),
+            expected=expected,
+            observed="not synchronized",
+            evidence=evidence,
+        )
+    return passed(f"synchronized by {name}" if on else f"synchronized, {name} is there", expected=expected, evidence=evidence)
+
+
+def _switch_on(facts: Facts, name: str) -> tuple[tuple[str, ...], ...]:
+    if facts.services.value.manager == "openrc":
+        service = name.partition(".")[0]
+        return (("rc-update", "add", service, "default"), ("rc-service", service, "start"))
+    if facts.clock.value.can_ntp:
+        return (("timedatectl", "set-ntp", "true"),)
+    return (("systemctl", "unmask", name), ("systemctl", "enable", "--now", name))
+
+
+def _explain(daemon: str) -> tuple[tuple[str, ...], ...]:
+    if daemon == "chrony":
+        return (("chronyc", "-n", "sources"),)
+    return (("journalctl", "-b", "-u", "systemd-timesyncd", "--no-pager"),) if daemon == "systemd-timesyncd" else ()
+
+
+def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+    """The daemon that is there, unmasked, enabled and started. The engine then waits for the clock."""
+    daemon, unit = daemon_in_use(facts)
+    if daemon and unit is not None and is_on(facts) is False:
+        if facts.clock.value.can_ntp and not unit.masked and not unit.starts:
+            yield Command(
+                ("timedatectl", "set-ntp", "true"),
+                why=f"{unit.name} does not run, so nothing keeps the clock right",
+                undo=("timedatectl", "set-ntp", "false"),
+                check=("systemctl", "is-active", "--quiet", unit.name),
+            )
+        else:
+            yield from switch_on_daemon(facts, unit.name)
+
+
+ROW = Requirement(
+    id="time.synchronization",
+    title="A synchronized clock",
+    level=Level.REQUIRED,
+    phases=(Phase.BOOT, Phase.INSTALL),
+    needs=("clock", "timesources", "services", "tools"),
+    judge=judge,
+    fix="time.synchronization",
+)
+
+FIX = Fix(
+    id="time.synchronization",
+    title="switch the time daemon on, and wait for the clock",
+    after=("time.servers",),
+    repairs=("time.synchronization",),
+    plan=plan,
+)
