@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab import desk, trees
 from cowgate.requirements.network.firewall import DOCKER_USER_UNIT, SCRIPT, SCRIPT_FILE, UNIT, UNIT_FILE
+from tests.lab import desk, trees
 from tests.lab.container import ADDRESS, ADDRESS6, ROUTER6, Container
 from tests.lab.files import scratch
 from tests.lab.netns import Namespace

@@ -12,8 +12,8 @@ from typing import Any, Optional
 
 import pytest
 
-from tests.lab import desk, trees
 from cowgate.requirements.services.conflicting import PIN_FILE
+from tests.lab import desk, trees
 from tests.lab.container import Container
 from tests.lab.files import scratch
 from tests.lab.process import Result, run
