@@ -77,7 +77,7 @@ class Machine:
 
         phases = how.get("phases", ALL_PHASES)
         self.requirements.append(Requirement(name, name, level, phases, (name,), judge, name))
-        self.fixes.append(Fix(name, name, plan, (name,), phases, after, offline=True, whole=how.get("whole", False)))
+        self.fixes.append(Fix(name, name, plan, (name,), phases, after, whole=how.get("whole", False)))
 
     def journal(self) -> Journal:
         return Journal(self.host, self.state)
@@ -354,7 +354,7 @@ def test_clock_gets_its_time_to_synchronize_before_the_second_look(
         host.write_atomic("/etc/time.synchronization", b"good\n")
         return True
 
-    monkeypatch.setattr("cowgate.facts.clock.wait_for_sync", wait)
+    monkeypatch.setattr("cowgate.engine.run.wait_for_sync", wait)
     machine.host = Stage(machine.root)
     machine.row("time.synchronization", change)
     (machine.root / "proc/sys/kernel/random").mkdir(parents=True)

@@ -36,9 +36,7 @@ def test_every_link_leads_somewhere() -> None:
     links = [part.partition(")")[0] for part in table.split("](")[1:]]
     assert len(links) > 30
     for link in links:
-        path, _, anchor = link.partition("#")
-        headings = [line[3:].strip() for line in (TOP / path).read_text().splitlines() if line.startswith("## ")]
-        assert anchor in [heading.replace(".", "").replace(" ", "-").lower() for heading in headings], link
+        assert (TOP / link).is_file(), link
 
 
 def test_the_form_for_each_provider() -> None:

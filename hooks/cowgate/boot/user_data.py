@@ -158,14 +158,8 @@ def bundle() -> bytes:
     return lzma.compress(tar.getvalue(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=filters)
 
 
-# The machine that came by user-data makes none.
-_AT_A_DESK = ("userdata.py",)
-
-
 def _members() -> Iterator[tuple[str, bytes, int]]:
     for name, content in _package("", importlib.resources.files("cowgate").iterdir()):
-        if name in _AT_A_DESK:
-            continue
         if name.endswith(".py"):
             content = strip(content.decode()).encode()
         elif name.endswith(".json"):

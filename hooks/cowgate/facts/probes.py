@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from cowgate.facts import interfaces as network
 from cowgate.facts.fact import Fact
 from cowgate.machine.net import together
-from cowgate.probes import dnssec, exchange, pathmtu, proxy, targets
+from cowgate.probes import exchange, pathmtu, proxy, targets
 from cowgate.probes.text import NOT_IN_TIME
 from cowgate.probes.values import Answer, ClockSample, PathMtu, Probes, Signatures
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Seconds of policy.probes.deadline that are kept for starting threads and putting the answers together, and the most that
 # the deadline can be: facts.DEADLINE cuts off every source later than that.
-MARGIN, LONGEST = 0.5, 18.0
+MARGIN, LONGEST = 0.5, 11.0
 
 # Azure's and Oracle's machines are told from anybody's Hyper-V and QEMU by the tag alone.
 DMI = ("sys_vendor", "product_name", "chassis_asset_tag")
@@ -195,6 +195,8 @@ class _Round:
                 except OSError:
                     continue
             return found
+
+        from cowgate.probes import dnssec  # here and not above: it needs dnspython, which may be missing
 
         asker = dnssec.Asker(net, 1.5)
         anchors = hosts.get("dns.anchors", targets.ROOT_ANCHORS)

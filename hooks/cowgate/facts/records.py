@@ -14,7 +14,6 @@ from cowgate.facts.fact import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
 from cowgate.machine.net import Unfinished, together
 from cowgate.probes import targets
-from cowgate.probes.dnssec import Asker, NoAnswer
 from cowgate.probes.text import plain
 from cowgate.probes.values import Lookup, PublicAddress, Records
 from cowgate.probes.zone import reverse_name
@@ -148,6 +147,8 @@ def _unanswered(name: str, kind: str, error: Exception) -> Lookup:
 
 
 def _lookup(host: Host, resolvers: Sequence[str], name: str, kind: str, until: float) -> Lookup:
+
+    from cowgate.probes.dnssec import Asker, NoAnswer  # here and not above: it needs dnspython, which may be missing
 
     asker = Asker(host.net, STEP)
     trouble = Lookup(name, kind, "failed", detail="no resolver")

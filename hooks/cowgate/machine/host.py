@@ -532,7 +532,7 @@ class Host:
         environment = {**ENVIRONMENT, **self.environment("_proxy"), **(env or {})}
         try:
             code, out, err = _communicate(argv, environment, cwd, (input or "").encode(), timeout)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             if error.filename == cwd:
                 raise CommandFailed(f"{argv[0]} can not be started: {error.strerror}") from None
             raise CommandMissing(f"{argv[0]} is not installed", hint=f"install the package that has {argv[0]}") from None

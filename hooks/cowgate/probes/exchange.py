@@ -12,7 +12,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.machine.net import NotPermitted
-from cowgate.probes.dnssec import Asker, judge_root_answer
 from cowgate.probes.proxy import Proxy, ProxyRefused, tunnel
 from cowgate.probes.targets import Target
 from cowgate.probes.text import plain
@@ -331,6 +330,8 @@ def _dns_tcp(probe: Probe, address: str) -> Answer:
 def _root_question(probe: Probe, address: str, *, tcp: bool) -> Answer:
 
     probe.stage = "DNS answer"
+    from cowgate.probes.dnssec import Asker, judge_root_answer  # here and not above: dnspython may be missing
+
     asker = Asker(probe.net, STEP / 2, probe.port)
     reply = asker.ask(address, ".", "SOA", tcp=tcp)
     outcome, detail = judge_root_answer(reply)

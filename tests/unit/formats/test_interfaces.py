@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cowgate import formats
+from cowgate.formats.editors import edit
 from cowgate.formats.error import FormatError
 from cowgate.formats.interfaces import find_aliases, keep_names, lines, parse, repair_alias
 
@@ -273,6 +273,6 @@ def test_binary_is_refused() -> None:
 
 def test_as_editor() -> None:
     args = {"aliases": ["eth0:0"]}
-    assert formats.edit("interfaces.repair_alias", OWN, args) == OWN.replace(":0 ", " ")
-    assert formats.edit("interfaces.repair_alias", None, args) is None
-    assert formats.edit("interfaces.repair_alias", OWN, {"aliases": []}) == OWN
+    assert edit("interfaces.repair_alias", OWN, args) == OWN.replace(":0 ", " ")
+    assert edit("interfaces.repair_alias", None, args) is None
+    assert edit("interfaces.repair_alias", OWN, {"aliases": []}) == OWN
