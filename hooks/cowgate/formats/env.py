@@ -6,25 +6,30 @@ What only one of the two understands is a problem: the other then sees something
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cowgate.formats.error import FormatError
 
 _ASSIGNMENT = re.compile(r"(?P<indent>[ \t]*)(?:export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?P<space>[ \t]*)=(?P<rest>.*)")
 _QUOTED = re.compile(r"""'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)\"""")
-_COMMENT = re.compile(r"[ \t]#")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=\[\]-]*")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An assignment: `value` as Compose reads it (variables not filled in), standing at text[start:end], quotes included."""
+    """An assignment: `value` as Compose reads it (variables not filled in), standing at text[start:end], quotes included.
+
+    `literal`: it stands in single quotes, where a $ is a $.
+    """
 
     line: int
     key: str
     value: str
     start: int
     end: int
+    literal: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,24 +46,28 @@ def parse(text: str) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
     """The assignments in order, and what is wrong with lines. Where a key is set twice, the last one counts."""
     entries: list[Entry] = []
     problems: list[Problem] = []
+    seen: dict[str, int] = {}  # key to line
+    crlf = False
     start = 0
     for number, whole in enumerate(text.split("\n"), 1):
         line = whole[:-1] if whole.endswith("\r") else whole
-        if line != whole and not any(p.key == "" and "CR LF" in p.text for p in problems):
+        if line != whole and not crlf:
+            crlf = True
             problems.append(Problem(number, "", "lines end with CR LF: the shell takes the CR for a part of each value", True))
         if line.strip() and not line.lstrip().startswith("#"):
-            entry, found = _line(line, number, start)
+            entry, found = _line(line, number, start, seen)
             problems += found
             if entry is not None:
-                before = [e.line for e in entries if e.key == entry.key]
-                if before:
-                    problems.append(Problem(number, entry.key, f"is set on line {before[-1]} too; the last one counts", False))
+                if entry.key in seen:
+                    told = f"is set on line {seen[entry.key]} too; the last one counts"
+                    problems.append(Problem(number, entry.key, told, False))
+                seen[entry.key] = number
                 entries.append(entry)
         start += len(whole) + 1
     return tuple(entries), tuple(problems)
 
 
-def _line(line: str, number: int, start: int) -> tuple[Entry | None, list[Problem]]:
+def _line(line: str, number: int, start: int, known: Collection[str]) -> tuple[Entry | None, list[Problem]]:
     found = _ASSIGNMENT.fullmatch(line)
     if found is None:
         return None, [Problem(number, "", "is neither KEY=value nor a comment", True)]
@@ -66,8 +75,8 @@ def _line(line: str, number: int, start: int) -> tuple[Entry | None, list[Proble
     problems = []
     if found["space"] or (rest[:1] in (" ", "\t") and rest.strip() and not rest.lstrip().startswith("#")):
         problems.append(Problem(number, key, "has a space beside the equals sign: the shell takes it for a command", True))
-        lead = len(rest) - len(rest.lstrip())
-        rest, at = rest[lead:], at + lead
+    lead = len(rest) - len(rest.lstrip())
+    rest, at = rest[lead:], at + lead
     quoted = _QUOTED.match(rest)
     if quoted is None and rest[:1] in ("'", '"'):
         return None, [*problems, Problem(number, key, "opens a quote that is not closed on its line", True)]
@@ -77,14 +86,42 @@ def _line(line: str, number: int, start: int) -> tuple[Entry | None, list[Proble
         if behind.strip() and not re.match(r"\s+#", behind):
             problems.append(Problem(number, key, "goes on behind the closing quote", True))
     else:
-        comment = _COMMENT.search(rest)
-        value = (rest[: comment.start()] if comment else rest).rstrip()
+        # To Compose only a space and a # begin a comment, behind a value; to the shell a tab will do, and no value.
+        value = rest.partition(" #")[0].rstrip()
         end = len(value)
-        if re.search(r"\s", value) or set(value) & set(";&|<>()`'\""):
-            problems.append(Problem(number, key, "has a space or a character that the shell acts on, outside quotes", True))
-    if "$" in value and (quoted is None or quoted["single"] is None):
-        problems.append(Problem(number, key, "holds a $, which Compose and the shell replace by a variable", False))
-    return Entry(number, key, value, at, at + end), problems
+        problems += _unquoted(" " * bool(lead) + value, number, key)
+    literal = quoted is not None and quoted["single"] is not None
+    if "$" in value and not literal and not _fills(value, known):
+        told = "holds a $ and no variable that is set above: Compose and the shell put nothing in its place"
+        problems.append(Problem(number, key, told, False))
+    return Entry(number, key, value, at, at + end, literal), problems
+
+
+def _unquoted(value: str, number: int, key: str) -> Iterator[Problem]:
+    if re.search(r"\s#", value):
+        told = "has a # that Compose reads as part of the value: write a space before it, and a value before that"
+        yield Problem(number, key, told, True)
+    elif re.search(r"\s", value.strip()) or set(_VARIABLE.sub("", value)) & set(";&|<>()`'\""):
+        yield Problem(number, key, "has a space or a character that the shell acts on, outside quotes", True)
+
+
+def _fills(value: str, known: Collection[str]) -> bool:
+    """Whether every $ stands before a variable that is known or has a default."""
+    found = list(_VARIABLE.finditer(value))
+    return len(found) == value.count("$") and all(v[2] or (v[1] or v[4]) in known for v in found)
+
+
+def values(entries: Iterable[Entry]) -> dict[str, str]:
+    """What each key has in the end, with the variables of the file filled in as Compose and the shell do it."""
+    known: dict[str, str] = {}
+    for entry in entries:
+        known[entry.key] = entry.value if entry.literal else _VARIABLE.sub(lambda v: _filled(v, known), entry.value)
+    return known
+
+
+def _filled(found: re.Match[str], known: Mapping[str, str]) -> str:
+    value = known.get(found[1] or found[4])
+    return (found[3] or "") if value is None or (value == "" and found[2] == ":-") else value
 
 
 def set_value(text: str | None, key: str, value: str) -> str:
