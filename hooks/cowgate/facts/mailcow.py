@@ -1,19 +1,37 @@
-"""The mailcow checkout: is it there, what its mailcow.conf sets (never a secret), what its compose override does."""
+"""The mailcow checkout: is it there, what its mailcow.conf sets (never a secret), what Compose makes of its files.
+
+Compose itself is asked where it is installed: it sends nothing then (remote loaders off, an empty network namespace), and
+nothing of its messages is kept, for they quote lines of env files.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts.fact import Fact
+from cowgate.facts.docker import PLUGIN_DIRECTORIES
 from cowgate.formats import compose as editor
 from cowgate.formats import env
+from cowgate.formats.composefiles import (
+    MAILCOWS,
+    USUAL,
+    ComposeFiles,
+    Model,
+    fill,
+    files_of,
+    parse_model,
+    project_of,
+    refusal_of,
+)
+from cowgate.formats.gitfiles import branch_of, has_ref, has_upstream, tracked
 from cowgate.formats.yamltext import YamlError
 
 if TYPE_CHECKING:
-    from cowgate.machine.host import Host
+    from cowgate.machine.host import Completed, Host
     from cowgate.policy.model import Policy
 
 # The keys of mailcow.conf that are kept, with the value that docker-compose.yml or the scripts use where one is not set
@@ -55,18 +73,29 @@ DEFAULTS: dict[str, str] = {
     "SKIP_SOGO": "n",
     "SKIP_SOLR": "n",
     "SKIP_FTS": "n",
+    "SOLR_PORT": "127.0.0.1:18983",
     "DISABLE_NETFILTER_ISOLATION_RULE": "n",
 }
+# Without these the containers make new passwords, and the database that is there refuses them.
+PASSWORDS = ("DBPASS", "DBROOT")
 
 
 CONF = "mailcow.conf"
-COMPOSE = "docker-compose.yml"
-OVERRIDE = "docker-compose.override.yml"
-COMPOSE_TIMEOUT = 10.0  # seconds for `docker compose config`, which only reads files
-ERROR_LENGTH = 400  # characters kept of what Compose says
+COMPOSE_TIMEOUT = 8.0  # seconds for all questions to Compose together; each only reads files
+NO_HOME = "/dev/null"  # nothing can be made below it
+# A daemon is not asked, nothing is fetched, and our own lock must not be the answer.
+QUIET = {
+    "COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false",
+    "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "false",
+    "DOCKER_HOST": "unix:///dev/null/docker.sock",
+    "HOME": NO_HOME,
+    "COWGATE_READY": "1",
+}
+INDEX_LIMIT = 4 << 20  # bytes; mailcow's .git/index has 200,000
+SCRIPTS = ("", "/generate_config.sh", "/update.sh", "/docker-compose.yml")  # what root runs or reads, "" the directory
+SHOWN = 5  # unreadable files that are named
 
 _COMPOSE_MTU = r"""(?m)^[ ]+["']?com\.docker\.network\.driver\.mtu["']?[ ]*:[ ]*["']?([^"'\s#]+)"""
-_VARIABLE = r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))"
 
 
 @dataclass(frozen=True)
@@ -81,15 +110,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Override:
-    """docker-compose.override.yml. `state` is absent, ok, broken (not YAML), refused (cowgate will not edit it) or unreadable.
+    """The file that Compose merges into mailcow's own, or would; `path` is "" where COMPOSE_FILE leaves no room for one.
 
+    `state` is absent, ok, broken (not YAML), refused (cowgate will not edit it) or unreadable.
     `understood` is False where the file is YAML and yet nothing below could be told (several documents).
     `mtu` is what mailcow-network gets from it, with variables filled in, as text (a person may have written anything).
     `unused` are networks that it configures and nothing uses (a misspelt mailcow-network: Compose ignores them silently);
     `undefined` are networks that its services use and neither file defines (Compose stops). `drops_bridge_name`: an
     !override or !reset takes the name br-mailcow away. `ipam_subnets` are those it repeats for mailcow's network (None: it
-    does not). `locked` is told by the text alone where the file is broken. `compose_error` is what `docker compose config`
-    says against it: "" nothing, None it was not asked.
+    does not). `locked` is told by the text alone where the file is broken. `name` and `network_name` are what it
+    calls the project and mailcow's network, as written. `compose_error` is why Compose refuses the files, in our words: ""
+    it takes them, None it was not asked, for the reason in `not_asked`; `base_refused`: it refuses mailcow's own file alone.
     """
 
     state: str = "absent"
@@ -99,22 +130,55 @@ class Override:
     mtu: Optional[str] = None
     locked: bool = False
     networks: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     undefined: tuple[str, ...] = ()
     empty_services: bool = False
     drops_bridge_name: bool = False
     bridge_name: Optional[str] = None
     ipam_subnets: Optional[tuple[str, ...]] = None
+    name: str = ""
+    network_name: str = ""
     compose_error: Optional[str] = None
+    not_asked: str = ""
+    base_refused: bool = False
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The checkout as files. `owner` is the first user other than root who owns one of `SCRIPTS`, and `owned` its path;
+    `writable` is the first of them that others may change. `unreadable` are tracked files and directories below data/ that
+    the containers' users can not read (a few of `unreadable_count`). `git`: there is a .git directory; `branch` is "" for a
+    detached HEAD; `remote_branch`: origin has the branch; `upstream`: `git merge` knows what to merge; `shallow`, `master`:
+    the clone is cut off; it knows origin's master.
+    """
+
+    owner: int = 0
+    owned: str = ""
+    writable: str = ""
+    unreadable: tuple[str, ...] = ()
+    unreadable_count: int = 0
+    git: bool = False
+    branch: str = ""
+    remote_branch: bool = False
+    upstream: bool = False
+    shallow: bool = False
+    master: bool = False
 
 
 @dataclass(frozen=True)
 class Mailcow:
     """`present`: something is at install_dir; `checkout`: its docker-compose.yml is there.
 
-    `conf` holds the keys of DEFAULTS that mailcow.conf sets; None while `conf_state` is not ok (absent, broken, unreadable).
+    `real_dir` is install_dir without links. `conf` holds the keys of DEFAULTS that mailcow.conf sets, with variables filled
+    in; None while `conf_state` is not ok (absent, broken, unreadable). `passwords`: it has those of the database.
     `env_link` is where the link .env leads (None: no link): mailcow's generator and Compose read mailcow.conf through it.
     `compose_mtu` is an MTU that somebody wrote into docker-compose.yml itself, which the next update resets.
+    `files` are those that Compose reads, `ignored` those of its names that it leaves out, `missing` those that COMPOSE_FILE
+    names in vain. `project` is the name that Compose gives the project. `model` is its own answer, None where it gave none.
+    `ipv6_fixed`: docker-compose.yml has IPv6 on whatever ENABLE_IPV6 says (checkouts up to 2025-01). `solr`: it publishes
+    SOLR_PORT (up to 2024-11b).
     """
 
     install_dir: str
@@ -127,6 +191,16 @@ class Mailcow:
     override: Override = field(default_factory=Override)
     compose_mtu: Optional[str] = None
     env_link: Optional[str] = None
+    real_dir: str = ""
+    passwords: bool = False
+    files: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    project: str = ""
+    model: Optional[Model] = None
+    ipv6_fixed: bool = False
+    solr: bool = False
+    tree: Tree = field(default_factory=Tree)
 
     @property
     def installed(self) -> bool:
@@ -140,12 +214,30 @@ class Mailcow:
     @property
     def ipv6(self) -> bool:
         """Whether mailcow will use IPv6: its nginx takes anything but "false" for yes, and Compose's default is true."""
-        return self.setting("ENABLE_IPV6").lower() != "false"
+        return self.ipv6_fixed or self.setting("ENABLE_IPV6").lower() != "false"
+
+    @property
+    def project_name(self) -> str:
+        """The name of mailcow's project: what Compose says, else what it would make of the files."""
+        return (self.model.project if self.model else self.project) or self.setting("COMPOSE_PROJECT_NAME")
 
     @property
     def network_name(self) -> str:
         """The name that Docker gives mailcow's network."""
-        return f"{self.setting('COMPOSE_PROJECT_NAME')}_mailcow-network"
+        named = self.model.network if self.model else self.override.network_name
+        return named or f"{self.project_name}_mailcow-network"
+
+    @property
+    def mtu(self) -> Optional[str]:
+        """The MTU that mailcow's network gets from the files, as it is written; None where Docker's own is taken."""
+        if self.model is not None and self.model.network and self.model.mtu != "":
+            return self.model.mtu
+        return self.override.mtu if self.override.mtu is not None else self.compose_mtu
+
+    @property
+    def override_path(self) -> str:
+        """The file that changes of mailcow's Compose project belong into; "" where COMPOSE_FILE leaves no room for one."""
+        return self.override.path if self.override.path or self.files else f"{self.install_dir}/{USUAL}"
 
 
 def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
@@ -153,73 +245,106 @@ def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
     directory = policy.install_dir
     try:
         present = host.exists(directory)
-        compose, compose_state, _ = _read(host, f"{directory}/{COMPOSE}")
+        names = host.listdir(directory) if present else []
+        base, base_state, _ = _read(host, f"{directory}/{MAILCOWS}")
     except OSError as error:
         return Fact.unreadable(f"{directory}: {error.strerror}")
     text, state, reason = _read(host, f"{directory}/{CONF}")
     everything, conf, findings = parse_conf(text) if state == "ok" else ({}, None, ())
-    override = _override(host, directory, compose, everything, conf_readable=state in ("ok", "absent"))
-    link = host.readlink(f"{directory}/.env") if present else None
+    found = files_of(directory, names, everything, lambda path: _there(host, path))
+    override = _override(host, found, base, everything)
+    asked = Answer(reason="there is no checkout")
+    if base_state == "ok" and override.state != "broken" and state in ("ok", "absent"):
+        asked = _ask_compose(host, directory, found, override)
+    # the generator writes the usual name; without one Compose takes the directory's
+    usual = "" if conf is not None else DEFAULTS["COMPOSE_PROJECT_NAME"]
     return Fact.of(
         Mailcow(
             install_dir=directory,
             present=present,
-            checkout=compose_state != "absent",
+            checkout=base_state != "absent",
             conf_state=state,
             conf_reason=reason,
             conf=conf,
             findings=findings,
-            override=override,
-            compose_mtu=parse_compose_mtu(compose),
-            env_link=link,
+            override=replace(
+                override, compose_error=asked.error, not_asked=asked.reason, base_refused=asked.base_refused
+            ),
+            compose_mtu=parse_compose_mtu(base),
+            env_link=host.readlink(f"{directory}/.env") if present else None,
+            real_dir=host.realpath(directory),
+            passwords=all(everything.get(key) for key in PASSWORDS),
+            files=found.read,
+            ignored=found.ignored,
+            missing=found.missing,
+            project=usual or project_of(directory, found, override.name, everything),
+            model=asked.model if conf is not None or not usual else _renamed(asked.model, usual),
+            ipv6_fixed=re.search(r"(?m)^[ ]+enable_ipv6:[ ]*[\"']?true", base) is not None,
+            solr="${SOLR_PORT:" in base,
+            tree=_tree(host, directory) if base_state != "absent" else Tree(),
         )
     )
 
 
+def _renamed(model: Optional[Model], project: str) -> Optional[Model]:
+    """A model that was asked for before mailcow.conf names the project, with the name that it will have."""
+    if model is None:
+        return None
+    network = model.network
+    if network == f"{model.project}_mailcow-network":
+        network = f"{project}_mailcow-network"
+    return replace(model, project=project, network=network)
+
+
+def _there(host: Host, path: str) -> bool:
+    try:
+        return host.exists(path)
+    except OSError:
+        return False
+
+
 def parse_conf(text: str) -> tuple[dict[str, str], dict[str, str], tuple[Finding, ...]]:
     """All values (to be kept to oneself), those of DEFAULTS, and the findings."""
-
     entries, problems = env.parse(text)
-    everything = {entry.key: entry.value for entry in entries}
+    everything = env.values(entries)
     # Bytes that are not UTF-8 could not be written into a report.
     kept = {k: v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k, v in everything.items() if k in DEFAULTS}
     return everything, kept, tuple(Finding(p.line, p.key, p.text, p.breaks) for p in problems)
 
 
-def parse_override(text: str, compose: str, values: dict[str, str]) -> tuple[Override, bool]:
-    """What an override means beside mailcow's own docker-compose.yml, `values` filled in for its variables; and whether it
-    holds the MTU and the lock only."""
-
+def parse_override(text: str, compose: str, values: dict[str, str]) -> Override:
+    """What an override means beside mailcow's own docker-compose.yml, `values` filled in for its variables."""
     try:
         seen = editor.inspect(text)
     except YamlError as error:
         state = "broken" if error.broken else "refused"
-        return Override(state, error.reason, error.line, error.broken, locked=editor.LOCK_START in text), False
+        return Override(state, error.reason, error.line, error.broken, locked=editor.LOCK_START in text)
     base = {"default", *parse_networks(compose)}
     known = {*base, *seen.networks}
     override = Override(
         state="ok",
-        mtu=None if seen.mtu is None else _filled(seen.mtu, values),
+        mtu=None if seen.mtu is None else _number(seen.mtu, values),
         locked=seen.locked,
         networks=seen.networks,
+        services=seen.services,
         unused=tuple(n for n in seen.configured if n not in base and n not in seen.used and n != editor.NETWORK),
         undefined=tuple(n for n in seen.used if n not in known),
         empty_services=seen.empty_services,
         drops_bridge_name=seen.drops_bridge_name,
         bridge_name=seen.bridge_name,
         ipam_subnets=seen.ipam,
+        name=seen.name,
+        network_name=fill(seen.network_name, values),
     )
-    if not seen.only_ours:
-        try:
-            editor.set_mtu(text, 1280)
-        except YamlError as error:
-            override = replace(override, state="refused", reason=error.reason, line=error.line)
-    return override, seen.only_ours
+    try:
+        editor.set_mtu(text, 1280)
+    except YamlError as error:
+        return replace(override, state="refused", reason=error.reason, line=error.line)
+    return override
 
 
 def parse_networks(compose: str) -> tuple[str, ...]:
     """The networks that docker-compose.yml defines. mailcow's file is regular: block style, one `networks:` in column 0."""
-
     block = re.search(r"^networks:[^\n]*\n((?:[ ]+[^\n]*(?:\n|$)|[ ]*\n|#[^\n]*\n)*)", compose, re.M)
     if block is None:
         return ()
@@ -232,7 +357,6 @@ def parse_compose_mtu(compose: str) -> str | None:
     """The MTU in docker-compose.yml itself, None where there is none (as in the file that mailcow ships)."""
     if "driver.mtu" not in compose:
         return None
-
     found = re.search(_COMPOSE_MTU, compose)
     return found.group(1) if found else None
 
@@ -252,47 +376,136 @@ def _read(host: Host, path: str) -> tuple[str, str, str]:
     return text, "ok", ""
 
 
-def _override(host: Host, directory: str, compose: str, values: dict[str, str], *, conf_readable: bool) -> Override:
-    text, state, reason = _read(host, f"{directory}/{OVERRIDE}")
+def _override(host: Host, files: ComposeFiles, compose: str, values: dict[str, str]) -> Override:
+    if not files.override:
+        return Override()
+    text, state, reason = _read(host, files.override)
     if state != "ok":
-        return Override(state, reason)
-    override, only_ours = parse_override(text, compose, values)
-    # Starting Compose takes a tenth of a second, and tells nothing new about our own lines.
-    if override.state == "broken" or only_ours or not host.live or not conf_readable or not compose:
-        return override
-    return replace(override, compose_error=_ask_compose(host, directory, values))
+        return Override(state, reason, path=files.override)
+    return replace(parse_override(text, compose, values), path=files.override)
 
 
-def _ask_compose(host: Host, directory: str, values: dict[str, str]) -> str | None:
-    """What `docker compose config` says against the files: "" nothing; None where there is no Compose to ask."""
-    for command in (("docker", "compose"), ("docker-compose",)):
-        try:
-            # COWGATE_READY: our own lock must not be the answer.
-            said = host.run(
-                (*command, "config", "--quiet"), timeout=COMPOSE_TIMEOUT, env={"COWGATE_READY": "1"}, cwd=directory, ok=None
-            )
-        except (CommandMissing, CommandFailed):
-            continue
+@dataclass(frozen=True)
+class Answer:
+    """Compose's answer: its model, or why it refuses the files, or the `reason` why there is none."""
+
+    model: Optional[Model] = None
+    error: Optional[str] = None
+    base_refused: bool = False
+    reason: str = ""
+
+
+def _ask_compose(host: Host, directory: str, files: ComposeFiles, override: Override) -> Answer:
+    """What Compose makes of the files. Where it refuses them, mailcow's own file is tried alone."""
+    program = _compose_program(host) if host.live else None
+    if program is None:
+        return Answer(reason="Compose is not installed" if host.live else "an offline tree runs no Compose")
+    until = host.monotonic() + COMPOSE_TIMEOUT
+    try:
+        said = _config(host, program, directory, until, ("--format", "json"))
         if said.code == 0:
-            return ""
-        lines = [line for line in said.err.splitlines() if line.strip() and "level=warning" not in line]
-        # docker without the plugin: what each generation of it says
-        if any(word in said.err for word in ("is not a docker command", "unknown command", "unknown flag: --quiet")):
+            model = parse_model(said.out, editor.NETWORK, editor.MTU_KEY, editor.BRIDGE_KEY)
+            return Answer(model, "") if model else Answer(reason="Compose gave an answer that cowgate does not know")
+        if "unknown flag" in said.err or "unknown command" in said.err:
+            return Answer(reason=f"{program} is too old to be asked")
+        refusal = refusal_of(said.err, override.services)
+        if refusal.remote:
+            return Answer(reason=refusal.text)
+        alone = _config(host, program, directory, until, ("--quiet",), MAILCOWS) if len(files.read) > 1 else said
+        return Answer(error=refusal.text, base_refused=alone.code != 0)
+    except (CommandMissing, CommandFailed):  # its message may quote what Compose said
+        return Answer(reason="Compose gave no answer in time")
+
+
+def _config(host: Host, program: str, directory: str, until: float, words: tuple[str, ...], file: str = "") -> Completed:
+    command = (program, *(("--file", file) if file else ()), "config", *words)
+    for alone in (("unshare", "-n"), ("unshare", "-r", "-n"), ()):
+        if alone and (host.which("unshare") is None or (len(alone) == 2) != (host.euid() == 0)):
             continue
-        return _redacted(lines[-1] if lines else f"exit code {said.code}", values)[:ERROR_LENGTH]
-    return None
+        left = max(0.1, until - host.monotonic())
+        said = host.run((*alone, *command), timeout=left, env={**QUIET, "PWD": directory}, cwd=directory, ok=None)
+        if not said.err.startswith("unshare:"):  # where no namespace can be made, the switched-off loaders have to do
+            break
+    return said
 
 
-def _redacted(message: str, values: dict[str, str]) -> str:
-    """Compose quotes values in some of its messages: those of keys that are not in DEFAULTS stay out of the facts."""
-    for key, value in values.items():
-        if key not in DEFAULTS and len(value) > 3:
-            message = message.replace(value, f"(the value of {key})")
-    return message
+def _compose_program(host: Host) -> Optional[str]:
+    """The program of Compose itself: the plugin that `docker compose` takes, else the standalone one."""
+    for path in (f"{directory}/docker-compose" for directory in PLUGIN_DIRECTORIES):
+        try:
+            if host.exists(path) and host.access(path, os.X_OK):
+                return path
+        except OSError:  # /root is closed to everybody else
+            continue
+    return host.which("docker-compose")
 
 
-def _filled(text: str, values: dict[str, str]) -> str:
-    """Text with ${KEY}, ${KEY:-default} and $KEY filled in, as long as the outcome is a number; else as it is written."""
-
-    filled = re.sub(_VARIABLE, lambda m: values.get(m.group(1) or m.group(3), "") or m.group(2) or "", text)
+def _number(text: str, values: dict[str, str]) -> str:
+    """Text with variables filled in, as long as the outcome is a number; else as it is written."""
+    filled = fill(text, values)
     return filled if filled.isdecimal() else text
+
+
+# -- the checkout as files ------------------------------------------------------------------------------------------------
+
+
+def _tree(host: Host, directory: str) -> Tree:
+    owner, owned, writable = 0, "", ""
+    for path in (directory + script for script in SCRIPTS):
+        try:
+            found = host.stat(path)
+        except OSError:
+            continue
+        if found.st_uid != 0 and not owned:
+            owner, owned = found.st_uid, path
+        if found.st_mode & 0o022 and not writable:
+            writable = path
+    tree = Tree(owner, owned, writable)
+    try:
+        return _repository(host, directory, tree)
+    except OSError:  # a .git that only its owner may look into
+        return tree
+
+
+def _repository(host: Host, directory: str, tree: Tree) -> Tree:
+    git = f"{directory}/.git"
+    head = host.read_or_none(f"{git}/HEAD")
+    if head is None:
+        return tree
+    closed = _closed_paths(host, directory, tracked(host.read_bytes(f"{git}/index", INDEX_LIMIT)))
+    branch = branch_of(head)
+    packed = host.read_or_none(f"{git}/packed-refs") or ""
+
+    def known(name: str) -> bool:
+        ref = f"refs/remotes/origin/{name}"
+        return host.exists(f"{git}/{ref}") or has_ref(packed, ref)
+
+    return replace(
+        tree,
+        unreadable=closed[:SHOWN],
+        unreadable_count=len(closed),
+        git=True,
+        branch=branch,
+        remote_branch=bool(branch) and known(branch),
+        upstream=bool(branch) and has_upstream(host.read_or_none(f"{git}/config") or "", branch),
+        shallow=host.exists(f"{git}/shallow"),
+        master=known("master"),
+    )
+
+
+def _closed_paths(host: Host, directory: str, files: tuple[tuple[str, bool], ...]) -> tuple[str, ...]:
+    """The tracked files below data/, and their directories, that others than owner and group can not read or enter.
+
+    What mailcow makes there itself (keys, dumps) is not tracked, and closed for good reasons.
+    """
+    paths = [path for path, plain in files if plain and path.startswith("data/")]
+    parents = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
+    closed = []
+    for path, wanted in (*((p, 0o005) for p in sorted(parents)), *((p, 0o004) for p in paths)):
+        try:
+            mode = host.stat(f"{directory}/{path}").st_mode
+        except OSError:
+            continue
+        if mode & wanted != wanted:
+            closed.append(path)
+    return tuple(closed)

@@ -268,7 +268,8 @@ class Inspection:
     """What an override does, as far as cowgate cares.
 
     `networks` are those it defines or changes, `configured` those of them with driver_opts, ipam or enable_ipv6, `used` those
-    that its services join. `ipam` are the subnets it repeats for mailcow's network (None: it does not).
+    that its services join, `services` those that it defines or changes; `name` and `network_name` are what it calls the
+    project and mailcow's network. `ipam` are the subnets it repeats for mailcow's network (None: it does not).
     """
 
     mtu: str | None
@@ -280,7 +281,9 @@ class Inspection:
     bridge_name: str | None
     drops_bridge_name: bool
     empty_services: bool
-    only_ours: bool
+    services: tuple[str, ...]
+    name: str
+    network_name: str
 
 
 def inspect(text: str) -> Inspection:
@@ -300,10 +303,6 @@ def inspect(text: str) -> Inspection:
             raise YamlError(f"{name} is not a mapping (key: value)", broken=True)
     bridge = _scalar(lookup(options, (BRIDGE_KEY,)))
     replaced = any(_tag(part) in ("!override", "!reset") for part in (networks, ours, options))
-    # Compose takes an empty file, and refuses a document (---) with nothing in it.
-    alone = document.root is None or (
-        document.root.kind == "map" and {n for n, _ in _named(meant)} <= {"networks", LOCK_KEY} and _path_only(networks)
-    )
     return Inspection(
         mtu=_scalar(lookup(options, (MTU_KEY,))),
         locked=(_scalar(lookup(meant, (LOCK_KEY,))) or "").startswith(LOCK_START),
@@ -316,19 +315,10 @@ def inspect(text: str) -> Inspection:
         bridge_name=bridge,
         drops_bridge_name=replaced and bridge != BRIDGE_NAME,
         empty_services=services == (NULL, "") or (isinstance(services, tuple) and services[0] == NULL),
-        only_ours=alone,
+        services=tuple(name for name, _ in _named(services)),
+        name=_scalar(lookup(meant, ("name",))) or "",
+        network_name=_scalar(lookup(ours, ("name",))) or "",
     )
-
-
-def _path_only(networks: Any) -> bool:
-    """Whether nothing but the MTU is set under `networks`."""
-    for name in MTU_PATH[1:]:
-        if networks is None or networks == (NULL, ""):
-            return True
-        if not isinstance(networks, Mapping) or networks.tag or [n for n, _ in _named(networks)] != [name]:
-            return False
-        networks = lookup(networks, (name,))
-    return True
 
 
 def _named(mapping: Any) -> list[tuple[str, Any]]:

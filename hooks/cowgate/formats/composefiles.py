@@ -111,7 +111,9 @@ class ModelPort:
 
 @dataclass(frozen=True)
 class Model:
-    """What `docker compose config --format json` says of mailcow's project. No value of a variable is in it."""
+    """What `docker compose config --format json` says of mailcow's project. `mtu` is "" where it is no number: somebody may have
+    put the wrong variable there, and its value is nobody's business.
+    """
 
     project: str
     network: str = ""
@@ -134,7 +136,7 @@ def parse_model(text: str, network: str, mtu_key: str, bridge_key: str) -> Optio
         return Model(
             project=str(document["name"]),
             network=str(found.get("name", "")),
-            mtu=None if mtu_key not in options else str(options[mtu_key]),
+            mtu=_number(options.get(mtu_key)),
             bridge=str(options.get(bridge_key, "")),
             ipv6=found.get("enable_ipv6") is True,
             subnets=tuple(str(config.get("subnet", "")) for config in configs),
@@ -148,6 +150,11 @@ def parse_model(text: str, network: str, mtu_key: str, bridge_key: str) -> Optio
         )
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
+
+
+def _number(value: object) -> Optional[str]:
+    text = str(value)
+    return None if value is None else text if text.isdecimal() else ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""What is read from a mailcow checkout, on real directories; docker is a small script that answers like Compose."""
+"""What is read from a mailcow checkout, on real directories; Compose answers as it is told to."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Optional
 import pytest
 
 from cowgate import codec
-from cowgate.errors import CommandMissing
 from cowgate.facts.collection import Facts
 from cowgate.facts.mailcow import (
     Finding,
@@ -22,6 +22,8 @@ from cowgate.facts.mailcow import (
     parse_networks,
     parse_override,
 )
+from cowgate.formats.compose import MTU_KEY
+from cowgate.formats.composefiles import OVERRIDES
 from cowgate.machine.host import Completed, Host
 from cowgate.policy.model import Policy
 
@@ -48,12 +50,26 @@ PROXY = "services:\n  unbound-mailcow:\n    labels: [x]\n"
 
 
 class ComposeHost(Host):
-    """The live host, whose docker answers as told: a code with what it prints, or None where it is not installed."""
+    """The live host with a Compose that answers as told, one answer after the other; with none it is not installed."""
 
-    def __init__(self, answers: Mapping[str, Optional[tuple[int, str]]]) -> None:
+    def __init__(self, *answers: tuple[int, str, str]) -> None:
         super().__init__("/")
-        self.answers = answers
+        self.answers = list(answers)
+        self.installed = bool(answers)
         self.asked: list[tuple[str, ...]] = []
+        self.clock = 0.0
+
+    def exists(self, path: str) -> bool:
+        return not path.endswith("cli-plugins/docker-compose") and super().exists(path)
+
+    def which(self, name: str) -> str | None:
+        return ("/usr/bin/docker-compose" if self.installed else None) if name == "docker-compose" else super().which(name)
+
+    def euid(self) -> int:
+        return 0
+
+    def monotonic(self) -> float:
+        return self.clock
 
     def run(
         self,
@@ -66,12 +82,15 @@ class ComposeHost(Host):
         ok: Sequence[int] | None = (0,),
     ) -> Completed:
         self.asked.append(tuple(argv))
-        assert env == {"COWGATE_READY": "1"} and os.path.exists(f"{cwd}/docker-compose.yml")
-        assert timeout <= 10 and input is None and ok is None
-        answer = self.answers.get(argv[0])
-        if answer is None:
-            raise CommandMissing(f"{argv[0]} is not installed")
-        return Completed(tuple(argv), answer[0], "", answer[1])
+        assert env is not None and env["COWGATE_READY"] == "1" and env["HOME"] == "/dev/null" and env["PWD"] == cwd
+        assert env["COMPOSE_EXPERIMENTAL_GIT_REMOTE"] == env["COMPOSE_EXPERIMENTAL_OCI_REMOTE"] == "false"
+        assert os.path.exists(f"{cwd}/docker-compose.yml") and timeout <= 8 - self.clock + 0.1 and input is None
+        self.clock += 3
+        code, out, err = self.answers.pop(0)
+        return Completed(tuple(argv), code, out, err)
+
+
+MODEL = json.dumps({"name": "mc", "networks": {"mailcow-network": {"name": "mc_net", "driver_opts": {MTU_KEY: "1400"}}}})
 
 
 def checkout(root: Path, **files: str) -> Policy:
@@ -92,8 +111,10 @@ def collected(host: Host, policy: Policy) -> Mailcow:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    found = collected(Host(), Policy(install_dir=f"{tmp_path}/none"))
-    assert found == Mailcow(install_dir=f"{tmp_path}/none")
+    directory = f"{tmp_path}/none"
+    found = collected(Host(), Policy(install_dir=directory))
+    override = Override(path=f"{directory}/docker-compose.override.yml", not_asked="there is no checkout")
+    assert found == Mailcow(directory, real_dir=directory, project="mailcowdockerized", override=override)
     assert not found.installed and not found.checkout and not found.present
 
 
@@ -103,10 +124,13 @@ def test_a_directory_without_checkout(tmp_path: Path) -> None:
 
 
 def test_a_fresh_checkout(tmp_path: Path) -> None:
-    found = collected(Host(), checkout(tmp_path))
+    found = collected(ComposeHost(), checkout(tmp_path))
     assert found.checkout and not found.installed and found.env_link == "mailcow.conf"
-    assert found.override == Override() and found.conf is None and found.compose_mtu is None
+    path = f"{found.install_dir}/docker-compose.override.yml"
+    assert found.override == Override(path=path, not_asked="Compose is not installed") and found.override_path == path
+    assert found.conf is None and found.compose_mtu is None
     assert found.setting("SMTP_PORT") == "25" and found.ipv6 and found.network_name == "mailcowdockerized_mailcow-network"
+
 
 
 def test_an_offline_tree(tmp_path: Path) -> None:
@@ -119,43 +143,89 @@ def test_an_offline_tree(tmp_path: Path) -> None:
 
 
 def test_secrets_stay_out(tmp_path: Path) -> None:
-    text = "DBPASS=hunter2hunter2\nREDISPASS='s3cret value'\nAPI_KEY=abc-def\nHTTP_PORT=8080\nbroken hunter2hunter2\n"
+    text = "DBPASS=hunter2hunter2\nDBROOT=x\nREDISPASS='s3cret value'\nAPI_KEY=abc-def\nHTTP_PORT=8080\nbroken hunter2hunter2\n"
     override = "services:\n  a:\n    environment: [PW=hunter2hunter2]\n" + MTU
-    host = ComposeHost({"docker": (15, 'WARN level=warning\ninvalid "hunter2hunter2" in s3cret value\n')})
-    found = collected(host, checkout(tmp_path, conf=text, override=override))
-    assert found.conf == {"HTTP_PORT": "8080"}
-    assert found.findings == (Finding(5, "", "is neither KEY=value nor a comment", True),)
-    assert found.override.compose_error == 'invalid "(the value of DBPASS)" in (the value of REDISPASS)'
+    host = ComposeHost((15, "", 'invalid "hunter2hunter2" in s3cret value\n'), (0, "", ""))
+    found = collect(host, checkout(tmp_path, conf=text, override=override)).value
+    assert found.conf == {"HTTP_PORT": "8080"} and found.passwords
+    assert found.findings == (Finding(6, "", "is neither KEY=value nor a comment", True),)
+    assert found.override.compose_error == "it gives a reason that cowgate does not know"
     assert "hunter2" not in str(codec.encode(found)) and "s3cret" not in str(codec.encode(found))
 
 
+def test_compose_is_asked_for_its_model(tmp_path: Path) -> None:
+    host = ComposeHost((0, MODEL, "level=warning"))
+    found = collect(host, checkout(tmp_path, conf="A=1\n", override=MTU)).value
+    assert found.override.compose_error == "" and found.model is not None
+    assert (found.project_name, found.network_name, found.mtu) == ("mc", "mc_net", "1400"), "not 1450, which the file has"
+    assert host.asked[0][-4:] == ("/usr/bin/docker-compose", "config", "--format", "json")
+
+
+def test_mailcows_own_file_is_tried_alone(tmp_path: Path) -> None:
+    policy = checkout(tmp_path, override=PROXY)
+    refused = (1, "", "Invalid ip address :: address ::: too many colons in address")
+    host = ComposeHost(refused, (0, "", ""))
+    found = collect(host, policy).value.override
+    assert found.compose_error == "a published port is not valid" and not found.base_refused
+    assert host.asked[1][-5:] == ("/usr/bin/docker-compose", "--file", "docker-compose.yml", "config", "--quiet")
+    assert collect(ComposeHost(refused, refused), policy).value.override.base_refused
+
+
 @pytest.mark.parametrize(
-    ("answers", "error"),
+    ("answer", "reason"),
     [
-        ({"docker": (0, "")}, ""),
-        ({"docker": (15, "a: b\nservice x is wrong\n")}, "service x is wrong"),
-        ({"docker": (1, "")}, "exit code 1"),
-        ({"docker": (1, "docker: 'compose' is not a docker command.\n"), "docker-compose": (0, "")}, ""),
-        ({"docker": (125, "unknown flag: --quiet\n\nUsage:  docker\n"), "docker-compose": (0, "")}, ""),
-        ({"docker": None, "docker-compose": (1, "wrong")}, "wrong"),
-        ({}, None),
+        ((0, "[]", ""), "Compose gave an answer that cowgate does not know"),
+        ((1, "", "unknown flag: --format\nUsage:"), "/usr/bin/docker-compose is too old to be asked"),
+        ((1, "", 'git remote resource is disabled by "X"'), "it includes a file from the network"),
     ],
 )
-def test_compose_is_asked(tmp_path: Path, answers: dict[str, Optional[tuple[int, str]]], error: Optional[str]) -> None:
-    found = collected(ComposeHost(answers), checkout(tmp_path, override=MTU + PROXY))
-    assert found.override.compose_error == error
+def test_compose_has_no_answer(tmp_path: Path, answer: tuple[int, str, str], reason: str) -> None:
+    found = collect(ComposeHost(answer), checkout(tmp_path, override=MTU)).value
+    assert found.override.compose_error is None and found.override.not_asked.startswith(reason)
+    assert found.model is None and found.mtu == "1450", "our own parser decides"
 
 
-def test_compose_is_not_asked_about_our_own_lines(tmp_path: Path) -> None:
-    host = ComposeHost({})
-    assert collected(host, checkout(tmp_path, override=MTU)).override.compose_error is None
-    assert host.asked == []
+def test_without_a_namespace_the_loaders_are_off(tmp_path: Path) -> None:
+    host = ComposeHost((1, "", "unshare: unshare failed: Operation not permitted"), (0, MODEL, ""))
+    assert collect(host, checkout(tmp_path)).value.override.compose_error == ""
+    assert [words[0] for words in host.asked] == ["unshare", "/usr/bin/docker-compose"]
 
 
-def test_compose_is_asked_about_what_we_can_not_read(tmp_path: Path) -> None:
-    found = collected(ComposeHost({"docker": (0, "")}), checkout(tmp_path, override="x-a: 1\n---\nx-b: 2\n"))
-    assert (found.override.state, found.override.line, found.override.compose_error) == ("refused", 2, "")
-    assert not found.override.understood
+@pytest.mark.parametrize("name", OVERRIDES)
+def test_the_override_is_found_under_each_of_its_names(tmp_path: Path, name: str) -> None:
+    policy = checkout(tmp_path)
+    (tmp_path / "mailcow" / name).write_text(MTU)
+    found = collect(ComposeHost(), policy).value
+    assert found.override.path == found.override_path == f"{policy.install_dir}/{name}" and found.mtu == "1450"
+
+
+def test_compose_file_and_the_directory_name_the_project(tmp_path: Path) -> None:
+    policy = checkout(tmp_path, conf="HTTP_PORT=80\n", override=MTU)
+    found = collect(ComposeHost(), policy).value
+    assert found.project_name == "mailcow" and found.network_name == "mailcow_mailcow-network"
+    (tmp_path / "mailcow/mailcow.conf").write_text("COMPOSE_FILE=docker-compose.yml\nN=net\n")
+    (tmp_path / "mailcow/docker-compose.override.yml").write_text(MTU)
+    found = collect(ComposeHost(), policy).value
+    assert found.override_path == "" and found.mtu is None, "the file is not read"
+    (tmp_path / "mailcow/mailcow.conf").write_text("COMPOSE_FILE=docker-compose.yml:o.yml\nN=net\n")
+    (tmp_path / "mailcow/o.yml").write_text("name: other\nnetworks:\n  mailcow-network:\n    name: my-${N}\n")
+    found = collect(ComposeHost(), policy).value
+    assert (found.project_name, found.network_name) == ("other", "my-net")
+    assert found.override_path == f"{policy.install_dir}/o.yml"
+
+
+def test_old_checkouts_have_solr_and_ipv6_whatever_mailcow_conf_says(tmp_path: Path) -> None:
+    old = COMPOSE.replace("    driver: bridge\n", "    driver: bridge\n    enable_ipv6: true\n")
+    old = old.replace("    networks:\n", '    ports: ["${SOLR_PORT:-127.0.0.1:18983}:8983"]\n    networks:\n', 1)
+    found = collect(ComposeHost(), checkout(tmp_path, conf="ENABLE_IPV6=false\n", compose=old)).value
+    assert found.ipv6_fixed and found.ipv6 and found.solr
+    now = collect(ComposeHost(), checkout_again(tmp_path, "docker-compose.yml", COMPOSE)).value
+    assert not now.ipv6_fixed and not now.ipv6 and not now.solr
+
+
+def checkout_again(root: Path, name: str, text: str) -> Policy:
+    (root / "mailcow" / name).write_text(text)
+    return Policy(install_dir=f"{root}/mailcow")
 
 
 def test_a_huge_file(tmp_path: Path) -> None:
@@ -169,7 +239,7 @@ def test_a_huge_file(tmp_path: Path) -> None:
 
 
 def test_a_binary_file(tmp_path: Path) -> None:
-    found = collected(Host(), checkout(tmp_path, conf="A=1\nB=\0\n", override="\0"))
+    found = collected(ComposeHost(), checkout(tmp_path, conf="A=1\nB=\0\n", override="\0"))
     assert (found.conf_state, found.conf_reason) == ("broken", "line 2 holds a NUL byte: it is not a text file")
     assert found.override.state == "broken"
 
@@ -234,7 +304,7 @@ def test_conf_values() -> None:
     ],
 )
 def test_override_mtu(text: str, values: dict[str, str], mtu: Optional[str]) -> None:
-    assert parse_override(text, COMPOSE, values)[0].mtu == mtu
+    assert parse_override(text, COMPOSE, values).mtu == mtu
 
 
 def test_override_networks() -> None:
@@ -243,17 +313,16 @@ def test_override_networks() -> None:
         "networks:\n  front: {ipam: {}}\n  mailcow: {driver_opts: {a: b}}\n  mailcow-network: {enable_ipv6: false}\n"
         "  other: {external: true}\n"
     )
-    found, ours = parse_override(text, COMPOSE, {})
-    assert not ours
+    found = parse_override(text, COMPOSE, {})
     assert found.networks == ("front", "mailcow", "mailcow-network", "other")
     assert found.unused == ("mailcow",) and found.undefined == ("gone",)
 
 
 def test_broken_and_refused_overrides() -> None:
-    assert parse_override("a: [\n", COMPOSE, {})[0].state == "broken"
-    locked, _ = parse_override('x-cowgate: "${COWGATE_READY:?no}"\na: [\n', COMPOSE, {})
+    assert parse_override("a: [\n", COMPOSE, {}).state == "broken"
+    locked = parse_override('x-cowgate: "${COWGATE_READY:?no}"\na: [\n', COMPOSE, {})
     assert locked.state == "broken" and locked.locked
-    refused, _ = parse_override("networks:\n  mailcow-network: &n {attachable: true}\n  b: *n\n", COMPOSE, {})
+    refused = parse_override("networks:\n  mailcow-network: &n {attachable: true}\n  b: *n\n", COMPOSE, {})
     assert (refused.state, refused.line, refused.networks) == ("refused", 2, ("mailcow-network", "b"))
 
 

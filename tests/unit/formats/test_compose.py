@@ -362,31 +362,21 @@ def test_inspection_of_a_full_file() -> None:
         bridge_name="br0",
         drops_bridge_name=True,
         empty_services=False,
-        only_ours=False,
+        services=("a", "b", "c"),
+        name="",
+        network_name="",
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "ours"),
-    [
-        ("", True),
-        (FRESH, True),
-        (LINE + FRESH, True),
-        ("networks:\n", True),
-        ("---\n", False),
-        ("networks: [a]\n", None),
-        (FRESH + "services: {}\n", False),
-        (FRESH.replace("driver_opts", "driver_opts: !override", 1).replace("!override:", "!override"), False),
-        (FRESH + "  other:\n", False),
-        ("networks: x\n", None),
-    ],
-)
-def test_a_file_with_nothing_but_ours_is_known(text: str, ours: Optional[bool]) -> None:
-    if ours is None:
-        with pytest.raises(YamlError, match="networks is not a mapping"):
-            compose.inspect(text)
-    else:
-        assert compose.inspect(text).only_ours is ours
+@pytest.mark.parametrize("text", ["networks: [a]\n", "networks: x\n"])
+def test_networks_that_are_no_mapping(text: str) -> None:
+    with pytest.raises(YamlError, match="networks is not a mapping"):
+        compose.inspect(text)
+
+
+def test_names_are_seen() -> None:
+    seen = compose.inspect("name: mc\nnetworks:\n  mailcow-network: {name: net}\n")
+    assert (seen.name, seen.network_name) == ("mc", "net")
 
 
 @pytest.mark.parametrize("text", ["services:\n", "services: ~\n"])
