@@ -209,9 +209,9 @@ class _Run:
             for change in changes:
                 self.journal.perform("compose.lock", change, common.progress)
         except CowgateError as error:
-            common.progress(f"docker-compose.override.yml: {error.message}")
+            common.progress(f"the lock for Compose: {error.message}")
         except OSError as error:
-            common.progress(f"docker-compose.override.yml: {error.strerror}")
+            common.progress(f"the lock for Compose: {error.strerror}")
 
 
 def _to_journal() -> bool:

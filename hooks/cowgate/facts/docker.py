@@ -47,6 +47,10 @@ COMPOSE_PACKAGES = ("docker-compose-plugin", "docker-compose-v2", "docker-compos
 CONFLICTING = ("docker.io", "docker-cli", "docker-compose", "docker-compose-v2", "podman-docker", "containerd", "runc")
 REPOSITORIES = ("/etc/apt/sources.list.d", "/etc/yum.repos.d")
 PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+# Services and volumes that mailcow alone has. Volumes that somebody restored by hand may have no labels: their name tells.
+MAILCOW_SERVICES = ("postfix-mailcow", "dovecot-mailcow", "mysql-mailcow", "nginx-mailcow", "unbound-mailcow")
+MAILCOW_VOLUMES = ("vmail-vol-1", "vmail-index-vol-1", "crypt-vol-1")
 DIRECTORY_LABEL = "com.docker.compose.project.working_dir"
 
 
@@ -83,6 +87,7 @@ class Project:
     running: int = 0
     volumes: int = 0
     working_dir: str = ""
+    mailcow: bool = False  # it has a service or a volume of mailcow's
 
 
 @dataclass(frozen=True)
@@ -489,12 +494,18 @@ def parse_projects(containers: list[dict[str, Any]], volumes: list[dict[str, Any
         if PROJECT_LABEL in labels:
             name = labels[PROJECT_LABEL]
             old = projects.get(name, Project(name))
-            running = old.running + (container.get("State") == "running")
-            directory = labels.get(DIRECTORY_LABEL, old.working_dir)
-            projects[name] = replace(old, containers=old.containers + 1, running=running, working_dir=directory)
+            projects[name] = replace(
+                old,
+                containers=old.containers + 1,
+                running=old.running + (container.get("State") == "running"),
+                working_dir=labels.get(DIRECTORY_LABEL, old.working_dir),
+                mailcow=old.mailcow or labels.get(SERVICE_LABEL) in MAILCOW_SERVICES,
+            )
     for volume in volumes:
-        name = (volume.get("Labels") or {}).get(PROJECT_LABEL, "")
+        named, _, rest = str(volume.get("Name", "")).rpartition("_")
+        mailcow = rest in MAILCOW_VOLUMES
+        name = (volume.get("Labels") or {}).get(PROJECT_LABEL, "") or (named if mailcow else "")
         if name:
             old = projects.get(name, Project(name))
-            projects[name] = replace(old, volumes=old.volumes + 1)
+            projects[name] = replace(old, volumes=old.volumes + 1, mailcow=old.mailcow or mailcow)
     return tuple(projects[name] for name in sorted(projects))

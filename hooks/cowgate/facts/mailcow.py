@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing
-from cowgate.facts.fact import Fact
 from cowgate.facts.docker import PLUGIN_DIRECTORIES
+from cowgate.facts.fact import Fact
 from cowgate.formats import compose as editor
 from cowgate.formats import env
 from cowgate.formats.composefiles import (
@@ -21,8 +21,8 @@ from cowgate.formats.composefiles import (
     USUAL,
     ComposeFiles,
     Model,
-    fill,
     files_of,
+    fill,
     parse_model,
     project_of,
     refusal_of,
@@ -178,7 +178,7 @@ class Mailcow:
     `files` are those that Compose reads, `ignored` those of its names that it leaves out, `missing` those that COMPOSE_FILE
     names in vain. `project` is the name that Compose gives the project. `model` is its own answer, None where it gave none.
     `ipv6_fixed`: docker-compose.yml has IPv6 on whatever ENABLE_IPV6 says (checkouts up to 2025-01). `solr`: it publishes
-    SOLR_PORT (up to 2024-11b).
+    SOLR_PORT (up to 2024-11b). `binds_needed`: today's Compose refuses it without HTTP_BIND and HTTPS_BIND (of 2022).
     """
 
     install_dir: str
@@ -200,6 +200,7 @@ class Mailcow:
     model: Optional[Model] = None
     ipv6_fixed: bool = False
     solr: bool = False
+    binds_needed: bool = False
     tree: Tree = field(default_factory=Tree)
 
     @property
@@ -219,7 +220,9 @@ class Mailcow:
     @property
     def project_name(self) -> str:
         """The name of mailcow's project: what Compose says, else what it would make of the files."""
-        return (self.model.project if self.model else self.project) or self.setting("COMPOSE_PROJECT_NAME")
+        if self.model is not None:
+            return self.model.project
+        return (self.conf or {}).get("COMPOSE_PROJECT_NAME") or self.project or DEFAULTS["COMPOSE_PROJECT_NAME"]
 
     @property
     def network_name(self) -> str:
@@ -267,9 +270,7 @@ def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
             conf_reason=reason,
             conf=conf,
             findings=findings,
-            override=replace(
-                override, compose_error=asked.error, not_asked=asked.reason, base_refused=asked.base_refused
-            ),
+            override=replace(override, compose_error=asked.error, not_asked=asked.reason, base_refused=asked.base_refused),
             compose_mtu=parse_compose_mtu(base),
             env_link=host.readlink(f"{directory}/.env") if present else None,
             real_dir=host.realpath(directory),
@@ -281,6 +282,7 @@ def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
             model=asked.model if conf is not None or not usual else _renamed(asked.model, usual),
             ipv6_fixed=re.search(r"(?m)^[ ]+enable_ipv6:[ ]*[\"']?true", base) is not None,
             solr="${SOLR_PORT:" in base,
+            binds_needed="_BIND:-:}" in base,
             tree=_tree(host, directory) if base_state != "absent" else Tree(),
         )
     )

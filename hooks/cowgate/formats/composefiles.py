@@ -46,7 +46,7 @@ def files_of(directory: str, names: Collection[str], values: Mapping[str, str], 
     """The files of a checkout: `names` are those in the directory, `values` what its env file sets."""
     listed = values.get("COMPOSE_FILE", "")
     if listed:
-        return _listed(directory, listed.split(values.get("COMPOSE_PATH_SEPARATOR") or ":"), exists)
+        return _listed(directory, names, listed.split(values.get("COMPOSE_PATH_SEPARATOR") or ":"), exists)
     bases = [name for name in BASES if name in names]
     overrides = [name for name in OVERRIDES if name in names]
     read = (*bases[:1], *overrides[:1])
@@ -57,12 +57,15 @@ def files_of(directory: str, names: Collection[str], values: Mapping[str, str], 
     )
 
 
-def _listed(directory: str, listed: list[str], exists: Callable[[str], bool]) -> ComposeFiles:
+def _listed(directory: str, names: Collection[str], listed: list[str], exists: Callable[[str], bool]) -> ComposeFiles:
     read = tuple(posixpath.normpath(posixpath.join(directory, name)) for name in listed)
     others = [path for path in read if path != f"{directory}/{MAILCOWS}"]
     # a single file that is not mailcow's is all of the project: nothing of it is an override
     override = others[-1] if others and len(read) > 1 else ""
-    return ComposeFiles(read, override, missing=tuple(path for path in read if not exists(path)))
+    usual = (f"{directory}/{name}" for name in OVERRIDES if name in names)
+    return ComposeFiles(
+        read, override, tuple(path for path in usual if path not in read), tuple(path for path in read if not exists(path))
+    )
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -171,7 +174,10 @@ class Refusal:
 # What is in Compose's message -> what it means. The first that fits counts; a number in the first group is a line.
 _REFUSALS = (
     (r"remote resource is disabled|failed to access repository|failed to resolve|pull access denied", ""),
-    (r"invalid project name|project name must not be empty", "the project's name is not allowed (COMPOSE_PROJECT_NAME, name:)"),
+    (
+        r"invalid project name|project name must not be empty",
+        "the project's name is not allowed (COMPOSE_PROJECT_NAME, name:)",
+    ),
     (r"failed to read |key cannot contain|unexpected character", "an env file has a line that is not KEY=value"),
     (r"env[_ ]file .*not found|[Cc]ouldn't find env file", "a file that env_file names does not exist"),
     (r"yaml: (?:.*?line (\d+))?", "a file is not YAML that Compose reads"),
@@ -181,7 +187,10 @@ _REFUSALS = (
     (r"[Aa]dditional propert", "a key is not one that Compose knows"),
     (r"required variable", "a variable that the files require is not set"),
     (r"invalid interpolation format", "a variable is written in a way that Compose does not understand"),
-    (r"[Ii]nvalid (ip|IP)|too many colons|[Ii]nvalid (hostPort|containerPort|start port|port)", "a published port is not valid"),
+    (
+        r"[Ii]nvalid (ip|IP)|too many colons|[Ii]nvalid (hostPort|containerPort|start port|port)",
+        "a published port is not valid",
+    ),
     (r"conflicts with imported resource", "two files define the same thing, and one of them is included"),
     (r"must be a |cannot unmarshal|expected type", "a value has the wrong type"),
     (r"is a directory", "a file that it reads is a directory (an empty COMPOSE_FILE= counts as the directory itself)"),

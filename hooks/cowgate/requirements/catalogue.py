@@ -22,7 +22,9 @@ from cowgate.requirements.fix import Fix
 from cowgate.requirements.image import hook as image_hook
 from cowgate.requirements.image import hygiene as image_hygiene
 from cowgate.requirements.mailcow import conf as mailcow_conf
+from cowgate.requirements.mailcow import leftovers as mailcow_leftovers
 from cowgate.requirements.mailcow import override as mailcow_override
+from cowgate.requirements.mailcow import tree as mailcow_tree
 from cowgate.requirements.network import firewall as network_firewall
 from cowgate.requirements.network import iptables as network_iptables
 from cowgate.requirements.network import ipv4 as network_ipv4
@@ -94,6 +96,8 @@ ROWS: tuple[Requirement, ...] = (
     docker_storage.ROW,
     mailcow_conf.ROW,
     mailcow_override.ROW,
+    mailcow_leftovers.ROW,
+    mailcow_tree.ROW,
     network_mtu.ROW,
     network_subnets.ROW,
     egress_registries.ROW,

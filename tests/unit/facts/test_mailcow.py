@@ -132,7 +132,6 @@ def test_a_fresh_checkout(tmp_path: Path) -> None:
     assert found.setting("SMTP_PORT") == "25" and found.ipv6 and found.network_name == "mailcowdockerized_mailcow-network"
 
 
-
 def test_an_offline_tree(tmp_path: Path) -> None:
     (tmp_path / "opt").mkdir()
     policy = checkout(tmp_path / "opt", conf="HTTP_PORT=8080\n", override=MTU + PROXY)
@@ -143,7 +142,9 @@ def test_an_offline_tree(tmp_path: Path) -> None:
 
 
 def test_secrets_stay_out(tmp_path: Path) -> None:
-    text = "DBPASS=hunter2hunter2\nDBROOT=x\nREDISPASS='s3cret value'\nAPI_KEY=abc-def\nHTTP_PORT=8080\nbroken hunter2hunter2\n"
+    text = (
+        "DBPASS=hunter2hunter2\nDBROOT=x\nREDISPASS='s3cret value'\nAPI_KEY=abc-def\nHTTP_PORT=8080\nbroken hunter2hunter2\n"
+    )
     override = "services:\n  a:\n    environment: [PW=hunter2hunter2]\n" + MTU
     host = ComposeHost((15, "", 'invalid "hunter2hunter2" in s3cret value\n'), (0, "", ""))
     found = collect(host, checkout(tmp_path, conf=text, override=override)).value

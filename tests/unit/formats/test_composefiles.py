@@ -52,10 +52,13 @@ def test_a_base_before_mailcows_hides_it() -> None:
 
 def test_compose_file_says_what_is_read() -> None:
     files = found("docker-compose.yml", "mine.yml", OVERRIDES[0], COMPOSE_FILE="docker-compose.yml:mine.yml")
-    assert files == ComposeFiles((f"{D}/docker-compose.yml", f"{D}/mine.yml"), f"{D}/mine.yml")
+    left_out = (f"{D}/{OVERRIDES[0]}",)
+    assert files == ComposeFiles((f"{D}/docker-compose.yml", f"{D}/mine.yml"), f"{D}/mine.yml", left_out)
     turned = found("docker-compose.yml", "mine.yml", COMPOSE_FILE="mine.yml:docker-compose.yml")
     assert turned.override == f"{D}/mine.yml", "mailcow's own file is never the one to edit"
-    other = found("docker-compose.yml", there=("/srv/o.yml",), COMPOSE_FILE="docker-compose.yml,/srv/o.yml", COMPOSE_PATH_SEPARATOR=",")
+    other = found(
+        "docker-compose.yml", there=("/srv/o.yml",), COMPOSE_FILE="docker-compose.yml,/srv/o.yml", COMPOSE_PATH_SEPARATOR=","
+    )
     assert other.read[1] == other.override == "/srv/o.yml" and not other.missing
 
 

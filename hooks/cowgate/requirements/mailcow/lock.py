@@ -30,7 +30,8 @@ def lock_changes(facts: Facts, policy: Policy, *, taken_out: bool = False) -> It
         return
     mailcow = facts.mailcow.value
     locked = mailcow.override.locked and not taken_out
-    if mailcow.checkout and not locked and mailcow.override.state in ("absent", "ok", "refused"):
+    stops = mailcow.missing or mailcow.override.state not in ("absent", "ok", "refused")
+    if mailcow.checkout and not locked and not stops and mailcow.override_path:
         yield EditFile(override_path(facts), "compose.lock", {"message": LOCK_MESSAGE})
 
 

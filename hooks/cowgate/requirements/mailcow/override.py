@@ -1,52 +1,156 @@
-"""mailcow.override: docker-compose.override.yml merges with mailcow's own file."""
+"""mailcow.override: Compose reads mailcow's own file, and an override that merges with it."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, warned
-from cowgate.requirements.mailcow.shared import NETWORK, unusable_override
+from cowgate.formats.composefiles import BASES, MAILCOWS, USUAL
+from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, warned
+from cowgate.requirements.installed import is_installed
+from cowgate.requirements.mailcow.shared import NETWORK, compose_command, unusable_override
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
     from cowgate.facts.mailcow import Mailcow
     from cowgate.policy.model import Policy
 
-
-# -- docker-compose.override.yml ----------------------------------------------------------------------------------------
+EXPECTED = "files that Compose reads and merges into mailcow's own"
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     mailcow = facts.mailcow.value
-    override, path = mailcow.override, f"{mailcow.install_dir}/docker-compose.override.yml"
-    if override.state == "absent":
-        return passed("there is none, and none is needed")
-    trouble = unusable_override(mailcow)
-    if trouble is not None:
-        return trouble
+    override = mailcow.override
+    if not mailcow.checkout:
+        return passed("there is no checkout yet")
+    other = _other_files(mailcow) or unusable_override(mailcow) or _refused_files(mailcow)
+    if other is not None:
+        return other
     wrong = list(_wrong_override(mailcow))
     if wrong:
-        expected = "a file that Compose merges into mailcow's own"
-        said = f"{path}: {'; '.join(wrong)}"
-        return failed(said, remedy=f"correct {path}", commands=(("nano", path),), expected=expected)
+        said = f"{override.path}: {'; '.join(wrong)}"
+        return failed(said, remedy=f"correct {override.path}", commands=(("nano", override.path),), expected=EXPECTED)
+    aside = _left_out(mailcow)
+    if aside is not None:
+        return aside if not is_installed(facts) else warned(aside.diagnosis, remedy=_text(aside), expected=EXPECTED)
     if override.state == "refused":
         where = f"line {override.line}: " if override.line else ""
         return warned(
-            f"{path} is one that cowgate will not edit: {where}{override.reason}",
+            f"{override.path} is one that cowgate will not edit: {where}{override.reason}",
             remedy="nothing, as long as the MTU in it is right; otherwise edit it by hand (`cowgate explain network.mtu`)",
         )
-    asked = "Compose accepts it" if override.compose_error == "" else "it parses"
-    return passed(f"{asked}; it names {', '.join(override.networks) or 'no network'}")
+    if override.not_asked.startswith("it includes"):
+        return warned(
+            f"what Compose makes of {override.path or MAILCOWS} was not judged: {override.not_asked}",
+            remedy="look at what Compose makes of it yourself",
+            commands=(compose_command(mailcow.install_dir, "config"),),
+        )
+    return passed(_observed(mailcow), expected=EXPECTED)
+
+
+def _text(verdict: Verdict) -> str:
+    return verdict.remedy.text if verdict.remedy else ""
+
+
+def _observed(mailcow: Mailcow) -> str:
+    override = mailcow.override
+    asked = "Compose accepts it" if override.compose_error == "" else f"it parses ({override.not_asked})"
+    if override.state == "absent":
+        return "there is none, and none is needed"
+    return f"{asked}; {posixpath.basename(override.path)} names {', '.join(override.networks) or 'no network'}"
+
+
+def _other_files(mailcow: Mailcow) -> Verdict | None:
+    """Where Compose reads something else than mailcow's own file, or nothing."""
+    path, listed = f"{mailcow.install_dir}/{MAILCOWS}", mailcow.setting("COMPOSE_FILE")
+    conf = f"{mailcow.install_dir}/mailcow.conf"
+    if mailcow.missing:
+        return failed(
+            f"{conf} sets COMPOSE_FILE={listed}, and {' and '.join(mailcow.missing)} is not there: Compose stops",
+            remedy=f"correct COMPOSE_FILE in {conf}, or put the file there",
+            commands=(("nano", conf),),
+            expected=EXPECTED,
+        )
+    if not mailcow.files or path in mailcow.files or _has_network(mailcow):
+        return None
+    if listed:
+        return failed(
+            f"{conf} sets COMPOSE_FILE={listed}: Compose does not read mailcow's own {MAILCOWS}",
+            remedy=f"name {MAILCOWS} first in COMPOSE_FILE, or take the line out",
+            commands=(("nano", conf),),
+            expected=EXPECTED,
+        )
+    taken = mailcow.files[0]
+    return failed(
+        f"Compose reads {taken}, and so not mailcow's own {MAILCOWS} beside it: it takes the first of {', '.join(BASES)}",
+        remedy=f"give {taken} another name; what is to change mailcow's services belongs in {USUAL}",
+        commands=(("mv", taken, f"{taken}.unused"),),
+        expected=EXPECTED,
+    )
+
+
+def _has_network(mailcow: Mailcow) -> bool:
+    """Whether Compose's own model has mailcow's network, by an include for instance."""
+    return mailcow.model is not None and mailcow.model.network != ""
+
+
+def _left_out(mailcow: Mailcow) -> Verdict | None:
+    """Files that a person put there and that Compose does not read."""
+    taken = mailcow.override.path
+    ignored = [path for path in mailcow.ignored if posixpath.basename(path) not in BASES]
+    if not ignored:
+        return None
+    if mailcow.setting("COMPOSE_FILE"):
+        conf, listed = f"{mailcow.install_dir}/mailcow.conf", mailcow.setting("COMPOSE_FILE")
+        return failed(
+            f"{conf} sets COMPOSE_FILE={listed}, so Compose does not read {' and '.join(ignored)}",
+            remedy="name it there too, or remove it",
+            commands=(("nano", conf),),
+            expected=EXPECTED,
+        )
+    return failed(
+        f"Compose reads {taken} alone, and not {' and '.join(ignored)}: of its names for an override it takes the first",
+        remedy=f"put all of it into {taken}, and remove the other file",
+        commands=(("nano", taken), *(("nano", path) for path in ignored)),
+        expected=EXPECTED,
+        observed=taken,
+    )
+
+
+def _refused_files(mailcow: Mailcow) -> Verdict | None:
+    """Where Compose itself stops. Its own words may quote an env file: they are for the terminal of whoever asks it."""
+    override = mailcow.override
+    if mailcow.binds_needed and not (mailcow.setting("HTTP_BIND") and mailcow.setting("HTTPS_BIND")):
+        conf = f"{mailcow.install_dir}/mailcow.conf"
+        return failed(
+            f"{mailcow.install_dir}/{MAILCOWS} is of 2022: today's Compose refuses it where HTTP_BIND and HTTPS_BIND are empty",
+            remedy=f"update the checkout, or set HTTP_BIND=0.0.0.0 and HTTPS_BIND=0.0.0.0 in {conf}",
+            commands=(("sed", "-i", r"s|^\(HTTPS\?_BIND\)=$|\1=0.0.0.0|", conf),) if mailcow.conf is not None else (),
+            expected=EXPECTED,
+        )
+    if not override.compose_error:
+        return None
+    ask = compose_command(mailcow.install_dir, "config", "--quiet")
+    if override.base_refused:
+        return failed(
+            f"Compose refuses mailcow's own {MAILCOWS}, or mailcow.conf: {override.compose_error}",
+            remedy="ask it for its own words, and correct mailcow.conf or update the checkout",
+            commands=(ask,),
+            expected=EXPECTED,
+        )
+    edit: Commands = (("nano", override.path),) if override.path else ()
+    files = " and ".join(mailcow.files[1:]) or MAILCOWS
+    return failed(
+        f"Compose stops at {files}: {override.compose_error}",
+        remedy="ask it for its own words, and correct the file",
+        commands=(ask, *edit),
+        expected=EXPECTED,
+    )
 
 
 def _wrong_override(mailcow: Mailcow) -> Iterator[str]:
     override = mailcow.override
-    if override.compose_error:
-        yield f"Compose stops: {override.compose_error}"
-    files = mailcow.setting("COMPOSE_FILE")
-    if files and "docker-compose.override.yml" not in files:
-        yield f"mailcow.conf sets COMPOSE_FILE={files}, so Compose does not read this file; name it there too"
     for name in override.unused:
         yield f"nothing uses the network {name}, so Compose ignores what is set there (mailcow's is named {NETWORK})"
     for name in override.undefined:
@@ -64,10 +168,11 @@ def _wrong_override(mailcow: Mailcow) -> Iterator[str]:
 
 ROW = Requirement(
     id="mailcow.override",
-    title="docker-compose.override.yml merges with mailcow's own file",
+    title="Compose reads mailcow's own file, and an override that merges with it",
     level=Level.REQUIRED,
     phases=(Phase.INSTALL,),
     needs=("mailcow",),
     judge=judge,
+    wants=("docker",),
     fix="network.mtu",
 )

@@ -58,7 +58,7 @@ def mailcow_networks(mailcow: Mailcow) -> tuple[tuple[str, ...], tuple[IPNetwork
 
 def unusable_override(mailcow: Mailcow) -> Verdict | None:
     """The verdict of a row that depends on an override which is there and can not be read."""
-    override, path = mailcow.override, f"{mailcow.install_dir}/docker-compose.override.yml"
+    override, path = mailcow.override, mailcow.override_path
     if override.state == "unreadable":
         return unknown(f"{path}: {override.reason}", remedy="run `cowgate check` as root")
     if override.state == "broken":
@@ -97,4 +97,5 @@ def recreate_commands(facts: Facts) -> tuple[tuple[str, ...], ...]:
 
 
 def override_path(facts: Facts) -> str:
-    return f"{facts.mailcow.value.install_dir}/docker-compose.override.yml"
+    """The file that Compose takes as override, or would; "" where COMPOSE_FILE leaves no room for one."""
+    return facts.mailcow.value.override_path

@@ -108,8 +108,7 @@ def mtu_bounds(facts: Facts, policy: Policy) -> MtuBounds:
 def mtu_complaint(facts: Facts, policy: Policy) -> str:
     """What is wrong with the MTU that the files give mailcow's network; "" where nothing is."""
     mailcow = facts.mailcow.value
-    value = mailcow.override.mtu if mailcow.override.mtu is not None else mailcow.compose_mtu
-    return mtu_bounds(facts, policy).complaint(value)
+    return mtu_bounds(facts, policy).complaint(mailcow.mtu)
 
 
 def mtu_entry(facts: Facts, policy: Policy) -> int | None:
@@ -149,8 +148,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return unknown(
             "no interface has a default route, so the MTU of the way out can not be told", remedy="see network.ipv4"
         )
-    if not mailcow.override.understood:
-        path = f"{mailcow.install_dir}/docker-compose.override.yml"
+    if not mailcow.override.understood and mailcow.model is None:
+        path = mailcow.override_path
         return unknown(
             f"the MTU in {path} can not be told: line {mailcow.override.line or 1}: {mailcow.override.reason}",
             remedy="make it one plain document",
@@ -168,7 +167,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if mtu_entry(facts, policy) is not None:
         return warned(
             f"the MTU {mailcow.compose_mtu} stands in docker-compose.yml, where generate_config.sh and update.sh discard it",
-            remedy="put it into docker-compose.override.yml as well: `cowgate run` does",
+            remedy=f"put it into {mailcow.override_path} as well: `cowgate run` does",
             commands=(("cowgate", "run", "--phase", "install"),),
             expected=expected,
             evidence=_mtu_evidence(facts),
@@ -178,7 +177,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"Docker was not asked for mailcow's network: {facts.docker.value.reason}", remedy="run `cowgate check` as root"
         )
     links = ", ".join(f"{name} {mtu}" for name, mtu in links_mtu(facts).items())
-    gets = f"mailcow's network gets {mailcow.override.mtu or mailcow.compose_mtu or DOCKER_MTU} octets"
+    gets = f"mailcow's network gets {mailcow.mtu or DOCKER_MTU} octets"
     return passed(f"{gets} ({links})" if links else gets, expected=expected, evidence=_mtu_evidence(facts))
 
 
@@ -186,9 +185,12 @@ def _mtu_evidence(facts: Facts) -> dict[str, str]:
     """Where each number was seen."""
     mailcow = facts.mailcow.value
     evidence = {name: str(mtu) for name, mtu in links_mtu(facts).items()}
-    for file, mtu in (("docker-compose.override.yml", mailcow.override.mtu), ("docker-compose.yml", mailcow.compose_mtu)):
+    base = f"{mailcow.install_dir}/docker-compose.yml"
+    for file, mtu in ((mailcow.override_path, mailcow.override.mtu), (base, mailcow.compose_mtu)):
         if mtu is not None:
-            evidence[f"{mailcow.install_dir}/{file}"] = mtu
+            evidence[file] = mtu
+    if mailcow.model is not None and mailcow.model.mtu:
+        evidence["docker compose config"] = mailcow.model.mtu
     network = mailcow_network(facts)
     if network is not None:
         evidence[f"docker network inspect {network.name}"] = str(network.mtu or "no MTU of its own")
@@ -208,7 +210,7 @@ def _no_checkout(mailcow: Mailcow, policy: Policy, phase: Phase) -> Verdict:
 
 def _wrong_mtu(facts: Facts, policy: Policy, complaint: str, stale: str) -> Verdict:
     mailcow = facts.mailcow.value
-    override, path = mailcow.override, f"{mailcow.install_dir}/docker-compose.override.yml"
+    override, path = mailcow.override, mailcow.override_path
     wanted = wanted_mtu(facts, policy)
     remedy = f"run `cowgate run`, or set {MTU_KEY} of {NETWORK} in {path}" + (
         f' to "{wanted}"' if wanted else f" to {DOCKER_MTU}"
@@ -218,12 +220,17 @@ def _wrong_mtu(facts: Facts, policy: Policy, complaint: str, stale: str) -> Verd
         where = f"line {override.line}: " if override.line else ""
         complaint += f"; cowgate will not edit {path} ({where}{override.reason})"
         commands = (("nano", path),)
+    if not path:
+        conf, more = f"{mailcow.install_dir}/mailcow.conf", "docker-compose.yml:docker-compose.override.yml"
+        complaint += f"; {conf} sets COMPOSE_FILE={mailcow.setting('COMPOSE_FILE')}, which leaves no file to set it in"
+        remedy = f"set COMPOSE_FILE={more} there, or take the line out; then `cowgate run` sets the MTU"
+        commands = (("sed", "-i", f"s|^COMPOSE_FILE=.*|COMPOSE_FILE={more}|", conf), *commands)
     if override.unused:
         complaint += f"; what {path} sets for the network {override.unused[0]} is ignored, mailcow's is named {NETWORK}"
     if stale:
         remedy += f"; then take {_what_goes(facts)}, for its network exists already (its volumes stay; never add -v)"
         commands += recreate_commands(facts)
-    bounds, value = mtu_bounds(facts, policy), override.mtu or mailcow.compose_mtu
+    bounds, value = mtu_bounds(facts, policy), mailcow.mtu
     return failed(
         complaint,
         remedy=remedy,
@@ -245,7 +252,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         return
     if facts.interfaces.state != "value" or (policy.network.mtu == "auto" and not links_mtu(facts)):
         return
-    entry = mtu_entry(facts, policy)
+    entry = mtu_entry(facts, policy) if override_path(facts) else None
     if entry:
         yield EditFile(override_path(facts), "compose.set_mtu", {"mtu": entry})
     elif entry is not None:

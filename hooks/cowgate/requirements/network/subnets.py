@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.requirements.installed import is_own
 from cowgate.requirements.mailcow.shared import IPNetwork, mailcow_networks, unusable_conf
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _taken(facts: Facts) -> Iterator[tuple[IPNetwork, str]]:
     own = {"br-mailcow"}
     named: set[IPNetwork] = set()
     for known in facts.docker.value.networks if facts.docker.state == "value" else ():
-        if known.name == mailcow.network_name:
+        if known.name == mailcow.network_name or is_own(facts, known.project):
             own.add(known.bridge)
             continue
         for subnet in known.subnets:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
+from cowgate.requirements.installed import is_own
 from cowgate.requirements.published import taken_sockets, wanted_sockets
 from cowgate.requirements.services.conflicts import is_kept
 from cowgate.requirements.services.shared import listed_with_and, turn_down, turn_off
@@ -58,7 +59,7 @@ def _is_mailcows(listener: Listener, facts: Facts) -> bool | None:
     if docker is None or not docker.running:
         return None
     published = _publisher(listener, facts)
-    return published is not None and published.project == mailcow.setting("COMPOSE_PROJECT_NAME")
+    return published is not None and is_own(facts, published.project)
 
 
 def _publisher(listener: Listener, facts: Facts) -> Published | None:
