@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ ANY = ("0.0.0.0", "::")
 
 @dataclass(frozen=True)
 class Wanted:
-    """A socket that mailcow publishes: the key of mailcow.conf that sets it, and its address ("" is every address)."""
+    """A socket that mailcow publishes: the key of mailcow.conf that sets it, and its address ("" is every address).
+
+    `choices`: from so many ports Docker takes the first that is free (SMTP_PORT=2525-2526).
+    """
 
     key: str
     address: str
     port: int
+    choices: int = 1
 
     @property
     def ipv4(self) -> bool:
@@ -50,10 +55,32 @@ class Wanted:
         return self.address == "" or ":" in self.address
 
 
+def port_keys(mailcow: Mailcow) -> tuple[str, ...]:
+    """The keys that set a port with or without an address, in this checkout."""
+    return (*PORT_KEYS, "SOLR_PORT") if mailcow.solr else PORT_KEYS
+
+
 def wanted_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
-    """What mailcow will publish. A value that Compose refuses gives nothing: the row mailcow.conf names it."""
+    """What mailcow will publish: by Compose's own model where it gave one, else by mailcow.conf.
+
+    A value that Compose refuses gives nothing: the row mailcow.conf names it.
+    """
+    configured = _configured_sockets(mailcow)
+    if mailcow.model is None or not mailcow.model.ports:
+        return configured
+    keys = {(wanted.address, wanted.port): wanted.key for wanted in configured}
+    found: list[Wanted] = []
+    for port in mailcow.model.ports:
+        if port.protocol == "tcp":
+            address = f"[{port.address}]" if ":" in port.address else port.address
+            sockets = _parse_port(f"ports of {port.service}", f"{address}:{port.published}" if address else port.published)
+            found += [replace(one, key=keys.get((one.address, one.port), one.key)) for one in sockets]
+    return tuple(found)
+
+
+def _configured_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
     wanted: list[Wanted] = []
-    for key in PORT_KEYS:
+    for key in port_keys(mailcow):
         wanted += _parse_port(key, mailcow.setting(key))
     for key, bind in BIND_KEYS:
         address = mailcow.setting(bind)
@@ -70,8 +97,9 @@ def _parse_port(key: str, value: str) -> Iterator[Wanted]:
     numbers = (first, last) if dash else (first,)
     if (colon and not address.strip("[]")) or not plain or not all(n.isdecimal() and len(n) <= 5 for n in numbers):
         return
-    for port in range(int(first), min(int(numbers[-1]), 65535) + 1):
-        yield Wanted(key, address.strip("[]"), port)
+    ports_asked = range(int(first), min(int(numbers[-1]), 65535) + 1)
+    for port in ports_asked:
+        yield Wanted(key, address.strip("[]"), port, len(ports_asked))
 
 
 def overlaps(listener: Listener, wanted: Wanted, ipv4_too: bool) -> bool:
@@ -90,12 +118,15 @@ def taken_sockets(facts: Facts) -> Iterator[tuple[Listener, Wanted]]:
     sockets = facts.sockets.value
     wanted = wanted_sockets(facts.mailcow.value)
     ipv4_held = {x.port for x in sockets.listeners if x.protocol == "tcp" and x.family == 4}
+    found: list[tuple[Listener, Wanted]] = []
     for listener in sockets.listeners:
         # Beside an IPv4 socket of the same port, one on :: can only be there for IPv6 alone (ipv6(7), IPV6_V6ONLY).
         ipv4_too = sockets.dual_stack and listener.port not in ipv4_held
         blocked = next((w for w in wanted if overlaps(listener, w, ipv4_too)), None)
         if blocked is not None:
-            yield listener, blocked
+            found.append((listener, blocked))
+    taken = Counter((wanted.key, wanted.address) for wanted in {wanted for _, wanted in found})
+    yield from ((listener, wanted) for listener, wanted in found if taken[wanted.key, wanted.address] >= wanted.choices)
 
 
 def mailcow_has_ipv6(facts: Facts) -> bool:

@@ -84,7 +84,7 @@ class ComposeHost(Host):
         self.asked.append(tuple(argv))
         assert env is not None and env["COWGATE_READY"] == "1" and env["HOME"] == "/dev/null" and env["PWD"] == cwd
         assert env["COMPOSE_EXPERIMENTAL_GIT_REMOTE"] == env["COMPOSE_EXPERIMENTAL_OCI_REMOTE"] == "false"
-        assert os.path.exists(f"{cwd}/docker-compose.yml") and timeout <= 8 - self.clock + 0.1 and input is None
+        assert os.path.exists(f"{cwd}/docker-compose.yml") and timeout <= 8 - self.clock + 0.1 and input is None and ok is None
         self.clock += 3
         code, out, err = self.answers.pop(0)
         return Completed(tuple(argv), code, out, err)

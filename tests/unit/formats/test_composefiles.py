@@ -135,9 +135,9 @@ def test_what_is_no_model(text: str) -> None:
 
 # What Compose 2.26.1 and 2.40.3 said, word for word.
 SAID = {
-    'failed to read /o/secret.env: line 2: unexpected character "\\"" in variable name near "hunter2\\n"': "an env file has a line",
+    'failed to read /o/secret.env: line 2: unexpected character "\\"" in variable name near "hunter2\\n"': "an env file has",
     "line 1: key cannot contain a space": "an env file has a line that is not KEY=value (line 1)",
-    'service "stray" has neither an image nor a build context specified: invalid compose project': "the service stray has neither",
+    'service "stray" has neither an image nor a build context specified: invalid compose project': "the service stray has",
     'service "hunter2" has neither an image nor a build context specified': "a service has neither",
     "yaml: line 7: did not find expected key": "a file is not YAML that Compose reads (line 7)",
     "Invalid hostPort: hunter2": "a published port is not valid",

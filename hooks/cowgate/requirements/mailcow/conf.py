@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, warned
 from cowgate.requirements.mailcow.shared import mailcow_networks, unusable_conf
-from cowgate.requirements.published import ANY, BIND_KEYS, PORT_KEYS, wanted_sockets
+from cowgate.requirements.mailcow.source import NO_SNAT, SNAT_KEYS
+from cowgate.requirements.published import ANY, BIND_KEYS, port_keys, wanted_sockets
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -45,7 +46,13 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return trouble
     expected = "settings that Compose and mailcow's scripts read alike, and that this machine can have"
     wrong = [f"line {f.line}: {f.key or 'it'} {f.problem}" for f in mailcow.findings if f.breaks]
-    wrong += [*_wrong_ports(mailcow), *_wrong_binds(facts), *_wrong_networks(mailcow), *_wrong_words(mailcow)]
+    wrong += [
+        *_wrong_ports(mailcow),
+        *_wrong_binds(facts),
+        *_wrong_sources(facts),
+        *_wrong_networks(mailcow),
+        *_wrong_words(mailcow),
+    ]
     doubtful = [f"line {f.line}: {f.key} {f.problem}" for f in mailcow.findings if not f.breaks] + list(_doubtful(mailcow))
     if wrong:
         return failed(f"{path}: {'; '.join(wrong)}", remedy=f"correct {path}", commands=(("nano", path),), expected=expected)
@@ -56,21 +63,25 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 
 def socket_of(value: str) -> tuple[str, int] | None:
-    """(address, port) of `25`, `192.0.2.1:25` or `[2001:db8::1]:25`; "" where no address is given. None: no such thing."""
+    """(address, port) of `25`, `192.0.2.1:25` or `[2001:db8::1]:25`; "" where no address is given. None: no such thing.
 
-    found = re.fullmatch(r"(?:(?P<v4>[0-9.]+):|\[(?P<v6>[0-9A-Fa-f:.]+)\]:)?(?P<port>[0-9]{1,5})", value)
-    if found is None or not 1 <= int(found["port"]) <= MAX_PORT:
+    Of a range of ports (25-26), which Compose takes too, it is the first.
+    """
+    found = re.fullmatch(
+        r"(?:(?P<v4>[0-9.]+):|\[(?P<v6>[0-9A-Fa-f:.]+)\]:)?(?P<port>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?", value
+    )
+    if found is None or not 1 <= int(found["port"]) <= int(found["last"] or found["port"]) <= MAX_PORT:
         return None
     return found["v4"] or found["v6"] or "", int(found["port"])
 
 
 def _wrong_ports(mailcow: Mailcow) -> Iterator[str]:
-    for key in PORT_KEYS:
+    for key in port_keys(mailcow):
         if socket_of(mailcow.setting(key)) is None:
             yield f"{key}={mailcow.setting(key)} is neither a port nor ADDRESS:PORT"
     for key, bind in BIND_KEYS:
         found = socket_of(mailcow.setting(key))
-        if found is None:
+        if found is None or "-" in mailcow.setting(key):  # nginx listens on this port too, inside its container
             yield f"{key}={mailcow.setting(key)} is not a port"
         elif found[0]:
             yield f"{key}={mailcow.setting(key)} carries an address; that belongs in {bind}"
@@ -79,7 +90,7 @@ def _wrong_ports(mailcow: Mailcow) -> Iterator[str]:
     seen: dict[int, tuple[str, str]] = {}
     for one in wanted_sockets(mailcow):
         other, where = seen.setdefault(one.port, (one.key, one.address))
-        if other != one.key and (where == one.address or {where, one.address} & {"", *ANY}):
+        if other != one.key and one.choices == 1 and (where == one.address or {where, one.address} & {"", *ANY}):
             yield f"{one.key} and {other} both take port {one.port}"
 
 
@@ -104,6 +115,26 @@ def _wrong_binds(facts: Facts) -> Iterator[str]:
             yield f"{name}: no interface of this machine has the address {one.address}"
 
 
+def _wrong_sources(facts: Facts) -> Iterator[str]:
+    """The addresses that mail is to leave from: of another machine no answer ever comes back."""
+    mailcow = facts.mailcow.value
+    for key, version in SNAT_KEYS:
+        value = mailcow.setting(key)
+        if value in NO_SNAT or (version == 6 and not mailcow.ipv6):
+            continue
+        own = [a.address for a in facts.interfaces.value.global_addresses(version)]
+        try:
+            address = ip_address(value)
+        except ValueError:
+            yield f"{key}={value} is not an IP address"
+            continue
+        if address.version != version:
+            yield f"{key}={value} must be an IPv{version} address"
+        elif address not in {ip_address(text.partition("%")[0]) for text in own}:
+            usual = f" (it has {', '.join(own)})" if own else ""
+            yield f"{key}: no interface of this machine has the address {value}{usual}, so what mailcow sends gets no answer"
+
+
 def _wrong_networks(mailcow: Mailcow) -> Iterator[str]:
     wrong, networks = mailcow_networks(mailcow)
     yield from wrong
@@ -118,7 +149,7 @@ def _wrong_words(mailcow: Mailcow) -> Iterator[str]:
     if ipv6 not in ("true", "false"):
         # Compose takes yes and no too, mailcow's nginx takes anything but "false" for true.
         yield f"ENABLE_IPV6={ipv6} must be the word true or false: mailcow's parts read other words in different ways"
-    project = mailcow.setting("COMPOSE_PROJECT_NAME")
+    project = (mailcow.conf or {}).get("COMPOSE_PROJECT_NAME") or mailcow.project_name
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project):
         yield f"COMPOSE_PROJECT_NAME={project} may hold lower-case letters, digits, - and _ only"
     kind = mailcow.setting("DOCKER_COMPOSE_VERSION")

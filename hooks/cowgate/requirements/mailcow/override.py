@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.formats.composefiles import BASES, MAILCOWS, USUAL
-from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, warned
+from cowgate.model import Commands, Level, Phase, Requirement, Status, Verdict, failed, passed, warned
 from cowgate.requirements.installed import is_installed
 from cowgate.requirements.mailcow.shared import NETWORK, compose_command, unusable_override
 
@@ -33,7 +33,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return failed(said, remedy=f"correct {override.path}", commands=(("nano", override.path),), expected=EXPECTED)
     aside = _left_out(mailcow)
     if aside is not None:
-        return aside if not is_installed(facts) else warned(aside.diagnosis, remedy=_text(aside), expected=EXPECTED)
+        return aside.with_status(Status.WARN) if is_installed(facts) else aside  # it has lived with that so far
     if override.state == "refused":
         where = f"line {override.line}: " if override.line else ""
         return warned(
@@ -47,10 +47,6 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             commands=(compose_command(mailcow.install_dir, "config"),),
         )
     return passed(_observed(mailcow), expected=EXPECTED)
-
-
-def _text(verdict: Verdict) -> str:
-    return verdict.remedy.text if verdict.remedy else ""
 
 
 def _observed(mailcow: Mailcow) -> str:
