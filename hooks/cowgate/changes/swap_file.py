@@ -27,8 +27,8 @@ class SwapFileAction(Action[SwapFile]):
     def describe(self, pending: Pending) -> str:
         path = self.change.path
         lines = (
-            ("fallocate", "-l", str(self.change.size), path),
-            ("chmod", "0600", path),
+            ("install", "-m", "600", "/dev/null", path),
+            ("dd", "if=/dev/zero", f"of={path}", "bs=1M", f"count={self.change.size >> 20}"),
             ("mkswap", path),
             ("swapon", path),
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts.fact import Fact
+from cowgate.formats import fstab
 from cowgate.formats.jsontext import loads
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ DATA_ROOT = "/var/lib/docker"
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 CONTAINERD_ROOT = "/var/lib/containerd"
 PID_FILE = "/run/docker.pid"
+UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+ROOMY = 20 * 10**9  # bytes; with more than that free nobody needs to know what a volume group has left
+ST_NOEXEC = 8  # statvfs(3); os.ST_NOEXEC is not there with every C library
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Filesystem:
     """What holds `path`, or will hold it: then `measured` is the nearest parent that exists.
 
     Sizes in bytes; `free` is what a user other than root can fill. `ftype` is that of the data root's xfs (None: another
-    filesystem, or not told).
+    filesystem, or not told). `inodes` is 0 where the filesystem has no fixed number of them (btrfs). `fstab`: /etc/fstab has
+    a line for the mount. `group_free` is what the LVM volume group has left, asked only where the filesystem is tight.
     """
 
     path: str
@@ -37,18 +43,26 @@ class Filesystem:
     total: int
     free: int
     ftype: Optional[int] = None
+    inodes: int = 0
+    inodes_free: int = 0
+    read_only: bool = False
+    noexec: bool = False
+    fstab: bool = False
+    group_free: int = 0
 
 
 @dataclass(frozen=True)
 class Disks:
     """`data_root` follows the option of the dockerd that runs, else daemon.json; `install` is the policy's directory; `root`
-    is /; `containerd` is what containerd keeps for itself: the images too, where Docker leaves them to it.
+    is /; `containerd` is what containerd keeps for itself: the images too, where Docker leaves them to it. `late` are mount
+    points of Docker's data that may be missing when Docker starts: `nofail` in /etc/fstab, and nothing orders Docker after.
     """
 
     data_root: Filesystem
     install: Filesystem
     root: Filesystem
     containerd: Optional[Filesystem] = None
+    late: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,10 +83,13 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
     data_root = parse_command(_text(host, f"/proc/{_text(host, PID_FILE).strip()}/cmdline"))
     data_root = data_root or parse_data_root(_text(host, DAEMON_JSON))
     containerd = parse_containerd_root(_text(host, CONTAINERD_CONFIG))
-    docker, *others = (_measure(host, mounts, path) for path in (data_root, policy.install_dir, "/", containerd))
+    lines = tuple(fields for line in _text(host, "/etc/fstab").splitlines() if (fields := fstab.fields(line)))
+    docker, *others = (_measure(host, mounts, lines, path) for path in (data_root, policy.install_dir, "/", containerd))
     if docker.fstype == "xfs":
         docker = replace(docker, ftype=_ftype(host, docker.mount))
-    return Fact.of(Disks(docker, *others))
+    units = "\n".join(_text(host, path) for path in _docker_units(host))
+    late = tuple(dict.fromkeys(f.mount for f in (docker, others[2]) if is_late(f.mount, lines, units)))
+    return Fact.of(Disks(docker, *others, late=late))
 
 
 def _text(host: Host, path: str) -> str:
@@ -108,7 +125,7 @@ def parse_containerd_root(text: str) -> str:
 def parse_data_root(text: str) -> str:
     """The directory that dockerd will use by its daemon.json; the default where that says nothing usable."""
     try:
-        document = loads(text) if text else {}
+        document = loads(text.removeprefix("\ufeff")) if text else {}  # dockerd skips a byte order mark
     except ValueError:
         return DATA_ROOT
     value = document.get("data-root") or document.get("graph") if isinstance(document, dict) else None
@@ -139,7 +156,37 @@ def mount_of(mounts: tuple[Mount, ...], path: str) -> Mount:
     return max(enumerate(holding), key=lambda numbered: (len(numbered[1].point), numbered[0]))[1]
 
 
-def _measure(host: Host, mounts: tuple[Mount, ...], path: str) -> Filesystem:
+def _docker_units(host: Host) -> list[str]:
+    """The unit file of Docker that counts, and its drop-ins."""
+    whole = [f"{directory}/docker.service" for directory in UNIT_DIRECTORIES]
+    found = [next((path for path in whole if host.exists(path)), whole[-1])]
+    for directory in UNIT_DIRECTORIES:
+        found += [f"{directory}/docker.service.d/{name}" for name in host.listdir(f"{directory}/docker.service.d")]
+    return found
+
+
+def is_late(mount: str, lines: tuple[tuple[str, ...], ...], units: str) -> bool:
+    """Whether Docker may start before this mount of /etc/fstab is there: systemd orders nothing after one with nofail.
+
+    `units` are the texts of Docker's unit and its drop-ins.
+    """
+    options = [word for line in lines if line[1] == mount and len(line) > 3 for word in line[3].split(",")]
+    if mount == "/" or "nofail" not in options:
+        return False
+    if any(word in options for word in (f"x-systemd.{how}=docker.service" for how in ("before", "required-by", "wanted-by"))):
+        return False
+    unit = mount.strip("/").replace("-", "\\x2d").replace("/", "-") + ".mount"
+    for line in units.splitlines():
+        key, _, value = line.strip().partition("=")
+        if key in ("RequiresMountsFor", "WantsMountsFor"):
+            if any(path == mount or path.startswith(f"{mount}/") for path in value.split()):
+                return False
+        elif key == "After" and unit in value.split():
+            return False
+    return True
+
+
+def _measure(host: Host, mounts: tuple[Mount, ...], lines: tuple[tuple[str, ...], ...], path: str) -> Filesystem:
     measured = host.realpath(path)
     while not host.exists(measured):
         measured = posixpath.dirname(measured)
@@ -153,7 +200,25 @@ def _measure(host: Host, mounts: tuple[Mount, ...], path: str) -> Filesystem:
         source=mount.source,
         total=space.f_blocks * space.f_frsize,
         free=space.f_bavail * space.f_frsize,
+        inodes=space.f_files,
+        inodes_free=space.f_favail,
+        read_only=bool(space.f_flag & os.ST_RDONLY),
+        noexec=bool(space.f_flag & ST_NOEXEC),
+        fstab=any(line[1] == mount.point for line in lines),
+        group_free=_group_free(host, mount.source) if space.f_bavail * space.f_frsize < ROOMY else 0,
     )
+
+
+def _group_free(host: Host, source: str) -> int:
+    """Bytes left in the LVM volume group of a logical volume; 0 where there is none, or nobody may be asked."""
+    device = host.realpath(source).rpartition("/")[2]
+    if not _text(host, f"/sys/class/block/{device}/dm/uuid").startswith("LVM-"):
+        return 0
+    question = ("lvs", "--readonly", "--noheadings", "--nosuffix", "--units", "b", "-o", "vg_free", source)
+    try:
+        return int(host.run(question, timeout=5).out)
+    except (CowgateError, ValueError):
+        return 0
 
 
 def _ftype(host: Host, mount: str) -> Optional[int]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed
+from cowgate.model import Commands, Level, Phase, Requirement, Status, Verdict, deferred, failed, passed, warned
 from cowgate.requirements.resources.shared import GIB, gib, images_of
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
+    from cowgate.facts.disks import Disks, Filesystem
     from cowgate.policy.model import Policy
 
 # "20 GiB without mail": 20 GB as sold are 18.6 GiB, less boot partitions (EL: 1.2 GiB) and the filesystem's own 2 %.
 DISK_SOLD = 20 * 10**9
+
+DROP_IN = "/etc/systemd/system/docker.service.d"
 
 DISK_TOLERANCE = 0.90
 
@@ -26,48 +30,147 @@ DISK_FREE_INSTALLED = 2 * GIB
 DISK_FREE_CHECKOUT = GIB
 
 
+# What mailcow's images and a fresh install make of files (an estimate), and what an installed one has to have left.
+INODES_FREE = 200_000
+
+INODES_FREE_INSTALLED = 20_000
+
+
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The filesystem of Docker's data root, and those of the images and of the install directory where they are others."""
     disks = facts.disks.value
-    data_root, install, images = disks.data_root, disks.install, images_of(facts)
-    mailcow_there = facts.mailcow.state == "value" and facts.mailcow.value.installed
-    needed = DISK_FREE_INSTALLED if mailcow_there else DISK_FREE
-    checkout = "" if mailcow_there else f" and {gib(DISK_FREE_CHECKOUT)} for the install directory"
-    expected = f"20 GB as sold; {gib(needed)} free for Docker{checkout}"
-    evidence = {
+    wanted = _wanted(facts)
+    verdict = next((found for fs, size, inodes in wanted if (found := _unusable(fs, inodes))), None)
+    verdict = verdict or _small(disks.data_root, phase)
+    verdict = verdict or next((found for fs, size, _ in wanted if (found := _full(fs, size))), None)
+    verdict = verdict or _noexec(facts) or _late(disks)
+    if verdict is None:
+        verdict = passed(f"{gib(disks.data_root.free)} free of {gib(disks.data_root.total)}")
+    if verdict.status is Status.DEFERRED:
+        return verdict
+    return replace(verdict, expected=_expected(facts), evidence=_evidence(facts))
+
+
+def _installed(facts: Facts) -> bool:
+    return facts.mailcow.state == "value" and facts.mailcow.value.installed
+
+
+def _wanted(facts: Facts) -> list[tuple[Filesystem, int, int]]:
+    """Each filesystem once, with the bytes and the inodes that must be free on it."""
+    disks, images = facts.disks.value, images_of(facts)
+    there = _installed(facts)
+    size, inodes = (DISK_FREE_INSTALLED, INODES_FREE_INSTALLED) if there else (DISK_FREE, INODES_FREE)
+    wanted = [(disks.data_root, size, inodes)]
+    if images and images.mount != disks.data_root.mount:
+        wanted.append((images, size, inodes))
+    if disks.install.mount not in [filesystem.mount for filesystem, _, _ in wanted]:
+        wanted.append((disks.install, 0 if there else DISK_FREE_CHECKOUT, 0))
+    return wanted
+
+
+def _expected(facts: Facts) -> str:
+    there = _installed(facts)
+    checkout = "" if there else f" and {gib(DISK_FREE_CHECKOUT)} for the install directory"
+    return f"20 GB as sold; {gib(DISK_FREE_INSTALLED if there else DISK_FREE)} free for Docker{checkout}"
+
+
+def _evidence(facts: Facts) -> dict[str, str]:
+    disks, images = facts.disks.value, images_of(facts)
+    return {
         f"{fs.mount} ({fs.source}, {fs.fstype})": f"{gib(fs.free)} free of {gib(fs.total)}, holds {fs.path}"
-        for fs in (install, *([images] if images else []), data_root)
+        for fs in (disks.install, *([images] if images else []), disks.data_root)
     }
-    if data_root.total < DISK_SOLD * DISK_TOLERANCE:
-        if phase is Phase.BUILD:
-            return deferred(
-                f"decided at first boot: the image has {gib(data_root.total)}, a machine made from it may have more"
-            )
+
+
+def _unusable(place: Filesystem, inodes: int) -> Verdict | None:
+    """A filesystem that nothing can be written to, or no more files."""
+    if place.read_only:
         return failed(
-            f"{data_root.mount} ({data_root.source}) has {gib(data_root.total)} in all, for Docker's data ({data_root.path})",
-            remedy=f"use a disk of at least 20 GB, and let the partition and the filesystem of {data_root.mount} fill it",
-            commands=(("lsblk", "-o", "NAME,SIZE,FSTYPE,MOUNTPOINT"), ("df", "-h", data_root.mount)),
-            expected=expected,
-            observed=gib(data_root.total),
-            evidence=evidence,
+            f"{place.mount} ({place.source}), which holds {place.path}, is mounted read-only: nothing can be written there",
+            remedy="find out why, and act on it yourself: the kernel does this after an error of the disk; otherwise take `ro` "
+            f"out of its line in /etc/fstab and run `mount -o remount,rw {place.mount}`",
+            commands=(("findmnt", place.mount), ("dmesg", "--level", "emerg,alert,crit,err")),
+            observed="read-only",
         )
-    wanted = [(data_root, needed)]
-    if images and images.mount != data_root.mount:
-        wanted.append((images, needed))
-    if not mailcow_there and install.mount not in [filesystem.mount for filesystem, _ in wanted]:
-        wanted.append((install, DISK_FREE_CHECKOUT))
-    for filesystem, size in wanted:
-        if filesystem.free < size:
-            return failed(
-                f"{filesystem.mount} ({filesystem.source}) has {gib(filesystem.free)} free of {gib(filesystem.total)}, and "
-                f"{gib(size)} are needed for {filesystem.path}",
-                remedy=f"remove what is not needed on {filesystem.mount}, or enlarge it",
-                commands=(("du", "-xhd", "2", filesystem.mount),),
-                expected=expected,
-                observed=f"{gib(filesystem.free)} free",
-                evidence=evidence,
-            )
-    return passed(f"{gib(data_root.free)} free of {gib(data_root.total)}", expected=expected, evidence=evidence)
+    if place.inodes and place.inodes_free < inodes:
+        return failed(
+            f"{place.mount} ({place.source}) has {place.inodes_free} of {place.inodes} inodes free, and {inodes} are needed for "
+            f"{place.path}: no files can be made there though bytes are free",
+            remedy=f"find the directory with most files on {place.mount}, and remove those that nobody needs",
+            commands=(("du", "--inodes", "-xd", "3", place.mount), ("df", "-i", place.mount)),
+            observed=f"{place.inodes_free} inodes free",
+        )
+    return None
+
+
+def _small(place: Filesystem, phase: Phase) -> Verdict | None:
+    if place.total >= DISK_SOLD * DISK_TOLERANCE:
+        return None
+    if phase is Phase.BUILD:
+        return deferred(f"decided at first boot: the image has {gib(place.total)}, a machine made from it may have more")
+    grow, commands = _grow(place, DISK_SOLD - place.total)
+    look = (("lsblk", "-o", "NAME,SIZE,FSTYPE,MOUNTPOINT"), ("df", "-h", place.mount))
+    return failed(
+        f"{place.mount} ({place.source}) has {gib(place.total)} in all, for Docker's data ({place.path})",
+        remedy=grow or f"use a disk of at least 20 GB, and let the partition and the filesystem of {place.mount} fill it",
+        commands=commands or look,
+        observed=gib(place.total),
+    )
+
+
+def _full(place: Filesystem, size: int) -> Verdict | None:
+    if place.free >= size:
+        return None
+    grow, commands = _grow(place, size - place.free)
+    return failed(
+        f"{place.mount} ({place.source}) has {gib(place.free)} free of {gib(place.total)}, and "
+        f"{gib(size)} are needed for {place.path}",
+        remedy=grow or f"remove what is not needed on {place.mount}, or enlarge it",
+        commands=commands or (("du", "-xhd", "2", place.mount),),
+        observed=f"{gib(place.free)} free",
+    )
+
+
+def _grow(place: Filesystem, missing: int) -> tuple[str, Commands]:
+    """How a logical volume is enlarged, where its volume group has enough left; "" and nothing otherwise."""
+    if place.group_free < missing or missing <= 0:
+        return "", ()
+    remedy = f"its LVM volume group has {gib(place.group_free)} left: give them to the volume and its filesystem"
+    return remedy, (("lvextend", "--resizefs", "-l", "+100%FREE", place.source),)
+
+
+def _noexec(facts: Facts) -> Verdict | None:
+    place = facts.disks.value.install
+    if not place.noexec:
+        return None
+    drop = (
+        f"sed -i -E '\\|^[^#]\\S*\\s+{place.mount}\\s|s/\\bnoexec\\b/exec/' /etc/fstab && mount -o remount,exec {place.mount}"
+    )
+    return failed(
+        f"{place.mount} ({place.source}) is mounted noexec, and the install runs scripts in {place.path}",
+        remedy="let programs be run from there, now and at the next boot"
+        if place.fstab
+        else f"take noexec out where {place.mount} is mounted (it is not in /etc/fstab), or choose another install_dir in the policy",
+        commands=(("sh", "-c", drop),) if place.fstab else (("systemctl", "status", place.mount),),
+        observed="noexec",
+    )
+
+
+def _late(disks: Disks) -> Verdict | None:
+    if not disks.late:
+        return None
+    mounts = " ".join(disks.late)
+    return warned(
+        f"/etc/fstab mounts {mounts} with nofail, and nothing makes Docker wait for it: when it comes late, Docker starts with an "
+        "empty data directory below it, and mailcow with empty volumes",
+        remedy="make Docker wait for it",
+        commands=(
+            ("mkdir", "-p", DROP_IN),
+            ("sh", "-c", f"printf '[Unit]\\nRequiresMountsFor={mounts}\\n' > {DROP_IN}/mounts.conf"),
+            ("systemctl", "daemon-reload"),
+        ),
+        observed=f"nofail on {mounts}",
+    )
 
 
 ROW = Requirement(

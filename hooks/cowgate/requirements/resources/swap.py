@@ -68,16 +68,25 @@ def swap_remedy(root: Filesystem, path: str | None) -> tuple[str, Commands]:
         return f"{' and '.join(SWAP_PATHS)} are there: switch them on, make them larger, or add a swap partition of 1 GiB", ()
     if root.fstype == "btrfs":
         return (
-            f"create a swap file without copy-on-write (btrfs-progs 6.1), and add `{path} none swap sw 0 0` to /etc/fstab",
-            (("btrfs", "filesystem", "mkswapfile", "--size", "1g", path), ("swapon", path)),
+            "create a swap file of 1 GiB without copy-on-write (one device, no RAID), and add it to /etc/fstab",
+            _swap_commands(path, ("chattr", "+C", path)),
         )
     if root.fstype not in SWAP_FILESYSTEMS:
         return f"add a swap partition of 1 GiB: a file on {root.fstype} can not be swap", ()
     if root.free < SWAP + SWAP_SPARE:
         return f"free {gib(SWAP + SWAP_SPARE - root.free)} on / first, or add a swap partition of 1 GiB", ()
+    return "create a swap file of 1 GiB, and add it to /etc/fstab", _swap_commands(path)
+
+
+def _swap_commands(path: str, *first: tuple[str, ...]) -> Commands:
+    """Written out, not by fallocate: ext3 has none, and on some others its file has holes, which swapon refuses."""
     return (
-        f"create a swap file of 1 GiB, and add `{path} none swap sw 0 0` to /etc/fstab",
-        (("fallocate", "-l", "1G", path), ("chmod", "600", path), ("mkswap", path), ("swapon", path)),
+        ("install", "-m", "600", "/dev/null", path),
+        *first,
+        ("dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=1024"),
+        ("mkswap", path),
+        ("swapon", path),
+        ("sh", "-c", f"grep -qs '^{path}[[:space:]]' /etc/fstab || echo '{path} none swap sw 0 0' >> /etc/fstab"),
     )
 
 
