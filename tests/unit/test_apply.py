@@ -445,7 +445,7 @@ def swap_stage(stage: Stage, tmp_path: Path) -> Stage:
 
 def test_swap_file_is_private_whole_and_formatted_before_it_gets_its_name(swap_stage: Stage, tmp_path: Path) -> None:
     action = action_for(swap_stage, SwapFile("/swapfile", 1 << 20))
-    assert "chmod 0600 /swapfile" in action.describe({})
+    assert "install -m 600 /dev/null /swapfile" in action.describe({})
     prior = action.observe()
     assert prior == {"exists": False, "active": False}
     action.apply(prior, quiet)

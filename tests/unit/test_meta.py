@@ -71,6 +71,8 @@ dns.reverse A FI
 dns.mail A FI
 mailcow.conf R I
 mailcow.override R I
+mailcow.leftovers R FI
+mailcow.tree R I
 image.hygiene R B
 image.hook R BF
 """

@@ -89,7 +89,7 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
         docker = replace(docker, ftype=_ftype(host, docker.mount))
     units = "\n".join(_text(host, path) for path in _docker_units(host))
     late = tuple(dict.fromkeys(f.mount for f in (docker, others[2]) if is_late(f.mount, lines, units)))
-    return Fact.of(Disks(docker, *others, late=late))
+    return Fact.of(Disks(docker, others[0], others[1], others[2], late))
 
 
 def _text(host: Host, path: str) -> str:

@@ -114,8 +114,9 @@ class ModelPort:
 
 @dataclass(frozen=True)
 class Model:
-    """What `docker compose config --format json` says of mailcow's project. `mtu` is "" where it is no number: somebody may have
-    put the wrong variable there, and its value is nobody's business.
+    """What `docker compose config --format json` says of mailcow's project.
+
+    `mtu` is "" where it is no number: somebody may have put the wrong variable there, and its value is nobody's business.
     """
 
     project: str

@@ -133,7 +133,7 @@ def test_a_running_daemon(tmp_path: Path) -> None:
     assert Network("plain", "bridge", ("172.18.0.0/16",), "br-bb8ee5e108d6") in found.networks
     assert Network("bridge", "bridge", ("172.17.0.0/16",), "docker0", 1500) in found.networks
     assert Network("host", "host") in found.networks
-    assert found.project("mailcowdockerized") == Project("mailcowdockerized", 2, 1, 1, "/opt/mailcow-dockerized")
+    assert found.project("mailcowdockerized") == Project("mailcowdockerized", 2, 1, 1, "/opt/mailcow-dockerized", True)
     assert found.project("other") is None
     postfix, smtp = "mailcowdockerized-postfix-mailcow-1", 25
     assert Published(postfix, "mailcowdockerized", "tcp", "::", smtp) in found.published

@@ -120,7 +120,7 @@ def _refused_files(mailcow: Mailcow) -> Verdict | None:
     if mailcow.binds_needed and not (mailcow.setting("HTTP_BIND") and mailcow.setting("HTTPS_BIND")):
         conf = f"{mailcow.install_dir}/mailcow.conf"
         return failed(
-            f"{mailcow.install_dir}/{MAILCOWS} is of 2022: today's Compose refuses it where HTTP_BIND and HTTPS_BIND are empty",
+            f"{MAILCOWS} is of 2022: today's Compose refuses it while HTTP_BIND or HTTPS_BIND is empty",
             remedy=f"update the checkout, or set HTTP_BIND=0.0.0.0 and HTTPS_BIND=0.0.0.0 in {conf}",
             commands=(("sed", "-i", r"s|^\(HTTPS\?_BIND\)=$|\1=0.0.0.0|", conf),) if mailcow.conf is not None else (),
             expected=EXPECTED,

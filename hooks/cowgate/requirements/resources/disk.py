@@ -87,14 +87,14 @@ def _unusable(place: Filesystem, inodes: int) -> Verdict | None:
     if place.read_only:
         return failed(
             f"{place.mount} ({place.source}), which holds {place.path}, is mounted read-only: nothing can be written there",
-            remedy="find out why, and act on it yourself: the kernel does this after an error of the disk; otherwise take `ro` "
+            remedy="find out why, and act on it yourself: the kernel does this after a disk error; otherwise take `ro` "
             f"out of its line in /etc/fstab and run `mount -o remount,rw {place.mount}`",
             commands=(("findmnt", place.mount), ("dmesg", "--level", "emerg,alert,crit,err")),
             observed="read-only",
         )
     if place.inodes and place.inodes_free < inodes:
         return failed(
-            f"{place.mount} ({place.source}) has {place.inodes_free} of {place.inodes} inodes free, and {inodes} are needed for "
+            f"{place.mount} has {place.inodes_free} inodes free of {place.inodes}, and {inodes} are needed for "
             f"{place.path}: no files can be made there though bytes are free",
             remedy=f"find the directory with most files on {place.mount}, and remove those that nobody needs",
             commands=(("du", "--inodes", "-xd", "3", place.mount), ("df", "-i", place.mount)),
@@ -150,7 +150,7 @@ def _noexec(facts: Facts) -> Verdict | None:
         f"{place.mount} ({place.source}) is mounted noexec, and the install runs scripts in {place.path}",
         remedy="let programs be run from there, now and at the next boot"
         if place.fstab
-        else f"take noexec out where {place.mount} is mounted (it is not in /etc/fstab), or choose another install_dir in the policy",
+        else f"take noexec out where {place.mount} is mounted (not in /etc/fstab), or set another install_dir in the policy",
         commands=(("sh", "-c", drop),) if place.fstab else (("systemctl", "status", place.mount),),
         observed="noexec",
     )
@@ -161,8 +161,8 @@ def _late(disks: Disks) -> Verdict | None:
         return None
     mounts = " ".join(disks.late)
     return warned(
-        f"/etc/fstab mounts {mounts} with nofail, and nothing makes Docker wait for it: when it comes late, Docker starts with an "
-        "empty data directory below it, and mailcow with empty volumes",
+        f"/etc/fstab mounts {mounts} with nofail, and nothing makes Docker wait: when it comes late, Docker starts with "
+        "an empty data directory below it, and mailcow with empty volumes",
         remedy="make Docker wait for it",
         commands=(
             ("mkdir", "-p", DROP_IN),
