@@ -7,7 +7,7 @@
 #                                     it is only told; on a terminal it asks, unless --yes is among the arguments.
 #   cowgate.sh --interpreter          print the Python that would be used
 #
-# Exit code 3 (blocked) when there is no Python: a machine that can not be judged is not ready.
+# Exit code 3 (blocked) when there is no Python: a machine that cannot be judged is not ready.
 set -eu
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 export PATH
@@ -103,7 +103,7 @@ get_packages() {
     export DEBIAN_FRONTEND=noninteractive
     [ "$manager" != apt-get ] || patiently apt-get -q -o APT::Update::Error-Mode=any update || reachable=no
     install_packages "$must" && return 0
-    [ "$reachable" = yes ] || { say "the packages can not be fetched: is there a network?"; return 1; }
+    [ "$reachable" = yes ] || { say "the packages cannot be fetched: is there a network?"; return 1; }
     for package in $must; do install_packages "$package" || :; done
 }
 

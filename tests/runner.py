@@ -182,7 +182,7 @@ def _fetch_pip(directory: str) -> str:
         with urllib.request.urlopen(urllib.parse.urljoin(index, found), timeout=120, context=context) as wheel:
             content = wheel.read()
     except OSError as error:
-        sys.exit(f"tests: the package index {index} can not be reached: {error}")
+        sys.exit(f"tests: the package index {index} cannot be reached: {error}")
     address, _, digest = found.partition("#sha256=")
     if digest and hashlib.sha256(content).hexdigest() != digest:
         sys.exit(f"tests: {address} is not what the index says it is")
@@ -325,7 +325,7 @@ class Lanes:
 
 
 def _obstacle(layer: Layer) -> str:
-    """Why a layer can not run here, or nothing; installs the packages that it needs."""
+    """Why a layer cannot run here, or nothing; installs the packages that it needs."""
     if not os.path.isdir(os.path.join(ROOT, "tests", layer.name)):
         return "there is no such directory yet"
     if not layer.machine:
@@ -340,7 +340,7 @@ def _obstacle(layer: Layer) -> str:
     try:
         trees.install_host_packages(*trees.HOST_PACKAGES, *layer.packages)
     except (OSError, subprocess.SubprocessError) as error:
-        return f"its packages can not be installed: {error}"
+        return f"its packages cannot be installed: {error}"
     return ""
 
 

@@ -26,7 +26,7 @@ class CowgateError(Exception):
 
 
 class UsageError(CowgateError):
-    """The command line, or a file named on it, can not be used as it is."""
+    """The command line, or a file named on it, cannot be used as it is."""
 
     exit_code = EXIT_USAGE
 
@@ -62,7 +62,7 @@ class PolicyError(UsageError):
 
 
 class StateError(CowgateError):
-    """The state directory can not be trusted or written."""
+    """The state directory cannot be trusted or written."""
 
 
 class BusyError(CowgateError):
@@ -80,7 +80,7 @@ class CommandMissing(CowgateError):
 
 
 class CommandFailed(CowgateError):
-    """An external command failed, hung or printed what can not be understood."""
+    """An external command failed, hung or printed what cannot be understood."""
 
 
 class FixError(CowgateError):

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What a person reads after logging in: READY or BLOCKED, the first reason, and the command that tells more. login.sh [ROOT]
 # Starts no Python and needs no rights. It looks at less than the gate does (never at who may write what), so it decides
-# nothing; whatever it can not read or does not understand is not called ready.
+# nothing; whatever it cannot read or does not understand is not called ready.
 root=${1-}
 LC_ALL=C
 export LC_ALL

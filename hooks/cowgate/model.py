@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
     Judge = Callable[[Facts, Policy, "Phase"], "Verdict"]
+    Measure = Callable[[Facts, Policy], "tuple[Measured, ...]"]
 
 
 Commands = tuple[tuple[str, ...], ...]
@@ -58,6 +59,15 @@ class Remedy:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A number that a verdict rests on. `unit` is bytes, seconds, hertz or count; `name` is unique in its row."""
+
+    name: str
+    number: float
+    unit: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What one requirement says about this machine.
 
@@ -72,6 +82,7 @@ class Verdict:
     remedy: Remedy | None = None
     evidence: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Mapping[str, str], ...] = ()
+    measured: tuple[Measured, ...] = ()
 
     def with_status(self, status: Status) -> Verdict:
         return replace(self, status=status)
@@ -109,7 +120,7 @@ def warned(
 
 
 def deferred(why: str) -> Verdict:
-    """Can not be decided in this phase, and is judged again in a later one."""
+    """Cannot be decided in this phase, and is judged again in a later one."""
     return Verdict(Status.DEFERRED, diagnosis=why)
 
 
@@ -122,7 +133,8 @@ def unknown(why: str, *, remedy: str = "", commands: Commands = ()) -> Verdict:
 class Requirement:
     """One row of the catalogue. `needs` are the fact sources it reads; `fix` names the fix that can make it true.
 
-    `wants` are sources that are collected too, but whose absence does not keep the row from being judged.
+    `wants` are sources that are collected too, but whose absence does not keep the row from being judged. `measure` gives the
+    numbers that the verdict rests on.
     """
 
     id: str
@@ -134,6 +146,7 @@ class Requirement:
     fix: str | None = None
     waivable: bool = True
     wants: tuple[str, ...] = ()
+    measure: Measure | None = None
 
     @property
     def page(self) -> str:
@@ -148,11 +161,12 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Row:
-    """A requirement together with its verdict and the level the policy gave it."""
+    """A requirement with its verdict and the level the policy gave it. `seconds` is what its slowest fact took to collect."""
 
     requirement: Requirement
     level: Level
     verdict: Verdict
+    seconds: float = 0.0
 
     @property
     def blocks(self) -> bool:

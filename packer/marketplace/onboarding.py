@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 
 def zone_problem(host: Host, zone: str) -> str:
-    """Why a time zone can not be used on this machine; "" where it can."""
+    """Why a time zone cannot be used on this machine; "" where it can."""
     if system.collect(host, Policy(timezone=zone)).value.timezone.wanted_exists:
         return ""
     return "this machine knows no such time zone; they are called like Europe/Berlin, and `timedatectl list-timezones` has all"

@@ -183,7 +183,7 @@ def test_7_cloud_init_is_upgraded(ready: Container) -> None:
     assert "22.4" in before and "25.1" in after
     ready.reboot()
     ready.wait(SLOW)
-    assert ready.read("/run/asked") == "shut: the machine was started anew since the report; run `cowgate run`\n"
+    assert ready.read("/run/asked") == "shut: the machine has rebooted since the report; run `cowgate run`\n"
     assert result_of(ready, "cowgate-early.service") == "success"
     assert "ordering cycle" not in ready.console()
     shut(ready, "the machine is not ready: ports.available")

@@ -51,7 +51,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         vm.write("/etc/systemd/timesyncd.conf", TRANSLATED)
         vm.run(["systemctl", "disable", "--now", "systemd-timesyncd.service"], check=True)
         vm.run(["date", "-s", "-90 minutes"], check=True)
-        # what was just resumed answers its first questions slowly, and cowgate does not wait for ever
+        # what was just resumed answers its first questions slowly, and cowgate does not wait forever
         for question in (["timedatectl", "show"], ["systemctl", "show", "-p", "Id", "docker.service"], [COWGATE, "list"]):
             vm.run(question, timeout=600)
         yield vm

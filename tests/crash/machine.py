@@ -92,7 +92,7 @@ iface eth0:0 inet6 static
     address 2001:db8:1::10/64
     gateway fe80::1
 """
-# What a throw-away copy of a development machine can not have. The hostname is not one that stands in examples.
+# What a throw-away copy of a development machine cannot have. The hostname is not one that stands in examples.
 WAIVED = (
     *("resources.swap", "resources.disk", "resources.memory", "resources.cpu", "storage.filesystem", "time.synchronization"),
     *(

@@ -143,7 +143,7 @@ class Sweep:
         self.machine.reset("open")
         self._demand(workload, "perform")
         again = [line for _, _, line in self._trace(workload, "perform") if "/var/lib/cowgate/lock" not in line]
-        # a restart, or a command that can not be asked whether it is done: its fix plans it only where it is needed
+        # a restart, or a command that cannot be asked whether it is done: its fix plans it only where it is needed
         changes = [change for fix in workload.fixes for change in fix["changes"]]
         asked = all(change.get("Command", {"check": True}).get("check") for change in changes)
         asked = asked and not all("RestartUnit" in change for change in changes)

@@ -22,7 +22,7 @@ PACKER = ROOT / "packer"
 TREE = "trixie-vm"
 BUILD_SECONDS = 1800  # three minutes on a machine that does nothing else
 TOO_EARLY = "/run/too-early"
-# What an emulated machine without a network can not have; everything else it has to have.
+# What an emulated machine without a network cannot have; everything else it has to have.
 WAIVED = ("egress.registries", "egress.dns", "egress.icmp")
 
 

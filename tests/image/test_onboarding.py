@@ -91,7 +91,7 @@ def test_5_wrong_answers_are_refused_with_a_sentence_and_the_verdict_is_shown(ma
     with Terminal(machine) as terminal:
         for wrong, told in (
             ("mail", "'mail': it has 1 part, and three are needed"),
-            ("mail.example.org", "'mail.example.org': nobody can own this name, it stands in examples"),
+            ("mail.example.org", "'mail.example.org': this name is reserved for documentation (RFC 2606); use a name you own"),
             ("mail.a_b.de", "'mail.a_b.de': 'a_b' is no valid part"),
             ("", "an answer is needed"),
         ):

@@ -103,7 +103,7 @@ def test_two_readers_see_the_same_template(builder: str) -> None:
 
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_the_steps_are_the_same_and_in_order(builder: str) -> None:
-    """A build block can not be shared between files, so it is compared: all but the name of the builder."""
+    """A build block cannot be shared between files, so it is compared: all but the name of the builder."""
 
     def steps(name: str) -> str:
         text = (PACKER / name / f"{name}.pkr.hcl").read_text()

@@ -44,7 +44,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def builder(archive: Path) -> Iterator[Builder]:
-    # Without a disguise: a build in a container defers what the container can not tell.
+    # Without a disguise: a build in a container defers what the container cannot tell.
     with Container("trixie-docker", disguise=False) as machine:
         machine.wait()
         yield Builder(machine, archive)

@@ -116,7 +116,7 @@ class Container:
         trees.install_host_packages(*trees.HOST_PACKAGES)
         with ExitStack() as stack:
             self._scratch = stack.enter_context(scratch(self.tree))
-            if self.docker:  # on the host's disk: an overlay can not lie over another, and Docker's data not in memory
+            if self.docker:  # on the host's disk: an overlay cannot lie over another, and Docker's data not in memory
                 self._docker_data = stack.enter_context(scratch(f"{self.tree}-data", trees.lab_dir()))
             stack.enter_context(self.inside)
             stack.enter_context(self.outside)
@@ -199,7 +199,7 @@ class Container:
         return run(inside, timeout=timeout, check=check, input=input, env=env)
 
     def read(self, path: str) -> str:
-        """Text of a file inside; AssertionError when it can not be read."""
+        """Text of a file inside; AssertionError when it cannot be read."""
         return self.run(["cat", path], check=True).stdout
 
     def write(self, path: str, content: Content) -> None:

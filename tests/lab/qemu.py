@@ -1,4 +1,4 @@
-"""Whole machines by software emulation: what a container can not show (its own kernel, clock, swap, memory, disks).
+"""Whole machines by software emulation: what a container cannot show (its own kernel, clock, swap, memory, disks).
 
     with Machine("trixie-vm", memory=6656) as vm:
         vm.wait()

@@ -2,8 +2,8 @@
 
 python3 router_advert.py INTERFACE PREFIX/64 SOURCE
 
-SOURCE is the link-local address to send from. Linux ignores the whole of an advertisement whose default route it can not add,
-and beside a static one through the same gateway it can not: so that of the static route will not do.
+SOURCE is the link-local address to send from. Linux ignores the whole of an advertisement whose default route it cannot add,
+and beside a static one through the same gateway it cannot: so that of the static route will not do.
 """
 
 from __future__ import annotations

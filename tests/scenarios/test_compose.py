@@ -361,7 +361,7 @@ def test_an_existing_network_keeps_its_mtu_until_it_is_made_anew(lab: Lab, up: C
     lab.docker("compose", "--project-directory", up.path, "up", "-d")
     assert lab.bridge_mtu() == 1500
     facts = up.facts(MTU, (lab.network_fact(),))
-    assert f"Docker made the network {NAME} with 1500 octets" in stale_network(facts, policy)
+    assert f"Docker made the network {NAME} with 1500 bytes" in stale_network(facts, policy)
     for command in recreate_commands(facts):
         lab.docker(*command)
     assert lab.bridge_mtu() == lab.container_mtu("nginx-mailcow") == MTU

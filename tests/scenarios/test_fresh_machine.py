@@ -50,7 +50,7 @@ def test_2_dry_run_tells_and_changes_nothing(machine: Bare) -> None:
 def test_3_without_a_network_it_says_so(machine: Bare) -> None:
     told = machine.run([FIRST_BOOT, "--offline", "--yes"])
     assert told.returncode == 3
-    assert "the packages can not be fetched: is there a network?" in told.stderr
+    assert "the packages cannot be fetched: is there a network?" in told.stderr
     assert "Traceback" not in told.stderr
 
 

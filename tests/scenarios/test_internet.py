@@ -80,13 +80,13 @@ WORLDS = (
         "ghcr.io unreachable",
         filter=(f"ip daddr {where.names()['ghcr.io'][0]} reject with icmp host-unreachable",),
         rows={"egress.registries": "fail"},
-        says={"egress.registries": "1 of 6 can not be reached: ghcr.io:443"},
+        says={"egress.registries": "1 of 6 cannot be reached: ghcr.io:443"},
     ),
     World(
         "TLS opened on the way",
         nat=(to(443, ports.UNTRUSTED),),
         rows={"egress.registries": "fail", "egress.services": "warn", "egress.asn": "unknown"},
-        says={"egress.registries": "its certificate can not be trusted"},
+        says={"egress.registries": "its certificate cannot be trusted"},
     ),
     World(
         "port 443 speaks plain HTTP",

@@ -30,7 +30,7 @@ print(json.dumps([sorted("/".join(map(str, e.path)) for e in validator.iter_erro
 
 
 def reports() -> list[dict[str, object]]:
-    """A report of every phase, and then spoilt ones: each lacks a key, has one too many, or a wrong type."""
+    """A report of every phase, and then damaged ones: each lacks a key, has one too many, or a wrong type."""
     good = [healthy(phase) for phase in Phase if phase is not Phase.EARLY]
     bad = []
     for key in good[0]:

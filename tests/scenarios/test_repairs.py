@@ -1,6 +1,6 @@
 """cowgate run and undo on booted Debian 11, 12 and 13 with everything wrong at once: the real systemd, SysV scripts and all.
 
-The container looks like a KVM guest, or nothing about it could ever be right. What a container can not have (swap, a clock of
+The container looks like a KVM guest, or nothing about it could ever be right. What a container cannot have (swap, a clock of
 its own) stays wrong, and is told.
 """
 
@@ -19,7 +19,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 COWGATE = "/root/hooks/cowgate.sh"
 SUITES = ("bullseye", "bookworm", "trixie")
 # Swap and these kernel settings belong to the machine that runs the test; timesyncd does not start in containers.
-# Docker's packages can not be fetched without a network.
+# Docker's packages cannot be fetched without a network.
 POLICY = """\
 docker: none
 timezone: Europe/Vienna

@@ -29,7 +29,7 @@ MIRROR = "http://203.0.113.1"
 ROWS = "docker.engine,docker.compose,docker.flavour"
 VERSION = "5:26.1.5-1~debian.12~bookworm"
 KEY, SOURCES = "/etc/apt/keyrings/docker.asc", "/etc/apt/sources.list.d/docker.sources"
-# Package -> its files in Debian 13's tree (and where they go), what it wants, what it can not be beside.
+# Package -> its files in Debian 13's tree (and where they go), what it wants, what it cannot be beside.
 PACKAGES: dict[str, tuple[dict[str, str], str]] = {
     "docker-ce": (
         {

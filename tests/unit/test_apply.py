@@ -150,7 +150,7 @@ def test_a_key_is_fetched_late_and_put_back(stage: Stage, tmp_path: Path) -> Non
     prior = action.observe()
     action.apply(prior, said.append)
     action.verify()
-    assert said == ["https://mirror.example/gpg can not be fetched: no route; trying again in 3 s"]
+    assert said == ["https://mirror.example/gpg cannot be fetched: no route; trying again in 3 s"]
     assert (tmp_path / "etc/apt/keyrings/docker.asc").read_bytes() == KEYS[0].read_bytes()
     assert action_for(stage, FETCH).is_true({})
     assert action_for(stage, FETCH).ours(prior, "", action.observe())
@@ -178,7 +178,7 @@ def test_another_key_is_refused_at_once(stage: Stage, tmp_path: Path, content: b
 def test_a_server_that_never_answers_is_told(stage: Stage) -> None:
     stage.web = [URLError(OSError("Temporary failure in name resolution"))] * 5
     action = action_for(stage, FETCH)
-    with pytest.raises(FixError, match="/gpg can not be fetched: Temporary failure in name resolution"):
+    with pytest.raises(FixError, match="/gpg cannot be fetched: Temporary failure in name resolution"):
         action.apply(action.observe(), quiet)
     assert stage.web == [] and stage.clock == 10300
 
@@ -362,7 +362,7 @@ def test_packages_of_each_manager(stage: Stage, manager: str, query: str, instal
     stage.answers = {f"{query}": (1, "")}
     action = action_for(stage, InstallPackages(manager, ("jq", "git")))
     assert action.observe() == {"missing": ["jq", "git"]}
-    assert "can not be undone" in action.describe({})
+    assert "cannot be undone" in action.describe({})
     assert action.irreversible == "installed packages stay: jq git"
     stage.ran.clear()
     action.apply({}, quiet)
@@ -372,7 +372,7 @@ def test_packages_of_each_manager(stage: Stage, manager: str, query: str, instal
 
 
 def test_unknown_package_manager_is_told(stage: Stage) -> None:
-    with pytest.raises(FixError, match="can not be installed with emerge"):
+    with pytest.raises(FixError, match="cannot be installed with emerge"):
         action_for(stage, InstallPackages("emerge", ("jq",))).describe({})
 
 
@@ -567,8 +567,8 @@ def test_command_with_check_and_inverse(stage: Stage) -> None:
 
 def test_command_without_check_or_inverse(stage: Stage) -> None:
     action = action_for(stage, Command(("once",), "why"))
-    assert "can not be undone" in action.describe({})
-    assert action.irreversible == "this command can not be undone: once"
+    assert "cannot be undone" in action.describe({})
+    assert action.irreversible == "this command cannot be undone: once"
     assert not action.is_true({})
     action.verify()
     action.undo({}, None, quiet)

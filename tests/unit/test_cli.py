@@ -138,7 +138,7 @@ def test_facts_can_be_replayed(tmp_path: Path) -> None:
         (["check", "--facts", "/no/such"], 2, "--facts: /no/such: No such file"),
         (["check", "--facts", "/"], 2, "--facts"),
         (["check", "--facts", "/dev/null"], 2, "--facts"),
-        (["check", "--policy", "/no/such"], 2, "the policy /no/such can not be read"),
+        (["check", "--policy", "/no/such"], 2, "the policy /no/such cannot be read"),
         (["check", "--output", "/no/such/file", "--root", "/var/empty"], 2, ""),
         (["run", "--phase", "audit"], 2, "unknown value for --phase: 'audit'"),
         (["run", "--facts", "x"], 2, "--facts"),
@@ -265,8 +265,8 @@ def test_validate_knows_reports_and_policies(
     assert cli.main(["validate", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}: a valid report, ready\n"
     document = json.loads(out.read_text())
-    for spoilt, told in (({"rows": []}, "was changed after it was made"), ({"ready": 1}, "does not fit its schema: ready:")):
-        out.write_text(json.dumps({**document, **spoilt}))
+    for damaged, told in (({"rows": []}, "was changed after it was made"), ({"ready": 1}, "does not fit its schema: ready:")):
+        out.write_text(json.dumps({**document, **damaged}))
         assert cli.main(["validate", str(out)]) == 2
         assert told in capsys.readouterr().err
     assert cli.main(["validate", policy]) == 0
@@ -344,7 +344,7 @@ def test_without_root_check_says_which_rows_may_need_it(
     (tmp_path / "etc").mkdir()
     cli.main(["check", "--root", str(tmp_path), "--phase", "build"])
     told = capsys.readouterr().out
-    assert "Note: not run as root" in told or "could not be found out" not in told
+    assert "Note: not run as root" in told or "not determined" not in told
     assert cli.main(["run", "--root", str(tmp_path), "--yes"]) == 2
     assert "needs root" in capsys.readouterr().err
     assert cli.main(["undo", "--root", str(tmp_path)]) == 2

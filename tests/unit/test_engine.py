@@ -158,7 +158,7 @@ def test_failure_stops_what_must_follow_and_nothing_else(machine: Machine) -> No
     machine.row("b", after=("a",))
     machine.row("c", after=("b",))
     machine.row("d")
-    machine.row("e", error=FixError("can not be decided", hint="decide it"))
+    machine.row("e", error=FixError("cannot be decided", hint="decide it"))
     machine.row("f", after=("e",))
     machine.row("g", error=ValueError("a bug"))
     result = machine.run()
@@ -167,7 +167,7 @@ def test_failure_stops_what_must_follow_and_nothing_else(machine: Machine) -> No
     assert "neither a file nor a link" in told["a"]
     assert told["b"] == "not tried, because a failed"
     assert told["c"] == "not tried, because b failed"
-    assert told["e"] == "can not be decided"
+    assert told["e"] == "cannot be decided"
     assert told["f"] == "not tried, because e failed"
     assert told["g"] == "internal error: ValueError: a bug"
 

@@ -52,7 +52,7 @@ def test_missing(name: str) -> None:
 def test_no_program(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no program\n")
     (tmp_path / "text").chmod(0o755)
-    with pytest.raises(CommandFailed, match="can not be started: Exec format error"):
+    with pytest.raises(CommandFailed, match="cannot be started: Exec format error"):
         HOST.run([str(tmp_path / "text")])
 
 
@@ -60,7 +60,7 @@ def test_directory(tmp_path: Path) -> None:
     (tmp_path / "tool").write_text('#!/bin/sh\npwd\necho "$@"\n')
     (tmp_path / "tool").chmod(0o755)
     assert HOST.run(["./tool", "a b"], cwd=str(tmp_path)).out == f"{tmp_path}\na b\n"
-    with pytest.raises(CommandFailed, match="true can not be started: No such file"):
+    with pytest.raises(CommandFailed, match="true cannot be started: No such file"):
         HOST.run(["true"], cwd=str(tmp_path / "none"))
 
 

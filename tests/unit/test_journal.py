@@ -58,7 +58,7 @@ def editors(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def edit(name: str, text: str | None, args: dict[str, Any]) -> str | None:
         if name == "test.refuse":
-            raise formats.FormatError("line 3 holds what can not be read")
+            raise formats.FormatError("line 3 holds what cannot be read")
         return add(text, **args) if name == "test.add" else real(name, text, args)
 
     monkeypatch.setattr("cowgate.applyfile.edit", edit)

@@ -86,7 +86,7 @@ def test_two_interfaces_with_default_routes() -> None:
 @pytest.mark.parametrize("name", firewall_plan.FORMATS)
 def test_every_format_says_what_can_not_be_seen(name: str) -> None:
     text = firewall_plan.FORMATS[name](plan())
-    assert name == "hetzner-cloud" or "can not be seen from inside" in text
+    assert name == "hetzner-cloud" or "cannot be seen from inside" in text
     for port in MAIL_PORTS:
         assert str(port) in text
 

@@ -157,7 +157,7 @@ def test_what_is_no_file_is_an_error_and_not_a_default(root: Host, kind: str) ->
 
 
 def test_a_named_file_that_is_not_there() -> None:
-    with pytest.raises(PolicyError, match="can not be read: No such file"):
+    with pytest.raises(PolicyError, match="cannot be read: No such file"):
         load(Host(), "/nowhere/policy.yaml")
 
 
@@ -239,14 +239,14 @@ def test_of_two_waivers_for_a_row_the_longer_counts() -> None:
     early, late = date(2026, 1, 1), date(2026, 2, 1)
     renewed = (Waiver("a.a", "x", early), Waiver("a.a", "still", late))
     assert counts_until(Policy(waivers=renewed), ["a.a"]) == late
-    assert counts_until(Policy(waivers=(*renewed, Waiver("a.a", "for ever"))), ["a.a"]) is None
+    assert counts_until(Policy(waivers=(*renewed, Waiver("a.a", "forever"))), ["a.a"]) is None
     assert counts_until(Policy(waivers=(*renewed, Waiver("a.a", ""))), ["a.a"]) == late
 
 
 @pytest.mark.parametrize("id", NEVER_WAIVABLE)
 def test_what_can_never_be_waived(id: str) -> None:
     found = file.parse("p", f"waivers: [{{id: {id}, reason: x}}]".encode())
-    with pytest.raises(PolicyError, match=f"line 1, column 16: {id} can not be waived"):
+    with pytest.raises(PolicyError, match=f"line 1, column 16: {id} cannot be waived"):
         check_ids(found, {**{row.id: row.waivable for row in all_requirements()}, id: False})
 
 

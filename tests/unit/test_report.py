@@ -128,7 +128,7 @@ def test_a_needed_waiver_shortens_how_long_it_counts() -> None:
 
 
 def test_a_waiver_may_end_on_the_last_day_there_is() -> None:
-    policy = Policy(waivers=(Waiver("resources.swap", "for ever", date(9999, 12, 31)),))
+    policy = Policy(waivers=(Waiver("resources.swap", "forever", date(9999, 12, 31)),))
     validity = built(row(Status.WAIVED, diagnosis="d"), policy=policy)["validity"]
     assert validity["waivers_until"] == 253402300800.0  # 10000-01-01
     assert validity["until"] == policy.gate.max_age * 3600

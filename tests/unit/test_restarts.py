@@ -358,10 +358,10 @@ def test_what_can_not_be_undone_stays_and_is_told_once(host: Daemons) -> None:
     entry = journal.perform("a", Command(("once",), "test"), quiet)
     assert entry is not None
     result = undo.undo(host, journal_of(host), progress=quiet)
-    assert result.notices == ("this command can not be undone: once",)
+    assert result.notices == ("this command cannot be undone: once",)
     assert undo.undo(host, journal_of(host), progress=quiet).notices == ()
     set_state(host, entry, state="open")
-    assert journal_of(host).recover(quiet) == ("once: a run was interrupted here; this command can not be undone: once",)
+    assert journal_of(host).recover(quiet) == ("once: a run was interrupted here; this command cannot be undone: once",)
     assert journal_of(host).recover(quiet) == ()
 
 

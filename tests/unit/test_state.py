@@ -38,7 +38,7 @@ def test_places(tmp_path: Path) -> None:
 def test_a_directory_above_that_others_can_write_is_told(tmp_path: Path) -> None:
     (tmp_path / "var").mkdir()
     (tmp_path / "var").chmod(0o777)
-    with pytest.raises(StateError, match=r"can not be trusted: .*/var can be written by others") as caught:
+    with pytest.raises(StateError, match=r"cannot be trusted: .*/var can be written by others") as caught:
         StateDir().ensure(Host(str(tmp_path)))
     assert "chmod go-w" in caught.value.hint
 

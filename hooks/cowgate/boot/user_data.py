@@ -230,7 +230,7 @@ def _end(begins: Sequence[int], node: ast.expr) -> int:
 
 
 def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> range:
-    """The lines of a docstring; none where the body is nothing else, because a body can not be empty."""
+    """The lines of a docstring; none where the body is nothing else, because a body cannot be empty."""
     first = node.body[0] if node.body else None
     if not isinstance(first, ast.Expr) or not isinstance(first.value, ast.Constant) or not isinstance(first.value.value, str):
         return range(0)

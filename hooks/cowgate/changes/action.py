@@ -60,7 +60,7 @@ class Action(Generic[C]):
 
     @property
     def irreversible(self) -> str:
-        """Why this can not be undone, as a sentence; empty when it can."""
+        """Why this cannot be undone, as a sentence; empty when it can."""
         return ""
 
     def summary(self) -> str:

@@ -25,13 +25,13 @@ class CommandAction(Action[Command]):
 
     @property
     def irreversible(self) -> str:
-        return "" if self.change.undo else f"this command can not be undone: {self.target}"
+        return "" if self.change.undo else f"this command cannot be undone: {self.target}"
 
     def summary(self) -> str:
         return self.change.why
 
     def describe(self, pending: Pending) -> str:
-        note = "" if self.change.undo else "; can not be undone by cowgate"
+        note = "" if self.change.undo else "; cannot be undone by cowgate"
         return f"{self.target}  # {self.change.why}{note}\n"
 
     def observe(self) -> Json:

@@ -74,5 +74,5 @@ class FetchKeyAction(FileAction[FetchKey]):
                 return self.host.fetch(self.change.url, KEY_LIMIT).decode("latin-1")
             except OSError as error:
                 why = getattr(error, "reason", error)
-                told = f"{self.change.url} can not be fetched: {getattr(why, 'strerror', None) or why}"
+                told = f"{self.change.url} cannot be fetched: {getattr(why, 'strerror', None) or why}"
         raise FixError(told, hint="is there a network, or a proxy that must be named? see `cowgate explain docker.engine`")

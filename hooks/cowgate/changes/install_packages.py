@@ -43,7 +43,7 @@ class InstallPackagesAction(Action[InstallPackages]):
         return f"install {self.target}"
 
     def describe(self, pending: Pending) -> str:
-        return f"{command_line(*self._install())}  # can not be undone by cowgate\n"
+        return f"{command_line(*self._install())}  # cannot be undone by cowgate\n"
 
     def _install(self) -> tuple[str, ...]:
         names = self.change.names
@@ -65,7 +65,7 @@ class InstallPackagesAction(Action[InstallPackages]):
             return ("dnf", "install", "-y", "-q", "--setopt=install_weak_deps=False", *names)
         if self.change.manager == "apk":
             return ("apk", "add", "--quiet", "--wait", f"{LOCK_TIMEOUT:.0f}", *names)
-        raise FixError(f"packages can not be installed with {self.change.manager}", hint=f"install {self.target} by hand")
+        raise FixError(f"packages cannot be installed with {self.change.manager}", hint=f"install {self.target} by hand")
 
     def is_true(self, pending: Pending) -> bool:
         return not self.observe()["missing"]
@@ -94,7 +94,7 @@ class InstallPackagesAction(Action[InstallPackages]):
             if done.code == 0 or (pause and not NO_NETWORK.search(said)):
                 break
             if pause:
-                progress(f"the packages can not be fetched: {done.failure()}; trying again in {pause} s")
+                progress(f"the packages cannot be fetched: {done.failure()}; trying again in {pause} s")
                 self.host.sleep(pause)
             said = ""
             for command in (*update, install):

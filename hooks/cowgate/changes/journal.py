@@ -5,8 +5,8 @@ it replaced. Every file is written atomically; a change goes through these state
 
     open -> done             made, and seen to have worked
     open -> undone           made in part, and rolled back (at once, or at the next start after a kill)
-    open -> failed           could not be rolled back, or is of a kind that can not be
-    done -> undoing -> undone    by `cowgate undo`; kept, where it can not be undone
+    open -> failed           could not be rolled back, or is of a kind that cannot be
+    done -> undoing -> undone    by `cowgate undo`; kept, where it cannot be undone
     promised -> done | void      a restart that waits for the end of the run; an undo goes on: undoing
 """
 
@@ -121,7 +121,7 @@ class Journal:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def runs(self) -> tuple[Run, ...]:
-        """All runs that changed something, oldest first. Raises StateError where the journal can not be read."""
+        """All runs that changed something, oldest first. Raises StateError where the journal cannot be read."""
         runs = []
         for name in self.host.listdir(self.state.journal_path):
             if name.isdigit():
@@ -397,14 +397,14 @@ class Journal:
         """Clear up after a run that was killed: roll back the change it was at, finish an undo, sweep temporary files.
 
         A change that had been seen to work stays. Returns sentences about what was done, and about what will be tried again
-        at the next start. Raises StateError where a file can not be put back: then nothing else may be changed either.
+        at the next start. Raises StateError where a file cannot be put back: then nothing else may be changed either.
         """
         try:
             return self._recover_all(progress)
         except OSError as error:
             path = error.filename or self.state.journal_path
             raise StateError(
-                f"an interrupted run can not be cleared up: {path}: {error.strerror}", hint=hint_for(error)
+                f"an interrupted run cannot be cleared up: {path}: {error.strerror}", hint=hint_for(error)
             ) from None
 
     def _recover_all(self, progress: Progress) -> tuple[str, ...]:

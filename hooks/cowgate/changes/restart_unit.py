@@ -90,4 +90,4 @@ def mailcow_runs(host: Host) -> bool:
     try:
         return any("mailcow/" in container["Image"] for container in json.loads(body))
     except (ValueError, TypeError, LookupError):  # cut off, where the daemon ends in the middle of its answer
-        raise CommandFailed("Docker's answer about its containers can not be read") from None
+        raise CommandFailed("Docker's answer about its containers cannot be read") from None

@@ -51,7 +51,7 @@ class UnitStateAction(Action[UnitState]):
         return not self._verbs(self.observe())
 
     def _verbs(self, now: Json) -> list[str]:
-        """What is still to be told to systemctl. A unit file in /etc can not be masked: disabled will do."""
+        """What is still to be told to systemctl. A unit file in /etc cannot be masked: disabled will do."""
         wanted = self.change
         verbs = []
         if wanted.masked is False and now["masked"]:

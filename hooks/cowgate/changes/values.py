@@ -76,7 +76,7 @@ class RestartUnit:
 
 @dataclass(frozen=True)
 class InstallPackages:
-    """Packages from the distribution. Can not be undone, and says so beforehand."""
+    """Packages from the distribution. Cannot be undone, and says so beforehand."""
 
     manager: str
     names: tuple[str, ...]
@@ -110,7 +110,7 @@ class LiveAddress:
 
 @dataclass(frozen=True)
 class Command:
-    """A command with its inverse. `check` exits 0 when nothing is to do; without `undo` it can not be undone.
+    """A command with its inverse. `check` exits 0 when nothing is to do; without `undo` it cannot be undone.
 
     `lasting`: what it does survives a reboot.
     """

@@ -204,7 +204,7 @@ class _Run:
             self.change_compose(lock.lock_changes(evaluation.facts, self.policy, taken_out=taken_out))
 
     def change_compose(self, changes: Iterable[Change]) -> None:
-        # A lock that can not be placed or taken away is told and stops nothing: the wall is the gate.
+        # A lock that cannot be placed or taken away is told and stops nothing: the wall is the gate.
         try:
             for change in changes:
                 self.journal.perform("compose.lock", change, common.progress)

@@ -133,7 +133,7 @@ def _options(options: Options) -> userdata.Options:
         raise UsageError("no host name is given", hint="--hostname mail.your-domain.tld, or --ask-later")
     problem = name_problem(hostname) if hostname else ""
     if problem:
-        raise UsageError(f"{hostname!r} can not be mailcow's host name: {problem}")
+        raise UsageError(f"{hostname!r} cannot be mailcow's host name: {problem}")
     if bool(options.url) != bool(options.sha256):
         raise UsageError("--url and --sha256 go together", hint="--bundle FILE writes the file and knows its digest")
     if options.url and not re.match(r"https?://[!-~]+\Z", options.url):

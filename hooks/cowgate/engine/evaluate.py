@@ -41,7 +41,8 @@ def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy,
             verdict = replace(verdict, remedy=_by_hand(verdict.remedy))
         if verdict.status is Status.FAIL and level is Level.ADVISED:
             verdict = verdict.with_status(Status.WARN)
-        rows.append(Row(requirement, level, _waive(requirement, verdict, policy, today)))
+        seconds = max((facts.seconds.get(name, 0.0) for name in (*requirement.needs, *requirement.wants)), default=0.0)
+        rows.append(Row(requirement, level, _waive(requirement, verdict, policy, today), seconds))
     return tuple(rows)
 
 
@@ -56,7 +57,8 @@ def _judge(requirement: Requirement, facts: Facts, policy: Policy, phase: Phase)
         if fact.state == "unreadable":
             return unknown(f"{name} could not be read: {fact.reason}", remedy="run `cowgate check` as root")
     try:
-        return requirement.judge(facts, policy, phase)
+        verdict = requirement.judge(facts, policy, phase)
+        return replace(verdict, measured=requirement.measure(facts, policy)) if requirement.measure else verdict
     except Exception as error:  # a bug in one row must not hide the others, and must not open the gate
         return unknown(f"internal error in {requirement.id}: {type(error).__name__}: {error}")
 

@@ -54,7 +54,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class UndoResult:
-    """What an undo put back, what it could not, and what stays because it can not be undone (`notices`)."""
+    """What an undo put back, what it could not, and what stays because it cannot be undone (`notices`)."""
 
     undone: tuple[Entry, ...] = ()
     failures: tuple[Failure, ...] = ()

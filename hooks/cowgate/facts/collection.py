@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate import codec
 from cowgate.errors import CowgateError, OfflineError, UsageError
@@ -104,8 +104,10 @@ class Facts:
     image: Fact[image.Image]
     hygiene: Fact[hygiene.Hygiene]
 
-    def __init__(self, facts: dict[str, Fact[Any]]) -> None:
+    def __init__(self, facts: dict[str, Fact[Any]], seconds: Optional[dict[str, float]] = None) -> None:
+        """`seconds`: how long each source took, where it was asked just now."""
         self._facts = facts
+        self.seconds = seconds or {}
 
     def __getattr__(self, name: str) -> Fact[Any]:
         if name.startswith("_"):
@@ -114,7 +116,7 @@ class Facts:
 
     def updated(self, later: Facts) -> Facts:
         """These facts, with those that were collected again later in their place."""
-        return Facts({**self._facts, **later._facts})
+        return Facts({**self._facts, **later._facts}, {**self.seconds, **later.seconds})
 
     def to_json(self) -> dict[str, Any]:
         """A JSON document that from_json() turns into the same facts again."""
@@ -158,9 +160,12 @@ def collect(host: Host, policy: Policy, names: Iterable[str], deadline: float = 
     """Ask all named sources at once, each in a thread of its own, and wait at most `deadline` seconds for them together."""
     wanted = sorted(names)
     found: dict[str, Fact[Any]] = {}
+    seconds: dict[str, float] = {}
 
     def ask(name: str) -> None:
+        started = time.monotonic()
         found[name] = _collect_one(host, policy, name)
+        seconds[name] = time.monotonic() - started
 
     # Daemons: one that hangs in a dead mount must not keep the process alive.
     threads = [threading.Thread(target=ask, args=(name,), name=name, daemon=True) for name in wanted]
@@ -170,7 +175,7 @@ def collect(host: Host, policy: Policy, names: Iterable[str], deadline: float = 
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     late: Fact[Any] = Fact.unreadable(f"no answer within {deadline:.0f} s")
-    return Facts({name: found.get(name, late) for name in wanted})
+    return Facts({name: found.get(name, late) for name in wanted}, {name: seconds.get(name, deadline) for name in wanted})
 
 
 def _collect_one(host: Host, policy: Policy, name: str) -> Fact[Any]:

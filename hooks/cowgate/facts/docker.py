@@ -43,7 +43,7 @@ SNAP_COMMANDS = ("/snap/bin/docker", "/var/lib/snapd/snap/bin/docker")
 # The packages that bring the engine, and Compose: Docker's own, Debian's and Ubuntu's, Fedora's, Alpine's.
 ENGINE_PACKAGES = ("docker-ce", "docker.io", "moby-engine", "docker-engine", "docker")
 COMPOSE_PACKAGES = ("docker-compose-plugin", "docker-compose-v2", "docker-compose", "docker-cli-compose")
-# What can not be there together with Docker's own packages (docs.docker.com/engine/install: uninstall old versions).
+# What cannot be there together with Docker's own packages (docs.docker.com/engine/install: uninstall old versions).
 CONFLICTING = ("docker.io", "docker-cli", "docker-compose", "docker-compose-v2", "podman-docker", "containerd", "runc")
 REPOSITORIES = ("/etc/apt/sources.list.d", "/etc/yum.repos.d")
 PROJECT_LABEL = "com.docker.compose.project"
@@ -56,7 +56,7 @@ DIRECTORY_LABEL = "com.docker.compose.project.working_dir"
 
 @dataclass(frozen=True)
 class Network:
-    """A Docker network. `mtu` is its driver option in octets, None where it has none (Docker then takes 1500)."""
+    """A Docker network. `mtu` is its driver option in bytes, None where it has none (Docker then takes 1500)."""
 
     name: str
     driver: str
@@ -123,7 +123,7 @@ class Docker:
     `compose` is native (the plugin), standalone or ""; `compose_path` its program.
     `flags` are the daemon's own command line options, without values: a key of daemon.json that is also given as an
     option keeps dockerd from starting.
-    `conflicting` are installed packages that can not be there together with Docker's own. `repository` is the file that
+    `conflicting` are installed packages that cannot be there together with Docker's own. `repository` is the file that
     makes Docker's own repository known, "" where none does.
     """
 
@@ -306,7 +306,7 @@ def _text_or_reason(host: Host, path: str) -> tuple[str | None, str]:
 
 
 def parse_daemon_json(read: tuple[str | None, str]) -> DaemonJson:
-    """From the text of the file (None: there is none) or the reason why it can not be read."""
+    """From the text of the file (None: there is none) or the reason why it cannot be read."""
     text, reason = read
     if reason:
         return DaemonJson(state="unreadable", reason=reason)

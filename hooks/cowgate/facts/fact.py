@@ -40,5 +40,5 @@ class Fact(Generic[T]):
         return cls("unreadable", None, reason)
 
     @classmethod
-    def offline(cls, reason: str = "an offline tree can not tell") -> Fact[T]:
+    def offline(cls, reason: str = "an offline tree cannot tell") -> Fact[T]:
         return cls("offline", None, reason)

@@ -77,7 +77,7 @@ def collect(host: Host, policy: Policy) -> Fact[Firewall]:
 
 
 def _tried(reasons: list[str], ask: Callable[[], T]) -> T | None:
-    """The answer, or None with the reason noted: one list that can not be had must not hide the other."""
+    """The answer, or None with the reason noted: one list that cannot be had must not hide the other."""
     try:
         return ask()
     except CowgateError as error:

@@ -228,7 +228,7 @@ def _hostname_line(text: str) -> str | None:
 def _daemon_ipv6(host: Host, path: str) -> str | None:
     document = _json(host, path)
     if document is None:
-        return "it can not be parsed"
+        return "it cannot be parsed"
     keys = [key for key in ("ipv6", "fixed-cidr-v6", "ip6tables") if isinstance(document, dict) and key in document]
     return ", ".join(keys) or None
 
@@ -236,7 +236,7 @@ def _daemon_ipv6(host: Host, path: str) -> str | None:
 def _docker_auth(host: Host, path: str) -> str | None:
     document = _json(host, path)
     if document is None:
-        return "it can not be parsed"
+        return "it cannot be parsed"
     return "" if isinstance(document, dict) and document.get("auths") else None
 
 
@@ -271,7 +271,7 @@ def _text(host: Host, path: str) -> str:
 
 
 def _json(host: Host, path: str) -> object:
-    """The document, or None where there is none or it can not be parsed."""
+    """The document, or None where there is none or it cannot be parsed."""
     try:
         return json.loads(_text(host, path))
     except (ValueError, RecursionError):

@@ -57,7 +57,7 @@ class Interface:
 class Address:
     """One address. `family` is 4 or 6. `flags` as iproute2 names them: deprecated, temporary, dynamic, mngtmpaddr,
     tentative, dadfailed, nodad, noprefixroute, ... `valid` and `preferred` are seconds left, FOREVER, or None where the
-    source can not tell. `protocol` is who set it (kernel_ra, kernel_ll, ...), empty where the kernel does not say."""
+    source cannot tell. `protocol` is who set it (kernel_ra, kernel_ll, ...), empty where the kernel does not say."""
 
     interface: str
     address: str
@@ -319,7 +319,7 @@ def prefix_of_mask(mask: str) -> int:
 
 
 def parse_if_inet6(text: str) -> tuple[Address, ...]:
-    """/proc/net/if_inet6: address, index, prefix length, scope, flags, interface. A permanent address is valid for ever; of
+    """/proc/net/if_inet6: address, index, prefix length, scope, flags, interface. A permanent address is valid forever; of
     the others the file does not tell the lifetimes. A permanent one that is deprecated has a preferred lifetime of 0."""
     found = []
     for line in text.splitlines():

@@ -372,7 +372,7 @@ def _read(host: Host, path: str) -> tuple[str, str, str]:
     except PermissionError:
         return "", "unreadable", "only root may read it"
     except OSError as error:
-        return "", "broken", f"it can not be read: {error.strerror}"
+        return "", "broken", f"it cannot be read: {error.strerror}"
     if "\0" in text:
         return "", "broken", f"line {text.count(chr(10), 0, text.index(chr(0))) + 1} holds a NUL byte: it is not a text file"
     return text, "ok", ""

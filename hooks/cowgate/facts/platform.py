@@ -103,7 +103,7 @@ class Platform:
 
 
 def collect(host: Host, policy: Policy) -> Fact[Platform]:
-    """Always a value: what can not be told is None in it."""
+    """Always a value: what cannot be told is None in it."""
     evidence, unreadable = _evidence(host) if host.live else ((), ())
     nas_marker = next((path for path in NAS_MARKERS if host.exists(path)), "")
     os_path = next((path for path in ("/etc/os-release", "/usr/lib/os-release") if host.exists(path)), "")

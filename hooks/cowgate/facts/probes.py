@@ -73,7 +73,7 @@ def _provider(host: Host) -> tuple[str, str]:
 
 
 def proxy_settings(host: Host) -> dict[str, dict[str, str]]:
-    """Proxy variables as git and as the Docker daemon would see them. What can not be read counts as not there."""
+    """Proxy variables as git and as the Docker daemon would see them. What cannot be read counts as not there."""
 
     login = proxy.parse_environment(_text(host, "/etc/environment"))
     git = {**login, **host.environment("_proxy")}

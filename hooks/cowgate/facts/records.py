@@ -30,8 +30,8 @@ RESOLVERS_TRIED = 2
 AT_ONCE = 40  # questions: a small resolver drops what comes too fast
 FORWARD_LIMIT = 24  # questions about names that other people's records hold: their number is in the hands of others
 TXT_LIMIT = 4096  # characters of a TXT record that are kept
-HEADER_LIMIT = 16384  # octets of an address service's whole answer
-BODY_LIMIT = 1024  # octets of an address service's answer
+HEADER_LIMIT = 16384  # bytes of an address service's whole answer
+BODY_LIMIT = 1024  # bytes of an address service's answer
 
 
 def collect(host: Host, policy: Policy) -> Fact[Records]:
@@ -206,7 +206,7 @@ PRIVATE = (
 
 
 def is_private(address: str) -> bool:
-    """Whether others can not reach this address."""
+    """Whether others cannot reach this address."""
     own = ip_address(address)
     return any(own in ip_network(network) for network in PRIVATE)
 

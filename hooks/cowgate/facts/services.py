@@ -231,7 +231,7 @@ def _is_alias(host: Host, path: str, names: tuple[str, ...]) -> bool:
 
 
 def _is_masked(host: Host, path: str) -> bool:
-    """A unit file that is a link to /dev/null, or empty, can not be started (systemctl(1), mask)."""
+    """A unit file that is a link to /dev/null, or empty, cannot be started (systemctl(1), mask)."""
     if host.readlink(path) is not None:
         return host.realpath(path) == "/dev/null"
     found = host.stat(path)

@@ -23,7 +23,7 @@ MAILCOW_PORTS = (25, 80, 110, 143, 443, 465, 587, 993, 995, 4190, 19991, 13306, 
 TABLES = (("tcp", 4, "tcp"), ("tcp", 6, "tcp6"), ("udp", 4, "udp"), ("udp", 6, "udp6"))
 LISTEN = {"tcp": "0A", "udp": "07"}  # TCP_LISTEN; a UDP socket without a peer has TCP_CLOSE (net/tcp_states.h)
 TABLE_LIMIT = 16 << 20  # bytes; 150 bytes a connection
-DIAG_MESSAGE = 72  # octets of struct inet_diag_msg (linux/inet_diag.h), which ends with user id and inode
+DIAG_MESSAGE = 72  # bytes of struct inet_diag_msg (linux/inet_diag.h), which ends with user id and inode
 COMM_LENGTH = 15  # the kernel cuts command names here (TASK_COMM_LEN less one)
 OURS = ("docker-proxy", "dockerd", "rootlesskit")  # their package says nothing about who wants the port
 
@@ -77,7 +77,7 @@ def collect(host: Host, policy: Policy) -> Fact[Sockets]:
 
 
 def _table(host: Host, protocol: str, family: int, name: str) -> dict[str, Listener]:
-    """TCP by sock_diag(7), where the kernel looks at listeners alone; UDP, and what it can not be asked, out of /proc."""
+    """TCP by sock_diag(7), where the kernel looks at listeners alone; UDP, and what it cannot be asked, out of /proc."""
     if protocol == "tcp":
         told = host.listening(family)
         if told is not None:
@@ -86,7 +86,7 @@ def _table(host: Host, protocol: str, family: int, name: str) -> dict[str, Liste
 
 
 def parse_diag(told: bytes, family: int) -> dict[str, Listener]:
-    """The same listeners in messages of sock_diag(7): a header of 16 octets, then struct inet_diag_msg."""
+    """The same listeners in messages of sock_diag(7): a header of 16 bytes, then struct inet_diag_msg."""
 
     found, at = {}, 0
     while at + 16 + DIAG_MESSAGE <= len(told):
@@ -161,7 +161,7 @@ def _holders(host: Host, inodes: set[str]) -> tuple[dict[str, int], bool]:
             if holders.get(inode, 1) == 1:
                 holders[inode] = pid
         if all(holders.get(inode, 1) != 1 for inode in inodes):
-            break  # the rest of the processes can not change it
+            break  # the rest of the processes cannot change it
     return holders, hidden
 
 
@@ -190,7 +190,7 @@ def _describe(host: Host, listener: Listener, pid: int | None) -> Listener:
 
 
 def _program(host: Host, pid: int) -> str:
-    """The path of a process's program, "" where it can not be seen."""
+    """The path of a process's program, "" where it cannot be seen."""
     try:
         path = host.readlink(f"/proc/{pid}/exe") or ""
     except OSError:

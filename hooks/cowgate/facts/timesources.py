@@ -110,7 +110,7 @@ class TimeSources:
 
 
 def collect(host: Host, policy: Policy) -> Fact[TimeSources]:
-    """Always a value, also in an offline tree: all of it is in files. Raises OSError for a main file that can not be read."""
+    """Always a value, also in an offline tree: all of it is in files. Raises OSError for a main file that cannot be read."""
     has_timesyncd = any(host.exists(path) for path in TIMESYNCD)
     return Fact.of(TimeSources(_timesyncd(host) if has_timesyncd else None, _chrony(host), _ntpd(host)))
 

@@ -50,7 +50,7 @@ _LOCK_LINE = re.compile(r'^[ ]*"?x-cowgate"?[ ]*:[ ]*"\$\{COWGATE_READY:\?[^"\n\
 
 
 def set_mtu(text: str | None, mtu: int) -> str:
-    """The text in which mailcow's network gets an MTU of `mtu` octets, as a quoted string. Raises YamlError."""
+    """The text in which mailcow's network gets an MTU of `mtu` bytes, as a quoted string. Raises YamlError."""
     document = read(text or "")
     meant = meaning(document)
     wanted = with_value(meant, MTU_PATH, (STR, str(mtu)))
@@ -86,7 +86,7 @@ def unset_mtu(text: str | None) -> str | None:
             continue
         if any(after == without_value(meant, MTU_PATH[:depth], braces=braces) for braces in (False, True)):
             return rest if rest.strip("\ufeff \t\r\n") else None
-    raise YamlError("taking out the MTU can not be done without changing something else in the file; edit it by hand")
+    raise YamlError("taking out the MTU cannot be done without changing something else in the file; edit it by hand")
 
 
 def _trail(root: Node | None, path: tuple[str, ...]) -> list[tuple[Node, Node, Node]]:
@@ -137,7 +137,7 @@ def _descend(document: Document, parent: Node, pair: tuple[Node, Node], path: tu
             f"{key.text} has an anchor (&{value.anchor}) that is used elsewhere too: it would change as well", value.line
         )
     if value.kind == "seq":
-        raise YamlError(f"{key.text} is a list; Compose can not merge a list with mailcow's own mapping", value.line)
+        raise YamlError(f"{key.text} is a list; Compose cannot merge a list with mailcow's own mapping", value.line)
     _refuse_reset(value)
     if value.kind == "map":
         yield from _put(document, value, path, token)
@@ -287,7 +287,7 @@ class Inspection:
 
 
 def inspect(text: str) -> Inspection:
-    """What the override says. Raises YamlError (`broken` or not) where it can not be read."""
+    """What the override says. Raises YamlError (`broken` or not) where it cannot be read."""
     document = read(text)
     meant = meaning(document)
     networks = lookup(meant, ("networks",))
@@ -296,7 +296,7 @@ def inspect(text: str) -> Inspection:
     options = lookup(ours, ("driver_opts",))
     if isinstance(options, tuple) and isinstance(options[1], tuple):
         raise YamlError(
-            f"driver_opts of {NETWORK} is a list; Compose can not merge a list with mailcow's own mapping", broken=True
+            f"driver_opts of {NETWORK} is a list; Compose cannot merge a list with mailcow's own mapping", broken=True
         )
     for name, part in (("networks", networks), (NETWORK, ours), ("driver_opts", options), ("services", services)):
         if part is not None and not isinstance(part, Mapping) and _tag(part) not in (NULL, "!reset"):

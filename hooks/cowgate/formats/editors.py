@@ -1,7 +1,7 @@
 """The keyed edits that an EditFile change may ask for: `editor(text, **args) -> text`.
 
 The text is None where the file does not exist; a result of None means that the file should not exist. Asking twice gives what
-asking once gives. An edit that can not be made without guessing raises FormatError.
+asking once gives. An edit that cannot be made without guessing raises FormatError.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def set_value(text: str | None, key: str, value: str) -> str:
     """The text in which `key` has `value`: the assignment that counts is changed in place, or one is added at the end.
 
     Raises FormatError for a missing file (mailcow's generator writes it, and asks before it replaces one), for a value that
-    would need escapes, and where the key's line can not be read.
+    would need escapes, and where the key's line cannot be read.
     """
     if text is None:
         raise FormatError(f"there is no file to set {key} in; mailcow's generate_config.sh writes it")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """One logical line: a section header, a setting, or neither (comment, blank, what systemd can not parse).
+    """One logical line: a section header, a setting, or neither (comment, blank, what systemd cannot parse).
 
     `line` counts from 1 and is the first line of a continued setting. `section` is the one it stands in, None before the
     first. `key` is "" unless it is a setting. `text` is the line as written, its ends included: all of them joined give

@@ -363,7 +363,7 @@ def is_unique_local(address: str) -> bool:
 
 
 def _obstacle(alias: str, documents: Sequence[Document]) -> str:
-    """Why an alias that should be renamed can not be without guessing; empty when it can."""
+    """Why an alias that should be renamed cannot be without guessing; empty when it can."""
     parent = parent_of(alias)
     for s in (s for d in documents for s in d.stanzas):
         if s.interface == alias and not s.family:

@@ -40,7 +40,7 @@ def fingerprint(text: str) -> str:
         raise ValueError(f"{len(keys)} primary keys, not one")
     if keys[0][:1] != b"\x04":
         raise ValueError("a key of another version than 4")
-    # Section 5.5.4.2: SHA-1 of 0x99, the length in two octets, and the packet.
+    # Section 5.5.4.2: SHA-1 of 0x99, the length in two bytes, and the packet.
     return hashlib.sha1(b"\x99" + len(keys[0]).to_bytes(2, "big") + keys[0]).hexdigest().upper()
 
 
@@ -56,8 +56,8 @@ def _packet(data: bytes) -> tuple[int, bytes, bytes]:
         else:
             head, length = 6, int.from_bytes(data[2:6], "big") if second == 255 else len(data)
     else:
-        tag, octets = (first >> 2) & 0x0F, (1, 2, 4, 0)[first & 3]
-        head, length = 1 + octets, int.from_bytes(data[1 : 1 + octets], "big") if octets and first & 0x80 else len(data)
+        tag, bytes = (first >> 2) & 0x0F, (1, 2, 4, 0)[first & 3]
+        head, length = 1 + bytes, int.from_bytes(data[1 : 1 + bytes], "big") if bytes and first & 0x80 else len(data)
     if head + length > len(data):
         raise ValueError("a packet that does not end")
     return tag, data[head : head + length], data[head + length :]

@@ -64,7 +64,7 @@ def append(document: Document, spec: Spec) -> Iterator[str]:
 
 
 def insert(document: Document, node: Node, spec: Spec) -> Iterator[str]:
-    """As the last pair of a mapping, or where that can not be, as the first."""
+    """As the last pair of a mapping, or where that cannot be, as the first."""
     text = document.text
     if node.flow:
         if node.pairs:

@@ -27,7 +27,7 @@ _TAB_ENDS = ("while scanning a tag", "while scanning a block scalar")
 
 
 class YamlError(FormatError):
-    """The file is no YAML (`broken`: Compose stops there too) or can not be edited without guessing. `line` counts from 1."""
+    """The file is no YAML (`broken`: Compose stops there too) or cannot be edited without guessing. `line` counts from 1."""
 
     def __init__(self, reason: str, line: int | None = None, *, broken: bool = False) -> None:
         super().__init__(f"line {line}: {reason}" if line else reason)
@@ -361,4 +361,4 @@ def first_that_means(candidates: Iterator[str], wanted: Mapping, what: str) -> s
                 return text
         except YamlError:
             continue
-    raise YamlError(f"{what} can not be done without changing something else in the file; edit it by hand")
+    raise YamlError(f"{what} cannot be done without changing something else in the file; edit it by hand")

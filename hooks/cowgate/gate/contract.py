@@ -55,7 +55,7 @@ class Decision:
 
 
 class Shut(Exception):
-    """The evidence can not even be gathered."""
+    """The evidence cannot even be gathered."""
 
     def __init__(self, reason: str, sentence: str) -> None:
         super().__init__(sentence)

@@ -170,7 +170,7 @@ def instance_is_the_same(evidence: Evidence) -> Reason | None:
 
 def boot_is_the_same(evidence: Evidence) -> Reason | None:
     if not evidence.boot or evidence.report["machine"]["boot"] != evidence.boot:
-        return "boot", "the machine was started anew since the report; run `cowgate run`"
+        return "boot", "the machine has rebooted since the report; run `cowgate run`"
     return None
 
 
@@ -246,5 +246,5 @@ def decide(
     except OSError as error:
         return Decision(False, "unreadable", f"{error.filename or state_dir}: {error.strerror or error}")
     except Exception as error:  # a report that no rule understands must not open the gate
-        return Decision(False, "broken", f"the report can not be understood ({type(error).__name__}: {error})")
+        return Decision(False, "broken", f"the report cannot be understood ({type(error).__name__}: {error})")
     return Decision(True, "ready", "the machine is ready")

@@ -1,6 +1,6 @@
 """The seal of an image: everything that belongs to one machine goes, and what must never be baked is refused.
 
-A seal is not a fix: it is not journalled and can not be undone, because a build's changes must not be undone on a clone.
+A seal is not a fix: it is not journalled and cannot be undone, because a build's changes must not be undone on a clone.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class SealResult:
 def look(host: Host, policy: Policy) -> SealResult:
     """The hygiene gate alone: what is still there. Changes nothing.
 
-    Raises StateError where this is not root: what may not be read can not be judged.
+    Raises StateError where this is not root: what may not be read cannot be judged.
     """
     _demand_root(host)
     return SealResult((), tuple(scan(host, policy, living=not host.live)))

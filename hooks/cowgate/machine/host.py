@@ -505,7 +505,7 @@ class Host:
         return time.monotonic()
 
     def boottime(self) -> float:
-        """Seconds since boot, suspend included: it can not be set back."""
+        """Seconds since boot, suspend included: it cannot be set back."""
         self.demand_live("the clock")
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -534,10 +534,10 @@ class Host:
             code, out, err = _communicate(argv, environment, cwd, (input or "").encode(), timeout)
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             if error.filename == cwd:
-                raise CommandFailed(f"{argv[0]} can not be started: {error.strerror}") from None
+                raise CommandFailed(f"{argv[0]} cannot be started: {error.strerror}") from None
             raise CommandMissing(f"{argv[0]} is not installed", hint=f"install the package that has {argv[0]}") from None
         except OSError as error:
-            raise CommandFailed(f"{argv[0]} can not be started: {error.strerror}") from None
+            raise CommandFailed(f"{argv[0]} cannot be started: {error.strerror}") from None
         if code is None:
             raise CommandFailed(f"{_shortened(argv)} gave no answer within {timeout:.0f} s")
         done = Completed(tuple(argv), code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
@@ -658,7 +658,7 @@ def _allocate(fd: int, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
-        # musl does not emulate what the file system can not do
+        # musl does not emulate what the file system cannot do
         zeros = bytes(1 << 20)
         for start in range(0, size, len(zeros)):
             _write_all(fd, zeros[: size - start])

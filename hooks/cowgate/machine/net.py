@@ -184,7 +184,7 @@ class Net:
             return sock.recv(ANSWER_LIMIT)
 
     def echo(self, address: str, sizes: Sequence[int], seconds: float, *, probe: bool = False) -> list[Echo]:
-        """Send one ICMP echo request of each size (octets of the whole IP packet) and gather what comes back in `seconds`.
+        """Send one ICMP echo request of each size (bytes of the whole IP packet) and gather what comes back in `seconds`.
 
         With probe=True the packets must not be fragmented, and the kernel's own idea of the path's MTU is ignored. Returns
         early once every size was answered or refused. Raises NotPermitted, and OSError where no route leads there or a rule
@@ -289,7 +289,7 @@ class _Echoes:
             self.found[number] = Echo(self.sizes[number], answered=True, seconds=time.monotonic() - self.started)
 
     def _error(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
-        """An ICMP error. `data` starts with our ICMP header as the router quoted it; it must quote 8 octets (RFC 792)."""
+        """An ICMP error. `data` starts with our ICMP header as the router quoted it; it must quote 8 bytes (RFC 792)."""
         if len(data) < 8 or data[0] != ICMP[self.family][1]:
             return
         identity, number = struct.unpack_from("!HH", data, 4)

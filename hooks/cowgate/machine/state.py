@@ -71,7 +71,7 @@ class StateDir:
     def shut(self, host: Host) -> None:
         """Take the seal away, durably: from here on the gate is shut, whatever happens.
 
-        Where the file can not be unlinked it is emptied instead, which shuts the gate as well. Raises StateError when
+        Where the file cannot be unlinked it is emptied instead, which shuts the gate as well. Raises StateError when
         neither works; nothing may be changed on the machine then.
         """
         with _explained(self.seal_path):
@@ -88,6 +88,6 @@ def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except UntrustedPath as error:
-        raise StateError(f"the state directory can not be trusted: {error.message}", hint=error.hint) from None
+        raise StateError(f"the state directory cannot be trusted: {error.message}", hint=error.hint) from None
     except OSError as error:
         raise StateError(f"{error.filename or path}: {error.strerror}", hint=hint_for(error)) from None

@@ -29,7 +29,7 @@ NO_INTERFACE = (
 
 NO_SSH = "Where SSH listens is not known here (only root sees it): 22 is a guess, and a wrong one locks you out."
 
-NOT_SEEN = "Whether packets get in can not be seen from inside this machine: try each inbound port from another network."
+NOT_SEEN = "Whether packets get in cannot be seen from inside this machine: try each inbound port from another network."
 
 WHY = {
     "SMTP_PORT": "mail from other servers",

@@ -72,7 +72,7 @@ def parse(name: str, content: bytes) -> PolicyFile:
         import yaml
     except ImportError:
         raise PolicyError(
-            f"{name} can not be read without PyYAML", hint="install python3-yaml (python3-pyyaml on EL)"
+            f"{name} cannot be read without PyYAML", hint="install python3-yaml (python3-pyyaml on EL)"
         ) from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -96,7 +96,7 @@ def _syntax_error(found: PolicyFile, error: yaml.YAMLError) -> PolicyError:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:  # a character that YAML does not allow at all
         return found.error(f"not YAML: {str(error).splitlines()[0]}", None)
-    problem = getattr(error, "problem", None) or "can not be parsed"
+    problem = getattr(error, "problem", None) or "cannot be parsed"
     return found.error(f"not YAML: {problem}", (mark.line + 1, mark.column + 1))
 
 
@@ -201,7 +201,7 @@ def _problem(error: ValidationError, name: str) -> str:
     if keyword in bounds:
         return f"{name} must be {bounds[keyword]} {wanted}, not {_shown(value)}"
     described = part.get("description", error.message)
-    return f"{name} can not be {_shown(value)}: {described[0].lower()}{described[1:]}"
+    return f"{name} cannot be {_shown(value)}: {described[0].lower()}{described[1:]}"
 
 
 def _shown(value: object) -> str:

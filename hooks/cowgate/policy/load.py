@@ -60,7 +60,7 @@ def _read(host: Host, path: str) -> bytes:
         return host.read_bytes(path, FILE_LIMIT)
     except OSError as error:
         hint = "run it as root" if isinstance(error, PermissionError) else ""
-        raise PolicyError(f"the policy {path} can not be read: {error.strerror}", hint=hint) from None
+        raise PolicyError(f"the policy {path} cannot be read: {error.strerror}", hint=hint) from None
 
 
 def _known_ids(values: Mapping[str, Any]) -> dict[str, bool]:
@@ -86,7 +86,7 @@ def check_ids(found: PolicyFile, waivable: Mapping[str, bool]) -> None:
         if not isinstance(id, str) or id not in waivable:
             raise found.error(f"there is no requirement {id!r}{suggestion(id, waivable)}", found.places.get(path))
         if path[0] == "waivers" and not waivable[id]:
-            raise found.error(f"{id} can not be waived", found.places.get(path))
+            raise found.error(f"{id} cannot be waived", found.places.get(path))
 
 
 def _list(value: object) -> list[Any]:

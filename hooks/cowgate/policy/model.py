@@ -62,7 +62,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Network:
-    """`mtu` is auto or a number of octets; `recreate` allows taking an existing Docker network down and up again."""
+    """`mtu` is auto or a number of bytes; `recreate` allows taking an existing Docker network down and up again."""
 
     mtu: Union[int, str] = "auto"
     recreate: bool = False

@@ -24,7 +24,7 @@ from cowgate.probes.values import Signatures
 if TYPE_CHECKING:
     from cowgate.machine.net import Net
 
-UDP_PAYLOAD = 1232  # octets; the EDNS size that resolvers use since DNS flag day 2020, unbound's default too
+UDP_PAYLOAD = 1232  # bytes; the EDNS size that resolvers use since DNS flag day 2020, unbound's default too
 
 SERVERS_TRIED = 3
 

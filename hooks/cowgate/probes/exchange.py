@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STEP = 4.0  # seconds for one connect, handshake or answer
 
-HEADER_LIMIT = 16384  # octets of an HTTP header or an SMTP greeting
+HEADER_LIMIT = 16384  # bytes of an HTTP header or an SMTP greeting
 
 SETTLE = 0.4  # seconds to wait for an ICMP error after a datagram that nobody answers
 
@@ -267,7 +267,7 @@ def _udp(probe: Probe, address: str) -> Answer:
     try:
         probe.net.datagram(address, probe.port, b"\0\0\0\0", SETTLE, tries=1)
     except socket.timeout:
-        return probe.answer("sent", "sent; nobody answers on this port, so more can not be known")
+        return probe.answer("sent", "sent; nobody answers on this port, so more cannot be known")
     return probe.answer("sent", "sent, and something answered")
 
 

@@ -28,7 +28,7 @@ Sender = Callable[[Sequence[int]], "list[Echo]"]
 def search(send: Sender, family: str, link_mtu: int) -> tuple[int | None, bool]:
     """(the largest size that is answered, whether larger ones vanished silently); (None, False) where nothing is answered.
 
-    `send` sends one echo request of each size and gives what came back. Sizes are octets of the whole IP packet.
+    `send` sends one echo request of each size and gives what came back. Sizes are bytes of the whole IP packet.
     """
     low, high = FLOOR[family], min(link_mtu, CEILING)
     echoes = send((high, high, high))

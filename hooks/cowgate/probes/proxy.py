@@ -132,7 +132,7 @@ def parse_gitconfig(text: str) -> dict[str, str]:
 def tunnel(net: Net, proxy: Proxy, name: str, port: int, seconds: float) -> socket.socket:
     """A connection to name:port made by the proxy (RFC 9110 §9.3.6). Raises ProxyRefused. The caller closes it."""
     if proxy.scheme != "http":
-        raise ProxyRefused(f"{proxy.shown}: cowgate can not probe through a proxy of this kind")
+        raise ProxyRefused(f"{proxy.shown}: cowgate cannot probe through a proxy of this kind")
     sock = _reach(net, proxy, seconds)
     try:
         request = f"CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n"
@@ -163,4 +163,4 @@ def _reach(net: Net, proxy: Proxy, seconds: float) -> socket.socket:
             return net.connect(addresses[0], proxy.port, seconds)
         except OSError as error:
             trouble = trouble or error
-    raise ProxyRefused(f"{proxy.shown} can not be reached: {trouble}")
+    raise ProxyRefused(f"{proxy.shown} cannot be reached: {trouble}")

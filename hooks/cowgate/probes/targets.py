@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
-HOSTS_LIMIT = 8  # of one probe, so that a policy can not make more sockets than net.PROBES_LIMIT
+HOSTS_LIMIT = 8  # of one probe, so that a policy cannot make more sockets than net.PROBES_LIMIT
 
 
 @dataclass(frozen=True)

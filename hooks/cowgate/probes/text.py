@@ -4,15 +4,15 @@ from __future__ import annotations
 
 # What one probe can end with (judging.py has the words for it):
 #   ok            answered as it should
-#   sent          sent; the other side never answers, so more can not be known
+#   sent          sent; the other side never answers, so more cannot be known
 #   refused       refused by the other side or a firewall that rejects
 #   timeout       no answer
-#   unreachable   a router says that it can not be reached
+#   unreachable   a router says that it cannot be reached
 #   prohibited    this machine's own firewall does not let it out
 #   no-name       the name does not exist
 #   no-address    the name has no address of this family
 #   no-dns        the machine's resolvers gave no answer
-#   tls           the certificate can not be trusted
+#   tls           the certificate cannot be trusted
 #   clock         the certificate is outside of its time by this machine's clock
 #   not-tls       something else than TLS answers
 #   captive       somebody else answers in its place
@@ -21,7 +21,7 @@ from __future__ import annotations
 #   unsigned      answers come without DNSSEC signatures
 #   answer        the answer is not what it should be
 #   not-permitted this user may not probe
-#   untested      can not be probed here
+#   untested      cannot be probed here
 
 NOT_IN_TIME = "no answer in time"
 

@@ -36,7 +36,7 @@ class ClockSample:
 
 @dataclass(frozen=True)
 class PathMtu:
-    """The largest packet (octets, IP header included) that gets to `target`.
+    """The largest packet (bytes, IP header included) that gets to `target`.
 
     `mtu` is None where the target does not answer at all or probing is not permitted (`detail` says which). `link_mtu` is that
     of the interface the packets leave by. `black_hole`: larger packets vanish without the ICMP message that should tell.

@@ -141,7 +141,7 @@ def _text(records: Records, name: str, begins: str, value: str) -> Entry:
 
 
 def quoted(text: str) -> str:
-    """A text as character-strings of a zone file (RFC 1035 §5.1): quoted, escaped, in pieces of at most 255 octets."""
+    """A text as character-strings of a zone file (RFC 1035 §5.1): quoted, escaped, in pieces of at most 255 bytes."""
     pieces = [text[at : at + 255] for at in range(0, len(text), 255)] or [""]
     return " ".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
 

@@ -129,6 +129,8 @@ def row_of(row: Row) -> Document:
         "docs": row.requirement.docs,
         "evidence": {printable(source): printable(verdict.evidence[source]) for source in sorted(verdict.evidence)},
         "changes": [{key: printable(change[key]) for key in sorted(change)} for change in verdict.changes],
+        "measured": [{"name": one.name, "number": one.number, "unit": one.unit} for one in verdict.measured],
+        "seconds": round(row.seconds, 3),
     }
 
 

@@ -51,7 +51,7 @@ def publish(host: Host, state: StateDir, document: Document) -> Published:
         raise
     except OSError as error:
         host.remove(state.report_path)
-        told = f"the report can not be written to {state.report_path}: {error.strerror or error}"
+        told = f"the report cannot be written to {state.report_path}: {error.strerror or error}"
         raise StateError(told, hint=hint_for(error)) from None
     return Published(document, content, validated)
 
@@ -64,7 +64,7 @@ def load(host: Host, path: str) -> Document:
     except FileNotFoundError:
         raise NoReport(f"there is no report: {path} does not exist", hint="run `cowgate run`") from None
     except OSError as error:
-        raise StateError(f"the report {path} can not be read: {error.strerror}", hint=hint_for(error)) from None
+        raise StateError(f"the report {path} cannot be read: {error.strerror}", hint=hint_for(error)) from None
     except (ValueError, RecursionError):
         raise StateError(f"{path} is not a report of cowgate", hint="run `cowgate run`") from None
     if not isinstance(document, dict) or document.get("schema_version") != contract.SCHEMA_VERSION:

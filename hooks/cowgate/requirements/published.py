@@ -103,7 +103,7 @@ def _parse_port(key: str, value: str) -> Iterator[Wanted]:
 
 
 def overlaps(listener: Listener, wanted: Wanted, ipv4_too: bool) -> bool:
-    """Whether mailcow can not have its socket beside this one. `ipv4_too`: a listener on :: holds the IPv4 port as well."""
+    """Whether mailcow cannot have its socket beside this one. `ipv4_too`: a listener on :: holds the IPv4 port as well."""
     if listener.protocol != "tcp" or listener.port != wanted.port:
         return False
     everywhere = listener.address in ANY or wanted.address in ("", *ANY)

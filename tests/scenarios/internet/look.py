@@ -1,7 +1,7 @@
 """Runs inside the machine's namespace: one look by cowgate, as JSON.
 
 Orders (JSON on standard input): policy, phase, rows (ids; empty: all), runs, settle (whether it waits as at first boot).
-Answer: rows, facts, seconds, packets, said, peak (octets of memory).
+Answer: rows, facts, seconds, packets, said, peak (bytes of memory).
 """
 
 from __future__ import annotations

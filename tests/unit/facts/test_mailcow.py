@@ -235,7 +235,7 @@ def test_a_huge_file(tmp_path: Path) -> None:
         out.truncate(100 << 20)
     found = collected(Host(), policy)
     assert (found.conf_state, found.conf) == ("broken", None)
-    assert found.conf_reason == "it can not be read: larger than 1048576 bytes"
+    assert found.conf_reason == "it cannot be read: larger than 1048576 bytes"
     assert found.installed
 
 

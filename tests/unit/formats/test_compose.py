@@ -147,7 +147,7 @@ MERGES: dict[str, tuple[Optional[str], str]] = {
     "keys that are no strings": ("1: a\n[x, y]: b\n? {m: n}\n: c\n", "1: a\n[x, y]: b\n? {m: n}\n: c\n" + FRESH),
 }
 
-# what can not be edited -> (what the error says, on which line, whether Compose stops there by itself)
+# what cannot be edited -> (what the error says, on which line, whether Compose stops there by itself)
 REFUSED: dict[str, tuple[str, str, Optional[int], bool]] = {
     "options as a list": (FRESH.replace("com.docker.network.driver.mtu: ", "- mtu="), "driver_opts is a list", 4, False),
     "several documents": ("x-a: 1\n---\nx-b: 2\n", "several YAML documents", 2, False),

@@ -115,7 +115,7 @@ def test_signals_are_put_right_before_the_command(fresh: Tree, capsys: pytest.Ca
 
 
 def test_shut_when_its_output_is_gone() -> None:
-    """Where it can not say what it found, it does not say open."""
+    """Where it cannot say what it found, it does not say open."""
     script = f"exec {sys.executable} -I -S {MAIN} gate --format json --state-dir /nowhere >/dev/full"
     assert subprocess.run(["sh", "-c", script], timeout=30, stderr=subprocess.DEVNULL).returncode == 3
 

@@ -37,7 +37,7 @@ def test_no_other_report_opens(tree: Tree) -> None:
         codes.add(decision.reason)
         if decision.open or not decision.sentence or "\n" in decision.sentence:
             opened.append(case.name)
-    print(f"{tried} spoilt reports, seals and places; {len(opened)} opened the gate; {len(codes)} reasons")
+    print(f"{tried} damaged reports, seals and places; {len(opened)} opened the gate; {len(codes)} reasons")
     assert opened == []
     assert tried >= 1000
     assert codes == CODES

@@ -1,4 +1,4 @@
-"""Each rule, and each condition in each rule, is needed: without it some spoilt report opens the gate."""
+"""Each rule, and each condition in each rule, is needed: without it some damaged report opens the gate."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class _Spoil(ast.NodeTransformer):
 
 
 def test_every_condition_is_needed(tree: Tree) -> None:
-    """Without it a spoilt report opens the gate, or a good one does not."""
+    """Without it a damaged report opens the gate, or a good one does not."""
     surviving = dict(mutants())
     number = len(surviving)
     for case in [*cases.good_cases(), *_telling_cases()]:
@@ -147,7 +147,7 @@ def test_every_condition_is_needed(tree: Tree) -> None:
         for name in list(surviving):
             if tree.decide(surviving[name], wall=case.wall, boottime=case.boottime).open != good:
                 del surviving[name]
-    print(f"{number} conditions of the gate spoilt, {len(surviving)} not noticed")
+    print(f"{number} conditions of the gate damaged, {len(surviving)} not noticed")
     assert sorted(surviving) == []
 
 

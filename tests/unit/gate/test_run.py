@@ -273,7 +273,7 @@ def test_two_at_once(machine: Machine, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_state_directory_that_others_may_write(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     (machine.tree.root / "var/lib").chmod(0o777)
     assert machine.run() == 1
-    assert "can not be trusted" in capsys.readouterr().err
+    assert "cannot be trusted" in capsys.readouterr().err
     assert not machine.open()
 
 
@@ -334,7 +334,7 @@ def test_a_seal_that_the_disk_refuses_leaves_the_sign_on_the_door(
     write, sync = Host.write_atomic, host_module._sync_directory
 
     def failing_late(self: Host, path: str, *args: Any, **kwargs: Any) -> None:
-        """The file is renamed already when its directory can not be brought to the disk."""
+        """The file is renamed already when its directory cannot be brought to the disk."""
 
         def broken(real: str) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO), real)

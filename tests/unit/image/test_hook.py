@@ -119,7 +119,7 @@ def test_clean_hook_is_missed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.BUILD])
 def test_hygiene_is_no_row_of_another_phase(phase: Phase) -> None:
-    """Nothing later decides it: deferred, it would keep the install phase shut for ever."""
+    """Nothing later decides it: deferred, it would keep the install phase shut forever."""
     rows = judge_all(all_requirements(), healthy_facts(), Policy(), phase, date(2026, 1, 1))
     assert "image.hygiene" not in {row.requirement.id for row in rows}
 

@@ -157,7 +157,7 @@ def test_broken_login_file_is_refused(tmp_path: Path) -> None:
     host = clean_tree(tmp_path)
     plant(host, "/root/.docker/config.json", "{")
     (finding,) = image.look(host, POLICY).left
-    assert (finding.rule, finding.detail) == ("docker-login", "it can not be parsed")
+    assert (finding.rule, finding.detail) == ("docker-login", "it cannot be parsed")
 
 
 def test_rules_of_one_provider_hold_only_there(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_running_builder_is_quieted_first(tmp_path: Path) -> None:
         ("{timezone: Europe/Berlin, hostname: mail.example.org}\n", True),
         ('{"hostname": "mail.example.org"}\n', True),
         ("? hostname\n: mail.example.org\n", True),
-        ("timezone: Europe/Berlin\nhostname: [\n", True),  # as it looks, where it can not be parsed
+        ("timezone: Europe/Berlin\nhostname: [\n", True),  # as it looks, where it cannot be parsed
         ("waivers:\n- id: resources.swap\n  reason: |\n    x\n\n    hostname: a\n", False),
         ("hostname: ''\n", False),
     ],

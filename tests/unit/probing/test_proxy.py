@@ -153,7 +153,7 @@ def test_tunnel_refused(answer: bytes) -> None:
 
 
 def test_proxy_that_can_not_be_reached() -> None:
-    with pytest.raises(ProxyRefused, match="can not be reached: timed out"):
+    with pytest.raises(ProxyRefused, match="cannot be reached: timed out"):
         proxy.tunnel(network(socket.timeout("timed out")), PROXY, "ghcr.io", 443, 4.0)  # type: ignore[arg-type]
 
 

@@ -87,7 +87,7 @@ class _Page:
         else:
             self.line(self.paint("NOT READY: nothing was judged", "red") + f" ({when})")
         if not document["complete"]:
-            self.wrapped("This is a look and not a proof: it was not published, and does not open the gate.", "")
+            self.wrapped("Check only: nothing was saved, the gate is unchanged.", "")
         self.line()
 
     def section(self, title: str, rows: list[Any], colour: str) -> None:
@@ -95,7 +95,7 @@ class _Page:
             return
         self.line(self.paint(title, "bold"))
         for row in rows:
-            unknown = " (could not be found out)" if row["status"] == "unknown" else ""
+            unknown = " (not determined)" if row["status"] == "unknown" else ""
             self.line(f"  {self.paint(row['id'], colour)}: {row['title']}{unknown}")
             self.wrapped(f"    {row['diagnosis'] or row['observed']}", "    ")
             self.remedy(row["remedy"])

@@ -1,4 +1,4 @@
-"""dns.address: the host name points to this machine."""
+"""dns.address: The host name resolves to this machine."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _address_faults(facts: Facts, family: str) -> Iterator[str]:
 
 ROW = Requirement(
     id="dns.address",
-    title="The host name points to this machine",
+    title="The host name resolves to this machine",
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("records", "interfaces", "mailcow"),

@@ -1,4 +1,4 @@
-"""dns.mail: the records that mail needs exist."""
+"""dns.mail: The DNS records for mail exist."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="dns.mail",
-    title="The records that mail needs exist",
+    title="The DNS records for mail exist",
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("records",),

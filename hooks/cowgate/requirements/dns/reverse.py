@@ -1,4 +1,4 @@
-"""dns.reverse: the machine's addresses point back to the host name."""
+"""dns.reverse: Reverse DNS of the machine's addresses is the host name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _reverse_faults(records: Records, address: str) -> Iterator[str]:
 
 ROW = Requirement(
     id="dns.reverse",
-    title="The machine's addresses point back to the host name",
+    title="Reverse DNS of the machine's addresses is the host name",
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("records", "probes"),

@@ -1,4 +1,4 @@
-"""docker.compose: docker Compose 2 or newer, and it speaks the engine's API."""
+"""docker.compose: Docker Compose is version 2 or newer and works with this engine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if version < COMPOSE_OF_API and _wants_api(docker):
         return failed(
-            f"{where} is {docker.compose_version} and can not talk to Docker Engine {docker.version or docker.installed}: "
+            f"{where} is {docker.compose_version} and cannot talk to Docker Engine {docker.version or docker.installed}: "
             f"the engine wants API {docker.min_api or '1.44'}, which Compose speaks since 2.24.0",
             remedy=remedy,
             commands=commands,
@@ -88,7 +88,7 @@ def _wants_api(docker: Docker) -> bool:
 
 ROW = Requirement(
     id="docker.compose",
-    title="Docker Compose 2 or newer, and it speaks the engine's API",
+    title="Docker Compose is version 2 or newer and works with this engine",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
     needs=("docker",),

@@ -1,4 +1,4 @@
-"""docker.daemon_json: daemon.json is sound and has the keys for IPv6."""
+"""docker.daemon_json: daemon.json is valid and has the keys for IPv6."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def _json(value: object) -> str:
 
 
 def _broken(found: DaemonJson, expected: str) -> Verdict | None:
-    """The verdict on a file that dockerd or mailcow's installer can not read, None for a sound one."""
+    """The verdict on a file that dockerd or mailcow's installer cannot read, None for a sound one."""
     if found.state == "unreadable":
-        return unknown(f"{found.path} can not be read: {found.reason}", remedy="run `cowgate check` as root")
+        return unknown(f"{found.path} cannot be read: {found.reason}", remedy="run `cowgate check` as root")
     if found.state == "empty":
         return failed(
             f"{found.path} is empty: mailcow's installer stops at that",
@@ -124,7 +124,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 ROW = Requirement(
     id="docker.daemon_json",
-    title="daemon.json is sound and has the keys for IPv6",
+    title="daemon.json is valid and has the keys for IPv6",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker", "mailcow", "interfaces"),

@@ -1,4 +1,4 @@
-"""docker.engine: docker Engine 24 or newer is running."""
+"""docker.engine: Docker Engine 24 or newer is running."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _version_verdict(facts: Facts, policy: Policy, phase: Phase, expected: str) 
         return deferred("decided at first boot: no package says which version of the engine this is")
     if not version:
         return unknown(
-            f"the Docker daemon calls its version {text!r}, which is no number: whether it is 24 or newer can not be told",
+            f"the Docker daemon calls its version {text!r}, which is no number: whether it is 24 or newer cannot be told",
             remedy="install a released Docker Engine, or waive this row with a reason",
         )
     if version < ENGINE_MIN:

@@ -1,4 +1,4 @@
-"""docker.flavour: docker is the real engine: not from snap, not podman, not rootless."""
+"""docker.flavour: Docker is the standard engine (not snap, Podman or rootless)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="docker.flavour",
-    title="Docker is the real engine: not from snap, not podman, not rootless",
+    title="Docker is the standard engine (not snap, Podman or rootless)",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("docker",),

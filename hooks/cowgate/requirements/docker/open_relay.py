@@ -1,4 +1,4 @@
-"""docker.open_relay: mail that comes in over IPv6 keeps its sender's address."""
+"""docker.open_relay: Docker passes the sender's real address to mailcow (no open relay)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _reachable(facts: Facts) -> list[str]:
 
 ROW = Requirement(
     id="docker.open_relay",
-    title="Mail that comes in over IPv6 keeps its sender's address",
+    title="Docker passes the sender's real address to mailcow (no open relay)",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker", "mailcow", "interfaces"),

@@ -88,7 +88,7 @@ def how_to_install(facts: Facts, policy: Policy) -> tuple[str, Commands]:
         return f"{text}: with `docker: upstream` in the policy, `cowgate run` installs Docker's own packages", run
     if docker.conflicting:
         names = ", ".join(docker.conflicting)
-        text = f"{names} can not be there together with Docker's own packages: take it away if nothing needs it, then install"
+        text = f"{names} cannot be there together with Docker's own packages: take it away if nothing needs it, then install"
         return text, (*how_to_remove(facts, docker.conflicting), *run)
     return "`cowgate run` installs Docker's own packages, from its own repository", run
 

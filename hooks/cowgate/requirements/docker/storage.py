@@ -1,4 +1,4 @@
-"""docker.storage: docker stores images in layers, and its userland proxy is on."""
+"""docker.storage: Docker uses a layered storage driver, and its userland proxy is on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="docker.storage",
-    title="Docker stores images in layers, and its userland proxy is on",
+    title="Docker uses a layered storage driver, and its userland proxy is on",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("docker",),

@@ -1,4 +1,4 @@
-"""egress.asn: spamhaus answers queries from this network."""
+"""egress.asn: Spamhaus answers queries from this network."""
 
 from __future__ import annotations
 

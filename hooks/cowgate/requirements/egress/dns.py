@@ -1,4 +1,4 @@
-"""egress.dns: mailcow's own resolver will work: port 53 to the root servers, DNSSEC."""
+"""egress.dns: mailcow's own DNS resolver will work (port 53 to the root servers, DNSSEC)."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _signatures(facts: Facts, found: tuple[Result, ...], policy: Policy) -> Verd
 
 ROW = Requirement(
     id="egress.dns",
-    title="mailcow's own resolver will work: port 53 to the root servers, DNSSEC",
+    title="mailcow's own DNS resolver will work (port 53 to the root servers, DNSSEC)",
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes",),

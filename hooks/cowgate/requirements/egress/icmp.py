@@ -1,4 +1,4 @@
-"""egress.icmp: echo requests get out, as the health check of mailcow's resolver needs."""
+"""egress.icmp: Ping works (mailcow's resolver needs it for its health check)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _no_echo(result: Result, policy: Policy, expected: str) -> Verdict:
 
 ROW = Requirement(
     id="egress.icmp",
-    title="Echo requests get out, as the health check of mailcow's resolver needs",
+    title="Ping works (mailcow's resolver needs it for its health check)",
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes", "mailcow"),

@@ -135,7 +135,7 @@ _MEANS = {
     "no-name": "the name does not exist",
     "no-address": "has no address of this family",
     "no-dns": "the machine's resolvers gave no answer for the name",
-    "tls": "its certificate can not be trusted",
+    "tls": "its certificate cannot be trusted",
     "clock": "its certificate is outside of its time by this machine's clock",
     "not-tls": "answers something else than TLS",
     "captive": "somebody else answers",

@@ -1,4 +1,4 @@
-"""egress.registries: github.com and the image registries can be reached."""
+"""egress.registries: GitHub and the image registries can be reached."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _unreachable(probes: Probes, broken: list[Result], found: tuple[Result, ...]
     if any(answer.outcome == "clock" for answer in answers) and abs(lag) > 60:
         what += f"; this machine's clock is wrong by {abs(lag):.0f} s"
     return failed(
-        f"{len(broken)} of {len(found)} can not be reached: {what}",
+        f"{len(broken)} of {len(found)} cannot be reached: {what}",
         remedy=text,
         commands=commands,
         expected=expected,
@@ -51,7 +51,7 @@ def _unreachable(probes: Probes, broken: list[Result], found: tuple[Result, ...]
 
 ROW = Requirement(
     id="egress.registries",
-    title="github.com and the image registries can be reached",
+    title="GitHub and the image registries can be reached",
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes",),

@@ -1,4 +1,4 @@
-"""egress.services: the other services that mailcow talks to can be reached."""
+"""egress.services: The other services that mailcow uses can be reached."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     text, commands = remedy_for([answer for result in broken for answer in result.broken])
     affected = ", ".join(result.target.why for result in broken)
     return failed(
-        f"{len(broken)} of {len(found)} can not be reached ({described(broken)[0]}), which mailcow needs for: {affected}",
+        f"{len(broken)} of {len(found)} cannot be reached ({described(broken)[0]}), which mailcow needs for: {affected}",
         remedy=text,
         commands=commands,
         expected="every documented service answers",
@@ -39,7 +39,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="egress.services",
-    title="The other services that mailcow talks to can be reached",
+    title="The other services that mailcow uses can be reached",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("probes",),

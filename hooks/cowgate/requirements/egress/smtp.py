@@ -1,4 +1,4 @@
-"""egress.smtp: mail can leave: port 25 to other mail servers."""
+"""egress.smtp: Outgoing mail is not blocked (port 25 to other mail servers)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _lift(probes: Probes, policy: Policy, answers: list[Answer]) -> str:
 
 ROW = Requirement(
     id="egress.smtp",
-    title="Mail can leave: port 25 to other mail servers",
+    title="Outgoing mail is not blocked (port 25 to other mail servers)",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("probes",),

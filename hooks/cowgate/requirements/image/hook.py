@@ -1,4 +1,4 @@
-"""image.hook: the first boot of a clone checks the machine."""
+"""image.hook: The first boot of each clone checks the machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 ROW = Requirement(
     id="image.hook",
-    title="The first boot of a clone checks the machine",
+    title="The first boot of each clone checks the machine",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("image",),

@@ -1,4 +1,4 @@
-"""image.hygiene: nothing secret and nothing of the build machine in the image."""
+"""image.hygiene: The image holds no secrets and nothing of the build machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="image.hygiene",
-    title="Nothing secret and nothing of the build machine in the image",
+    title="The image holds no secrets and nothing of the build machine",
     level=Level.REQUIRED,
     phases=(Phase.BUILD,),
     needs=("hygiene",),

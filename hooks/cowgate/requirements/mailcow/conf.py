@@ -1,4 +1,4 @@
-"""mailcow.conf: mailcow.conf can be used as it is."""
+"""mailcow.conf: mailcow.conf is valid."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _doubtful(mailcow: Mailcow) -> Iterator[str]:
 
 ROW = Requirement(
     id="mailcow.conf",
-    title="mailcow.conf can be used as it is",
+    title="mailcow.conf is valid",
     level=Level.REQUIRED,
     phases=(Phase.INSTALL,),
     needs=("mailcow", "interfaces"),

@@ -17,7 +17,7 @@ NETWORK = "mailcow-network"
 
 
 def unusable_conf(mailcow: Mailcow) -> Verdict | None:
-    """The verdict of a row that depends on a mailcow.conf which is there and can not be read."""
+    """The verdict of a row that depends on a mailcow.conf which is there and cannot be read."""
     path = f"{mailcow.install_dir}/mailcow.conf"
     if mailcow.conf_state == "unreadable":
         return unknown(f"{path}: {mailcow.conf_reason}", remedy="run `cowgate check` as root")
@@ -64,7 +64,7 @@ def unusable_override(mailcow: Mailcow) -> Verdict | None:
     if override.state == "broken":
         where = f"line {override.line}: " if override.line else ""
         return failed(
-            f"{path}: {where}{override.reason}. Compose stops there, so mailcow can not start",
+            f"{path}: {where}{override.reason}. Compose stops there, so mailcow cannot start",
             remedy="correct that line, then ask Compose",
             commands=(("nano", path), compose_command(mailcow.install_dir, "config", "--quiet")),
         )

@@ -1,4 +1,4 @@
-"""network.firewall: no packet filter stands between mailcow's containers and the network."""
+"""network.firewall: No host firewall blocks mailcow's containers."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _ports(facts: Facts) -> str:
 
 ROW = Requirement(
     id="network.firewall",
-    title="No packet filter stands between mailcow's containers and the network",
+    title="No host firewall blocks mailcow's containers",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("firewall", "services"),

@@ -1,4 +1,4 @@
-"""network.ipv4: IPv4 default route."""
+"""network.ipv4: The machine has a route to the IPv4 Internet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             return passed("no IPv4 default route; the policy declares NAT64 (network.nat64)", expected=expected)
         has = f"IPv4 only on {listed(addresses)}" if addresses else "no interface has an IPv4 address"
         return failed(
-            f"there is no IPv4 default route ({has}); ghcr.io and registry-1.docker.io can not be reached over IPv6 alone",
+            f"there is no IPv4 default route ({has}); ghcr.io and registry-1.docker.io cannot be reached over IPv6 alone",
             remedy="give the interface an IPv4 address and a gateway in the provider's console and in the machine's network"
             " configuration, or set network.nat64: true in the policy where a NAT64 gateway does the translation",
             commands=(("ip", "-4", "addr", "show"), ("ip", "-4", "route", "show", "default")),
@@ -54,7 +54,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="network.ipv4",
-    title="IPv4 default route",
+    title="The machine has a route to the IPv4 Internet",
     level=Level.REQUIRED,
     phases=(Phase.BOOT,),
     needs=("interfaces",),

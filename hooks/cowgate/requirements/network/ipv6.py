@@ -1,4 +1,4 @@
-"""network.ipv6: IPv6 absent or whole."""
+"""network.ipv6: IPv6 is either off or fully working."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _no_address(net: Interfaces) -> _Defect:
     local = [a for a in net.global_addresses(6, route.interface) if is_unique_local(a.address)]
     has = f"only the unique local {listed(local)}" if local else "no global IPv6 address"
     return (
-        f"there is an IPv6 default route on {route.interface}, but {has}: connections over IPv6 can not be answered",
+        f"there is an IPv6 default route on {route.interface}, but {has}: connections over IPv6 cannot be answered",
         "add the IPv6 address that the provider gave to the machine, or remove the default route",
         (("ip", "-6", "addr", "show", "dev", route.interface, "scope", "global"),),
     )
@@ -138,7 +138,7 @@ def _accept_ra_command(interface: str) -> tuple[str, ...]:
 
 ROW = Requirement(
     id="network.ipv6",
-    title="IPv6 absent or whole",
+    title="IPv6 is either off or fully working",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("interfaces",),

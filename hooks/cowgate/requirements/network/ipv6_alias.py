@@ -1,4 +1,4 @@
-"""network.ipv6_alias: own IPv6 address not on an alias."""
+"""network.ipv6_alias: The host's own IPv6 address is not on an interface alias."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cowgate.formats.interfaces import Alias, Stanza
     from cowgate.policy.model import Policy
 
-# Valid for ever: facts.interfaces.FOREVER, named again because importing a collector's module is not for requirements.
+# Valid forever: facts.interfaces.FOREVER, named again because importing a collector's module is not for requirements.
 _FOREVER = 4294967295
 
 _RUN_FIX = ("cowgate", "run", "--phase", "boot", "--only", "network.ipv6_alias")
@@ -54,7 +54,7 @@ def alias_defect(facts: Facts, phase: Phase) -> AliasDefect:
 
 
 def _deprecated(config: Ifupdown, net: Interfaces) -> tuple[Address, ...]:
-    """Live global addresses that are deprecated though valid for ever, and not on purpose."""
+    """Live global addresses that are deprecated though valid forever, and not on purpose."""
     own, static, deliberate = _configured(config) if config.in_charge else (set(), set(), set())
     found = []
     for a in net.global_addresses(6):
@@ -138,7 +138,7 @@ def _alias_diagnosis(defect: AliasDefect) -> str:
     if defect.deprecated:
         said.append(f"deprecated now (preferred lifetime 0): {listed(defect.deprecated)}")
     for a in defect.stuck:
-        said.append(f"{a.name} can not be renamed automatically: {a.reason}")
+        said.append(f"{a.name} cannot be renamed automatically: {a.reason}")
     why = (
         "ifupdown gives addresses of a name with a colon the preferred lifetime 0; once Docker's IPv6 network is up, its "
         "unique local address becomes the source of outgoing connections and they die"
@@ -254,7 +254,7 @@ def _is_advertised(a: Address) -> bool:
 
 ROW = Requirement(
     id="network.ipv6_alias",
-    title="Own IPv6 address not on an alias",
+    title="The host's own IPv6 address is not on an interface alias",
     level=Level.REQUIRED,
     phases=(Phase.EARLY, Phase.BOOT),
     needs=("ifupdown",),
@@ -265,7 +265,7 @@ ROW = Requirement(
 
 FIX = Fix(
     id="network.ipv6_alias",
-    title="move the own IPv6 from the alias to its interface",
+    title="move the host's own IPv6 address from the alias to its interface",
     phases=(Phase.EARLY, Phase.BOOT, Phase.INSTALL),
     repairs=("network.ipv6_alias",),
     plan=plan,

@@ -1,4 +1,4 @@
-"""network.mtu: mailcow's network sends no larger packets than the machine's own links."""
+"""network.mtu: The MTU of mailcow's network fits the machine's own links."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, Command, EditFile
-from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown, warned
+from cowgate.model import Level, Measured, Phase, Requirement, Verdict, deferred, failed, passed, unknown, warned
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.installed import is_installed
 from cowgate.requirements.mailcow import shared
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # What Docker gives a bridge that has no MTU of its own; a link with more needs no entry (Docker Engine, bridge driver).
 DOCKER_MTU = 1500
 
-# RFC 8200 §5: IPv6 needs links of at least 1280 octets; the kernel switches it off on a smaller one.
+# RFC 8200 §5: IPv6 needs links of at least 1280 bytes; the kernel switches it off on a smaller one.
 IPV6_MIN_MTU = 1280
 
 MTU_KEY = "com.docker.network.driver.mtu"
@@ -39,7 +39,7 @@ MTU_KEY = "com.docker.network.driver.mtu"
 
 @dataclass(frozen=True)
 class MtuBounds:
-    """What mailcow's network may have, in octets; `why` names what sets the upper bound. Equal where policy gives a number."""
+    """What mailcow's network may have, in bytes; `why` names what sets the upper bound. Equal where policy gives a number."""
 
     least: int
     most: int
@@ -47,7 +47,7 @@ class MtuBounds:
 
     @property
     def expected(self) -> str:
-        return f"{self.most} octets" if self.least == self.most else f"{self.least} to {self.most} octets"
+        return f"{self.most} bytes" if self.least == self.most else f"{self.least} to {self.most} bytes"
 
     def complaint(self, value: str | None) -> str:
         """What is wrong with an MTU as it is written (None: no entry, Docker takes 1500); "" where nothing is."""
@@ -56,16 +56,16 @@ class MtuBounds:
         number = int(value) if value is not None else DOCKER_MTU
         if number > self.most:
             return (
-                f"mailcow's network gets an MTU of {number} octets, and {self.why}: larger packets vanish, TLS handshakes hang"
+                f"mailcow's network gets an MTU of {number} bytes, and {self.why}: larger packets vanish, TLS handshakes hang"
             )
         if number < self.least:
             least = self.why if self.least == self.most else f"IPv6 needs at least {IPV6_MIN_MTU} (RFC 8200)"
-            return f"mailcow's network gets an MTU of {number} octets, and {least}"
+            return f"mailcow's network gets an MTU of {number} bytes, and {least}"
         return ""
 
 
 def links_mtu(facts: Facts) -> dict[str, int]:
-    """What limits the packets of this machine: MTU in octets of each default-route interface (and its route, and the path
+    """What limits the packets of this machine: MTU in bytes of each default-route interface (and its route, and the path
     beyond it where a probe found that), by a name for people."""
     interfaces = facts.interfaces.value
     links: dict[str, int] = {}
@@ -83,7 +83,7 @@ def links_mtu(facts: Facts) -> dict[str, int]:
 
 
 def wanted_mtu(facts: Facts, policy: Policy) -> int | None:
-    """The MTU in octets that mailcow's network needs: the policy's, else the smallest of links_mtu(), with IPv6 never below
+    """The MTU in bytes that mailcow's network needs: the policy's, else the smallest of links_mtu(), with IPv6 never below
     1280 (RFC 8200). None where Docker's own 1500 is right, or nothing is known."""
     if isinstance(policy.network.mtu, int):
         return policy.network.mtu
@@ -127,7 +127,7 @@ def stale_network(facts: Facts, policy: Policy) -> str:
     if network is None:
         return ""
     complaint = mtu_bounds(facts, policy).complaint(None if network.mtu is None else str(network.mtu))
-    made = f"Docker made the network {network.name} with {network.mtu or DOCKER_MTU} octets, and a network keeps its MTU"
+    made = f"Docker made the network {network.name} with {network.mtu or DOCKER_MTU} bytes, and a network keeps its MTU"
     return f"{made}: {complaint}" if complaint else ""
 
 
@@ -151,7 +151,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not mailcow.override.understood and mailcow.model is None:
         path = mailcow.override_path
         return unknown(
-            f"the MTU in {path} can not be told: line {mailcow.override.line or 1}: {mailcow.override.reason}",
+            f"the MTU in {path} cannot be told: line {mailcow.override.line or 1}: {mailcow.override.reason}",
             remedy="make it one plain document",
             commands=(("nano", path),),
         )
@@ -236,7 +236,7 @@ def _wrong_mtu(facts: Facts, policy: Policy, complaint: str, stale: str) -> Verd
         remedy=remedy,
         commands=commands,
         expected=bounds.expected,
-        observed=f"{value or DOCKER_MTU} octets",
+        observed=f"{value or DOCKER_MTU} bytes",
         evidence=_mtu_evidence(facts),
     )
 
@@ -264,14 +264,24 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
             yield Command(command, "mailcow was taken down for its network", timeout=UP_TIMEOUT)
 
 
+def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
+    """The smallest MTU of the links to the Internet, and the MTU that mailcow's network gets."""
+    links = links_mtu(facts) if facts.interfaces.state == "value" else {}
+    mailcow = facts.mailcow.value
+    network = mailcow.override.mtu or mailcow.compose_mtu or DOCKER_MTU
+    own = (Measured("link", min(links.values()), "bytes"),) if links else ()
+    return (*own, Measured("network", float(network), "bytes")) if str(network).isdecimal() else own
+
+
 ROW = Requirement(
     id="network.mtu",
-    title="mailcow's network sends no larger packets than the machine's own links",
+    title="The MTU of mailcow's network fits the machine's own links",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("mailcow", "interfaces"),
     wants=("docker", "probes"),
     judge=judge,
+    measure=measure,
     fix="network.mtu",
 )
 

@@ -1,4 +1,4 @@
-"""network.subnets: mailcow's subnets are free."""
+"""network.subnets: Nothing else uses mailcow's subnets."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _candidates_6(network: IPNetwork) -> Iterator[str]:
 
 ROW = Requirement(
     id="network.subnets",
-    title="mailcow's subnets are free",
+    title="Nothing else uses mailcow's subnets",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("mailcow", "interfaces"),

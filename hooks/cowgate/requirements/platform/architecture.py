@@ -1,4 +1,4 @@
-"""platform.architecture: 64-bit x86 or ARM processor and system."""
+"""platform.architecture: A 64-bit x86 or ARM processor, and a 64-bit system."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="platform.architecture",
-    title="64-bit x86 or ARM processor and system",
+    title="A 64-bit x86 or ARM processor, and a 64-bit system",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("platform",),

@@ -1,4 +1,4 @@
-"""platform.cpu_features: the processor instructions that the spam filter needs."""
+"""platform.cpu_features: The processor has the instructions that the spam filter needs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="platform.cpu_features",
-    title="The processor instructions that the spam filter needs",
+    title="The processor has the instructions that the spam filter needs",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("cpu",),

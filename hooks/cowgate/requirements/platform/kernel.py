@@ -1,4 +1,4 @@
-"""platform.kernel: A kernel without known faults for mailcow."""
+"""platform.kernel: The kernel has no known problem with mailcow."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="platform.kernel",
-    title="A kernel without known faults for mailcow",
+    title="The kernel has no known problem with mailcow",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("kernel",),

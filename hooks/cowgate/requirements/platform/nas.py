@@ -1,4 +1,4 @@
-"""platform.nas: not the system of a NAS."""
+"""platform.nas: The system is not that of a Synology or QNAP NAS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="platform.nas",
-    title="Not the system of a NAS",
+    title="The system is not that of a Synology or QNAP NAS",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("platform",),

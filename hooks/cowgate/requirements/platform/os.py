@@ -1,4 +1,4 @@
-"""platform.os: an operating system that mailcow supports."""
+"""platform.os: The operating system is one that mailcow supports."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _in_table(table: Table, id: str, version: tuple[int, ...]) -> bool:
 
 ROW = Requirement(
     id="platform.os",
-    title="An operating system that mailcow supports",
+    title="The operating system is one that mailcow supports",
     level=Level.ADVISED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("platform",),

@@ -1,4 +1,4 @@
-"""platform.page_size: memory pages of 4096 octets."""
+"""platform.page_size: Memory pages are 4096 bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
     from cowgate.policy.model import Policy
 
-PAGE_SIZE = 4096  # octets; jemalloc in mailcow's images is built for it
+PAGE_SIZE = 4096  # bytes; jemalloc in mailcow's images is built for it
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -21,7 +21,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if size == PAGE_SIZE:
         return passed("4096", expected="4096")
     return failed(
-        f"the kernel uses memory pages of {size} octets, and programs in mailcow's images are built for 4096",
+        f"the kernel uses memory pages of {size} bytes, and programs in mailcow's images are built for 4096",
         remedy="boot a kernel with 4 KiB pages (Raspberry Pi 5: kernel=kernel8.img in config.txt)",
         expected="4096",
         observed=str(size),
@@ -30,7 +30,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="platform.page_size",
-    title="Memory pages of 4096 octets",
+    title="Memory pages are 4096 bytes",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("kernel",),

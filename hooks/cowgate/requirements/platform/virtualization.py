@@ -1,4 +1,4 @@
-"""platform.virtualization: A machine of its own: bare metal or full virtualization."""
+"""platform.virtualization: Bare metal or a full virtual machine (not a container)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"this is a container, not a machine of its own ({told})",
             remedy=(
                 "rent or create a virtual machine (KVM, ESX, Hyper-V) or use bare metal: mailcow's network filter and Docker "
-                "need a kernel of their own. On Proxmox create a VM, not a CT. This can not be waived"
+                "need a kernel of their own. On Proxmox create a VM, not a CT. This cannot be waived"
             ),
             expected=expected,
             observed=containers[0].says,
@@ -48,7 +48,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="platform.virtualization",
-    title="A machine of its own: bare metal or full virtualization",
+    title="Bare metal or a full virtual machine (not a container)",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("platform",),

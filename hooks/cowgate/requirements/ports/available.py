@@ -1,4 +1,4 @@
-"""ports.available: the ports that mailcow publishes are free."""
+"""ports.available: The ports that mailcow publishes are free."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 
 def _is_mailcows(listener: Listener, facts: Facts) -> bool | None:
-    """Whether mailcow itself holds this one; None where that can not be seen."""
+    """Whether mailcow itself holds this one; None where that cannot be seen."""
     mailcow, docker = facts.mailcow.value, facts.docker.content
     if listener.process not in DOCKER_PROCESSES:
         return None if mailcow.installed and listener.pid is None else False

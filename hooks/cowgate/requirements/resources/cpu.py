@@ -1,10 +1,10 @@
-"""resources.cpu: A processor of at least 1 GHz."""
+"""resources.cpu: The processor runs at 1 GHz or more."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.model import Level, Measured, Phase, Requirement, Verdict, failed, passed
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -34,11 +34,19 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return passed(f"{cores} with {value.mhz / 1000:.1f} GHz", expected=expected, evidence=evidence)
 
 
+def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
+    """The number of processors and, where the platform tells it, the frequency."""
+    value = facts.cpu.value
+    frequency = () if value.mhz is None else (Measured("frequency", value.mhz * 1e6, "hertz"),)
+    return (Measured("processors", value.count, "count"), *frequency)
+
+
 ROW = Requirement(
     id="resources.cpu",
-    title="A processor of at least 1 GHz",
+    title="The processor runs at 1 GHz or more",
     level=Level.REQUIRED,
     phases=(Phase.BOOT,),
     needs=("cpu",),
     judge=judge,
+    measure=measure,
 )

@@ -1,4 +1,4 @@
-"""resources.disk: at least 20 GB of disk, and room for mailcow."""
+"""resources.disk: The disk has at least 20 GB, with enough free space for mailcow."""
 
 from __future__ import annotations
 
@@ -173,12 +173,24 @@ def _late(disks: Disks) -> Verdict | None:
     )
 
 
+def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
+    """Docker's data root and the install directory: what there is, and what is free."""
+    disks = facts.disks.value
+    return (
+        Measured("total", disks.data_root.total, "bytes"),
+        Measured("free", disks.data_root.free, "bytes"),
+        Measured("install_total", disks.install.total, "bytes"),
+        Measured("install_free", disks.install.free, "bytes"),
+    )
+
+
 ROW = Requirement(
     id="resources.disk",
-    title="At least 20 GB of disk, and room for mailcow",
+    title="The disk has at least 20 GB, with enough free space for mailcow",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("disks", "mailcow"),
     wants=("docker", "services"),
     judge=judge,
+    measure=measure,
 )

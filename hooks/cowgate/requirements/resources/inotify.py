@@ -1,4 +1,4 @@
-"""resources.inotify: enough inotify instances for the containers."""
+"""resources.inotify: There are enough inotify instances for the containers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 ROW = Requirement(
     id="resources.inotify",
-    title="Enough inotify instances for the containers",
+    title="There are enough inotify instances for the containers",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("kernel",),

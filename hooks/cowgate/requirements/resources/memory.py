@@ -1,10 +1,10 @@
-"""resources.memory: enough memory."""
+"""resources.memory: There is enough memory."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.model import Level, Measured, Phase, Requirement, Verdict, failed, passed
 from cowgate.requirements.resources.shared import GIB, gib
 
 if TYPE_CHECKING:
@@ -90,11 +90,18 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     )
 
 
+def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
+    """What there is, and what is needed for the planned users."""
+    needed, _ = memory_needed(policy, *skips(facts, policy))
+    return Measured("total", facts.memory.value.total_kib * 1024, "bytes"), Measured("needed", needed, "bytes")
+
+
 ROW = Requirement(
     id="resources.memory",
-    title="Enough memory",
+    title="There is enough memory",
     level=Level.REQUIRED,
     phases=(Phase.BOOT,),
     needs=("memory", "mailcow"),
     judge=judge,
+    measure=measure,
 )

@@ -1,4 +1,4 @@
-"""resources.overcommit: memory overcommit as Redis asks for it."""
+"""resources.overcommit: Memory overcommit is set as Redis needs it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 ROW = Requirement(
     id="resources.overcommit",
-    title="Memory overcommit as Redis asks for it",
+    title="Memory overcommit is set as Redis needs it",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("kernel",),

@@ -1,4 +1,4 @@
-"""resources.swap: at least 1 GiB of swap."""
+"""resources.swap: There is at least 1 GiB of swap."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, EditFile, SwapFile
-from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.model import Commands, Level, Measured, Phase, Requirement, Verdict, failed, passed
 from cowgate.policy.model import NO_SWAP_ON_ROOT
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.resources.shared import GIB, gib
@@ -72,7 +72,7 @@ def swap_remedy(root: Filesystem, path: str | None) -> tuple[str, Commands]:
             _swap_commands(path, ("chattr", "+C", path)),
         )
     if root.fstype not in SWAP_FILESYSTEMS:
-        return f"add a swap partition of 1 GiB: a file on {root.fstype} can not be swap", ()
+        return f"add a swap partition of 1 GiB: a file on {root.fstype} cannot be swap", ()
     if root.free < SWAP + SWAP_SPARE:
         return f"free {gib(SWAP + SWAP_SPARE - root.free)} on / first, or add a swap partition of 1 GiB", ()
     return "create a swap file of 1 GiB, and add it to /etc/fstab", _swap_commands(path)
@@ -91,7 +91,7 @@ def _swap_commands(path: str, *first: tuple[str, ...]) -> Commands:
 
 
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
-    """Nothing where a file can not be swap (btrfs, zfs), where it would fill the disk, or where the provider wants none there.
+    """Nothing where a file cannot be swap (btrfs, zfs), where it would fill the disk, or where the provider wants none there.
 
     The row says what to do then.
     """
@@ -108,13 +108,20 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     yield SwapFile(path, SWAP)
 
 
+def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
+    """Swap on disk, and what is needed."""
+    size = sum(area.kib for area in facts.memory.value.swaps if area.kind != "zram") * 1024
+    return Measured("total", size, "bytes"), Measured("needed", SWAP, "bytes")
+
+
 ROW = Requirement(
     id="resources.swap",
-    title="At least 1 GiB of swap",
+    title="There is at least 1 GiB of swap",
     level=Level.REQUIRED,
     phases=(Phase.BOOT,),
     needs=("memory", "disks"),
     judge=judge,
+    measure=measure,
     fix="resources.swap",
 )
 

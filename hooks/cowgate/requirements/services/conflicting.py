@@ -1,4 +1,4 @@
-"""services.conflicting: no other mail or web server is running or will start."""
+"""services.conflicting: No other mail or web server is running or starts at boot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     services = facts.services.value
     expected = "no known mail or web server is enabled or running on mailcow's ports"
     if not services.manager:
-        return unknown("neither systemd nor OpenRC was found: what starts at boot can not be told")
+        return unknown("neither systemd nor OpenRC was found: what starts at boot cannot be told")
     found = conflicting(facts, policy)
     if not found:
         kept = [u.name for u in services.units if (s := server_of(u.name)) and is_kept(s, policy)]
@@ -117,7 +117,7 @@ def _down_openrc(unit: Unit) -> Iterator[Change]:
 
 ROW = Requirement(
     id="services.conflicting",
-    title="No other mail or web server is running or will start",
+    title="No other mail or web server is running or starts at boot",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("services", "mailcow"),

@@ -49,7 +49,7 @@ def conflicting(facts: Facts, policy: Policy) -> tuple[Conflict, ...]:
 
 
 def _taken_by_server(facts: Facts) -> dict[Server, tuple[int, ...]] | None:
-    """The ports of mailcow's that each known server holds now; None where it can not be seen who holds one of them.
+    """The ports of mailcow's that each known server holds now; None where it cannot be seen who holds one of them.
 
     Sockets that no process shows elsewhere do not matter: the kernel's own (WireGuard, VXLAN, NFS) never show one.
     """

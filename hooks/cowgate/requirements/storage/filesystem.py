@@ -1,4 +1,4 @@
-"""storage.filesystem: docker's data on a local filesystem that can hold images in layers."""
+"""storage.filesystem: Docker's data is on a local filesystem that supports its storage driver."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="storage.filesystem",
-    title="Docker's data on a local filesystem that can hold images in layers",
+    title="Docker's data is on a local filesystem that supports its storage driver",
     level=Level.REQUIRED,
     phases=(Phase.BOOT,),
     needs=("disks", "docker"),

@@ -1,4 +1,4 @@
-"""system.apparmor: appArmor's parser where the kernel enforces AppArmor."""
+"""system.apparmor: AppArmor's parser is installed where the kernel uses AppArmor."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 ROW = Requirement(
     id="system.apparmor",
-    title="AppArmor's parser where the kernel enforces AppArmor",
+    title="AppArmor's parser is installed where the kernel uses AppArmor",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("system", "tools"),

@@ -1,4 +1,4 @@
-"""system.hostname: A full host name for mailcow."""
+"""system.hostname: mailcow has a fully qualified host name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LABEL_LENGTH = 63  # RFC 1123 §2.1, RFC 1035 §2.3.4
 
-NAME_LENGTH = 253  # RFC 1035: 255 octets on the wire
+NAME_LENGTH = 253  # RFC 1035: 255 bytes on the wire
 
 LABELS = 3  # mailcow: the host name "consists of at least three parts"
 
@@ -41,7 +41,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     problem = name_problem(name)
     if problem:
         return failed(
-            f"{name!r} ({source}) can not be mailcow's host name: {problem}",
+            f"{name!r} ({source}) cannot be mailcow's host name: {problem}",
             remedy="correct MAILCOW_HOSTNAME in mailcow.conf" if configured else "write the right name into the policy",
             commands=() if configured else (command,),
             expected=expected,
@@ -65,7 +65,7 @@ def set_hostname(name: str) -> tuple[str, ...]:
 
 
 def name_problem(name: str) -> str:
-    """Why a name can not be a mail server's; "" where it can."""
+    """Why a name cannot be a mail server's; "" where it can."""
     labels = name.split(".")
     if name.endswith("."):
         return "it ends with a dot"
@@ -81,13 +81,13 @@ def name_problem(name: str) -> str:
         return "it ends with a number, like an address"
     lower = name.lower()
     if lower.endswith(tuple(f".{domain}" for domain in RESERVED_DOMAINS)) or labels[-1].lower() in RESERVED_TLDS:
-        return "nobody can own this name, it stands in examples"
+        return "this name is reserved for documentation (RFC 2606); use a name you own"
     return ""
 
 
 ROW = Requirement(
     id="system.hostname",
-    title="A full host name for mailcow",
+    title="mailcow has a fully qualified host name",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("system", "mailcow"),

@@ -1,4 +1,4 @@
-"""system.selinux: docker prepared for SELinux where it is enforcing."""
+"""system.selinux: Docker is set up for SELinux where SELinux is enforcing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="system.selinux",
-    title="Docker prepared for SELinux where it is enforcing",
+    title="Docker is set up for SELinux where SELinux is enforcing",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("system", "docker"),

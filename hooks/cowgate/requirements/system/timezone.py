@@ -1,4 +1,4 @@
-"""system.timezone: A time zone that can be determined."""
+"""system.timezone: The time zone is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """As mailcow's generator finds it; without one, and without a person to ask, it asks for ever."""
+    """As mailcow's generator finds it; without one, and without a person to ask, it asks forever."""
     zone = facts.system.value.timezone
     wanted = policy.timezone
     expected = f"{wanted} (the policy)" if wanted else "a time zone of the tz database"
@@ -38,7 +38,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not zone.name:
         where = "/etc/timezone is empty" if zone.etc_timezone else "/etc/localtime is no link into zoneinfo"
         return failed(
-            f"no time zone can be determined ({where}): mailcow's generator would ask for one for ever",
+            f"no time zone can be determined ({where}): mailcow's generator would ask for one forever",
             remedy="set a time zone, here or as timezone in the policy",
             commands=command,
             expected=expected,
@@ -78,7 +78,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 ROW = Requirement(
     id="system.timezone",
-    title="A time zone that can be determined",
+    title="The time zone is known",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("system",),

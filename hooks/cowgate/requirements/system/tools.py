@@ -1,4 +1,4 @@
-"""system.tools: the commands that mailcow's scripts call."""
+"""system.tools: The commands that mailcow's scripts need are installed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     expected = " ".join(sorted((*value.paths, *value.missing))) + "; grep, cp and sed not from BusyBox"
     if not value.missing and not value.busybox:
         return passed(f"all {len(value.paths)} are there", expected=expected)
-    said = [f"{', '.join(value.missing)} can not be found"] if value.missing else []
+    said = [f"{', '.join(value.missing)} cannot be found"] if value.missing else []
     said += (
         [f"{', '.join(value.busybox)} is BusyBox's, which lacks options that mailcow's scripts use"] if value.busybox else []
     )
@@ -55,7 +55,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 ROW = Requirement(
     id="system.tools",
-    title="The commands that mailcow's scripts call",
+    title="The commands that mailcow's scripts need are installed",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("tools",),

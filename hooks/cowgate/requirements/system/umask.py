@@ -1,4 +1,4 @@
-"""system.umask: files that the containers can read (umask 0022)."""
+"""system.umask: The umask lets containers read new files (0022)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return deferred("decided at first boot: an offline tree has no umask")
     if value == UMASK:
         return passed("0022", expected="0022")
-    harm = "what the install writes can not be read in the containers" if value & 0o055 else "others could change its files"
+    harm = "what the install writes cannot be read in the containers" if value & 0o055 else "others could change its files"
     return failed(
         f"the umask is {value:04o}: {harm}",
         remedy="set the umask in this shell and run cowgate again from it; `cowgate install` sets it by itself",
@@ -32,7 +32,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="system.umask",
-    title="Files that the containers can read (umask 0022)",
+    title="The umask lets containers read new files (0022)",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("system",),

@@ -1,4 +1,4 @@
-"""time.offset: the clock is right."""
+"""time.offset: The clock is correct."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, RestartUnit
-from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, unknown
+from cowgate.model import Commands, Level, Measured, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.probes.targets import NTP_BY_ADDRESS
 from cowgate.requirements.egress.judging import not_asked
 from cowgate.requirements.fix import Fix
@@ -118,14 +118,21 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         yield RestartUnit(unit.name, f"the clock is {abs(lag.seconds):.0f} s off")
 
 
+def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
+    """How far the clock is behind (negative: ahead of) what others say."""
+    lag = measured(facts.probes.value.clock)
+    return (Measured("offset", lag.seconds, "seconds"),) if lag else ()
+
+
 ROW = Requirement(
     id="time.offset",
-    title="The clock is right",
+    title="The clock is correct",
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("probes",),
     wants=("services", "timesources"),
     judge=judge,
+    measure=measure,
     fix="time.offset",
 )
 

@@ -1,4 +1,4 @@
-"""time.servers: time servers that the daemon in use knows."""
+"""time.servers: The time daemon has time servers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not names:
         hidden = sources.chrony.unreadable if daemon == "chrony" and sources.chrony else ()
         if hidden:
-            why = f"{', '.join(hidden)} can not be read, so the servers of chrony are not known"
+            why = f"{', '.join(hidden)} cannot be read, so the servers of chrony are not known"
             return unknown(why, remedy="run `cowgate check` as root")
         configured: Chrony | Ntpd | None = sources.chrony if daemon == "chrony" else sources.ntpd
         return failed(
@@ -176,7 +176,7 @@ def _chrony_line(server: str) -> str:
 
 ROW = Requirement(
     id="time.servers",
-    title="Time servers that the daemon in use knows",
+    title="The time daemon has time servers",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("timesources", "services", "clock", "tools"),

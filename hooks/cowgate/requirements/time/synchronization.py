@@ -1,4 +1,4 @@
-"""time.synchronization: A synchronized clock."""
+"""time.synchronization: The clock is synchronized."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not daemon:
         return no_daemon(facts, expected)
     if clock.synchronized is None:
-        return unknown(f"whether the clock is synchronized could not be found out: {clock.reason}")
+        return unknown(f"whether the clock is synchronized not determined: {clock.reason}")
     evidence = {clock.told_by: "synchronized" if clock.synchronized else "not synchronized"}
     if clock.tracking:
         evidence["chronyc tracking"] = f"{clock.tracking.source}, stratum {clock.tracking.stratum}, {clock.tracking.leap}"
@@ -44,7 +44,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not clock.synchronized:
         servers = ", ".join(servers_in_use(facts)) or "no server"
         runs = f"{name} runs, but the clock is not synchronized"
-        whether = f"the clock is not synchronized, and whether {name} runs could not be found out"
+        whether = f"the clock is not synchronized, and whether {name} runs not determined"
         return failed(
             f"{runs if on else whether} (its servers: {servers})",
             remedy="let UDP port 123 out to these servers, or name reachable ones as time.servers in the policy",
@@ -88,7 +88,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 ROW = Requirement(
     id="time.synchronization",
-    title="A synchronized clock",
+    title="The clock is synchronized",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("clock", "timesources", "services", "tools"),
