@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from cowgate import formats
 from cowgate.changes.journal import Entry, Journal
 from cowgate.changes.values import Change, EditFile, Link, RemoveFile, WriteFile
 from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UsageError
+from cowgate.formats import editors as editors_module
+from cowgate.formats.error import FormatError
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
 from cowgate.model import Phase
@@ -54,15 +55,15 @@ def add(text: str | None, line: str, value: str = "") -> str:
 
 @pytest.fixture(autouse=True)
 def editors(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = formats.edit
+    real = editors_module.edit
 
     def edit(name: str, text: str | None, args: dict[str, Any]) -> str | None:
         if name == "test.refuse":
-            raise formats.FormatError("line 3 holds what cannot be read")
+            raise FormatError("line 3 holds what cannot be read")
         return add(text, **args) if name == "test.add" else real(name, text, args)
 
-    monkeypatch.setattr("cowgate.applyfile.edit", edit)
-    monkeypatch.setattr("cowgate.journal.edit", edit)
+    monkeypatch.setattr("cowgate.changes.edit_file.edit", edit)
+    monkeypatch.setattr("cowgate.changes.journal.edit", edit)
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ class Override:
 class Tree:
     """The checkout as files. `owner` is the first user other than root who owns one of `SCRIPTS`, and `owned` its path;
     `writable` is the first of them that others may change. `unreadable` are tracked files and directories below data/ that
-    the containers' users can not read (a few of `unreadable_count`). `git`: there is a .git directory; `branch` is "" for a
+    the containers' users cannot read (a few of `unreadable_count`). `git`: there is a .git directory; `branch` is "" for a
     detached HEAD; `remote_branch`: origin has the branch; `upstream`: `git merge` knows what to merge; `shallow`, `master`:
     the clone is cut off; it knows origin's master.
     """
@@ -496,7 +496,7 @@ def _repository(host: Host, directory: str, tree: Tree) -> Tree:
 
 
 def _closed_paths(host: Host, directory: str, files: tuple[tuple[str, bool], ...]) -> tuple[str, ...]:
-    """The tracked files below data/, and their directories, that others than owner and group can not read or enter.
+    """The tracked files below data/, and their directories, that others than owner and group cannot read or enter.
 
     What mailcow makes there itself (keys, dumps) is not tracked, and closed for good reasons.
     """

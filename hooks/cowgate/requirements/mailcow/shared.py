@@ -57,7 +57,7 @@ def mailcow_networks(mailcow: Mailcow) -> tuple[tuple[str, ...], tuple[IPNetwork
 
 
 def unusable_override(mailcow: Mailcow) -> Verdict | None:
-    """The verdict of a row that depends on an override which is there and can not be read."""
+    """The verdict of a row that depends on an override which is there and cannot be read."""
     override, path = mailcow.override, mailcow.override_path
     if override.state == "unreadable":
         return unknown(f"{path}: {override.reason}", remedy="run `cowgate check` as root")

@@ -145,9 +145,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if trouble is not None:
         return trouble
     if not links_mtu(facts) and policy.network.mtu == "auto":
-        return unknown(
-            "no interface has a default route, so the MTU of the way out can not be told", remedy="see network.ipv4"
-        )
+        return unknown("no interface has a default route, so the MTU of the way out cannot be told", remedy="see network.ipv4")
     if not mailcow.override.understood and mailcow.model is None:
         path = mailcow.override_path
         return unknown(
@@ -177,7 +175,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"Docker was not asked for mailcow's network: {facts.docker.value.reason}", remedy="run `cowgate check` as root"
         )
     links = ", ".join(f"{name} {mtu}" for name, mtu in links_mtu(facts).items())
-    gets = f"mailcow's network gets {mailcow.mtu or DOCKER_MTU} octets"
+    gets = f"mailcow's network gets {mailcow.mtu or DOCKER_MTU} bytes"
     return passed(f"{gets} ({links})" if links else gets, expected=expected, evidence=_mtu_evidence(facts))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cowgate.model import Commands, Level, Phase, Requirement, Status, Verdict, deferred, failed, passed, warned
+from cowgate.model import Commands, Level, Measured, Phase, Requirement, Status, Verdict, deferred, failed, passed, warned
 from cowgate.requirements.resources.shared import GIB, gib, images_of
 
 if TYPE_CHECKING:
