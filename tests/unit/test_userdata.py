@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import base64
+import gzip
 import hashlib
 import io
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 import tarfile
@@ -25,6 +26,7 @@ from cowgate.probes.proxy import parse_dropin
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "mail.cowgate.test"
+CARRIED = ROOT / "hooks" / "cowgate" / "boot" / "carried"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKo7 somebody"
 
 
@@ -33,19 +35,28 @@ def ask(*words: str) -> int:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """As cloud-init reads it: the content of each file decoded."""
+    """As cloud-init reads it."""
     assert text.startswith("#cloud-config\n")
     document: dict[str, Any] = yaml.safe_load(text)
-    for file in document["write_files"]:
-        raw = file["content"]
-        file["content"] = base64.b64decode(raw) if file.get("encoding") == "b64" else raw.encode()
+    assert document["runcmd"][0] == document["bootcmd"][0], "the same, where bootcmd is replaced"
     return document
 
 
-def content(document: dict[str, Any], path: str) -> bytes:
-    (file,) = [file for file in document["write_files"] if file["path"] == path]
-    found: bytes = file["content"]
+def written(document: dict[str, Any]) -> dict[str, bytes]:
+    """What its command would write, by path: the here-documents, decoded."""
+    put = re.compile(
+        r"^(?:put (\S+) \d+ <<'END-OF-FILE'|base64 -d <<'END-OF-FILE' \| (gzip -d \| )?put (\S+) \d+)\n(.*?)^END-OF-FILE\n",
+        re.M | re.S,
+    )
+    found = {}
+    for plain, packed, coded, body in put.findall(document["bootcmd"][0]):
+        raw = body.encode() if plain else base64.b64decode(body)
+        found[plain or coded] = gzip.decompress(raw) if packed else raw
     return found
+
+
+def content(document: dict[str, Any], path: str) -> bytes:
+    return written(document)[path]
 
 
 @pytest.fixture(scope="module")
@@ -81,29 +92,39 @@ def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_what_it_writes_and_starts() -> None:
     document = parsed(userdata.build(Options(hostname=NAME, timezone="Europe/Vienna", install=True, ssh_keys=(KEY,))))
-    assert list(document) == ["ssh_authorized_keys", "write_files", "runcmd"]
+    assert list(document) == ["merge_how", "ssh_authorized_keys", "bootcmd", "runcmd"]
     assert document["ssh_authorized_keys"] == [KEY]
-    assert yaml.safe_load(content(document, userdata.SETTINGS)) == {"hostname": NAME, "timezone": "Europe/Vienna"}
-    assert content(document, "/opt/cowgate/bundle") == userdata.bundle()
-    assert {file["path"]: file["permissions"] for file in document["write_files"]} == {
-        userdata.SETTINGS: "0644",
-        "/opt/cowgate/bundle": "0644",
-        "/opt/cowgate/unpack": "0755",
-    }
-    commands = document["runcmd"]
-    assert commands[0] == ["/opt/cowgate/unpack"]
-    assert ["systemctl", "add-wants", "cowgate-ready.target", "cowgate-install.service"] in commands
-    assert commands[-1] == ["systemctl", "start", "--no-block", "cowgate-ready.target"]
+    files = written(document)
+    assert yaml.safe_load(files[userdata.SETTINGS]) == {"hostname": NAME, "timezone": "Europe/Vienna"}
+    assert files["/opt/cowgate/bundle"] == userdata.bundle()
+    assert b"\ninstall=yes\n" in files["/opt/cowgate/begin"]
+    assert document["bootcmd"][0].endswith("\nsh /opt/cowgate/begin --start\n)\n")
+    assert len(document["runcmd"]) == 1
+
+
+def test_what_is_written_is_a_script_for_sh(tmp_path: Path) -> None:
+    document = parsed(userdata.build(Options(hostname=NAME, url="https://x/y", sha256="0" * 64, proxy="http://p:1/%41")))
+    scripts = {"bootcmd": document["bootcmd"][0].encode(), "begin": content(document, "/opt/cowgate/begin")}
+    for name, script in scripts.items():
+        (tmp_path / name).write_bytes(script)
+        assert subprocess.run(["sh", "-n", str(tmp_path / name)], capture_output=True, timeout=30).returncode == 0
 
 
 def test_without_install_nothing_is_enabled() -> None:
-    assert not any("enable" in command for command in parsed(userdata.build(Options(hostname=NAME)))["runcmd"])
+    assert b"\ninstall=''\n" in content(parsed(userdata.build(Options(hostname=NAME))), "/opt/cowgate/begin")
 
 
 def test_cloud_init_fails_with_it_only_when_asked() -> None:
     document = parsed(userdata.build(Options(hostname=NAME, fail_cloud_init=True)))
-    assert document["runcmd"][-1] == ["/usr/local/sbin/cowgate", "--setup", "run", "--phase", "boot", "--yes"]
+    assert document["runcmd"][-1] == ["sh", "/opt/cowgate/begin", "--once"]
     assert yaml.safe_load(content(document, userdata.SETTINGS))["fail_cloud_init"] is True
+
+
+def test_another_user_data_begins_anew() -> None:
+    """A clone of a machine that came by user-data, with user-data of its own."""
+    options = [Options(hostname=NAME), Options(hostname="mx.cowgate.test"), Options(hostname=NAME, policy="hostname: x\n")]
+    marks = [re.findall(rb"carried=(\S+)", content(parsed(userdata.build(each)), "/opt/cowgate/begin")) for each in options]
+    assert len({mark[0] for mark in marks}) == 3
 
 
 @pytest.mark.parametrize(
@@ -130,39 +151,29 @@ def test_a_policy_arrives_byte_for_byte(text: str) -> None:
     assert content(document, "/etc/cowgate/policy.yaml") == text.encode()
 
 
-def test_the_scripts_are_python_that_39_reads() -> None:
-    ast.parse(userdata.UNPACK, feature_version=(3, 9))
-    ast.parse(userdata.FETCH.replace("@URL@", "''").replace("@SHA256@", "''"), feature_version=(3, 6))  # EL8's own Python
-    for url in ("https://x/y?a=b&c", "https://x/'\"\\"):
-        script = content(parsed(userdata.build(Options(url=url, sha256="ab" * 32))), "/opt/cowgate/unpack")
-        tree = ast.parse(script, feature_version=(3, 9))
-        literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-        assert {url, "ab" * 32} <= literals
+def test_the_fetcher_is_python_that_el8_has() -> None:
+    ast.parse(content(parsed(userdata.build(Options())), "/opt/cowgate/get"), feature_version=(3, 6))
 
 
-def test_without_any_python_the_unpacker_says_so(tmp_path: Path) -> None:
-    file = tmp_path / "unpack"
-    file.write_text(userdata.UNPACK)
-    shell = shutil.which("sh") or ""
-    done = subprocess.run(
-        [shell, str(file)], env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 3
-    assert done.stderr == "cowgate: there is no Python on this machine: name python3 under packages: in the user-data\n"
+@pytest.mark.parametrize("url", ["https://x/y?a=b&c", "https://x/'\"\\$(id)`id`"])
+def test_an_address_reaches_the_script_as_it_is(url: str) -> None:
+    script = content(parsed(userdata.build(Options(url=url, sha256="ab" * 32))), "/opt/cowgate/begin").decode()
+    lines = [line for line in script.splitlines() if line.startswith(("url=", "sha256="))]
+    told = subprocess.run(["sh", "-c", "\n".join([*lines, 'printf %s "$url"'])], capture_output=True, text=True, timeout=30)
+    assert told.stdout == url
 
 
 def test_a_proxy_reaches_everything_that_fetches() -> None:
     proxy = "http://user:p%40ss@proxy.cowgate.test:3128"
     document = parsed(userdata.build(Options(hostname=NAME, proxy=proxy, fail_cloud_init=True)))
-    (environment,) = [file for file in document["write_files"] if file["path"] == "/etc/environment"]
-    assert environment["append"] is True
-    assert f"http_proxy={proxy}\nhttps_proxy={proxy}\nno_proxy=localhost," in environment["content"].decode()
+    script = document["bootcmd"][0]
+    for line in (f"http_proxy={proxy}", f"https_proxy={proxy}", "no_proxy=localhost,127.0.0.1,::1"):
+        assert f"grep -qxF {line} /etc/environment 2>/dev/null || echo {line} >>/etc/environment\n" in script
     unit = content(document, "/etc/systemd/system/docker.service.d/proxy.conf").decode()
     assert parse_dropin(unit) == {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": "localhost,127.0.0.1,::1"}
     assert "p%%40ss" in unit
-    prefix = ["env", f"http_proxy={proxy}", f"https_proxy={proxy}"]
-    assert document["runcmd"][0] == [*prefix, "/opt/cowgate/unpack"]
-    assert document["runcmd"][-1][:5] == [*prefix, "/usr/local/sbin/cowgate", "--setup"]
+    begin = content(document, "/opt/cowgate/begin").decode()
+    assert f"\nhttp_proxy={proxy}\nhttps_proxy={proxy}\n" in begin and "\nexport http_proxy https_proxy no_proxy\n" in begin
     for name in ("cowgate.service", "cowgate-install.service"):
         assert "EnvironmentFile=-/etc/environment\n" in (ROOT / "cloud-config/systemd" / name).read_text()
 
@@ -173,7 +184,7 @@ def test_a_proxy_reaches_everything_that_fetches() -> None:
 def test_who_takes_all_of_it() -> None:
     text = userdata.build(Options(hostname=NAME, install=True, ssh_keys=(KEY,), timezone="Europe/Vienna"))
     takes = {name for name, provider in PROVIDERS.items() if userdata.size_for(provider, text) <= provider.limit}
-    assert takes == {"nocloud", "gce"}
+    assert takes == {"nocloud"}
 
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
@@ -201,7 +212,7 @@ def test_the_whole_program_is_carried(unpacked: Path) -> None:
     package = ROOT / "hooks" / "cowgate"
     wanted = {
         str(path.relative_to(package))
-        for pattern in ("**/*.py", "schemas/*.json", "requirements/*/*.md", "units/*", "*.sh")
+        for pattern in ("**/*.py", "schemas/*.json", "**/*.md", "units/*", "services/*", "boot/carried/*", "**/*.sh")
         for path in package.glob(pattern)
     }
     carried = unpacked / "hooks" / "cowgate"
@@ -281,6 +292,14 @@ def test_every_carried_module_can_be_imported_alone(unpacked: Path) -> None:
     assert int(done.stdout) > 60
 
 
+def test_the_carried_program_makes_the_same_user_data(unpacked: Path) -> None:
+    """Digests of the bundle too: a machine that came by user-data can make the next one."""
+    command = [sys.executable, "-IB", str(unpacked / "hooks" / "cowgate" / "__main__.py"), "user-data", "--hostname", NAME]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == userdata.build(Options(hostname=NAME))
+
+
 def judge(hooks: Path, root: Path) -> dict[str, Any]:
     done = subprocess.run(
         [str(hooks / "cowgate.sh"), "check", "--offline", "--phase", "boot", "--root", str(root), "--format", "json"],
@@ -315,9 +334,11 @@ def test_it_unpacks_where_a_tree_was_left_half_written(tmp_path: Path) -> None:
     (home / "hooks" / "cowgate" / "stale.py").write_text("broken(")
     (sbin / "cowgate").write_text("something else")
     (home / "bundle").write_bytes(userdata.bundle())
-    script = userdata.UNPACK.replace("/opt/cowgate", str(home)).replace("/usr/local/sbin", str(sbin))
+    got = CARRIED.joinpath("get").read_text().replace("/opt/cowgate", str(home)).replace("/usr/local/sbin", str(sbin))
+    (tmp_path / "get").write_text(got)
+    unpack = [sys.executable, "-I", str(tmp_path / "get"), "unpack", str(home / "bundle")]
     for _ in range(2):
-        done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(unpack, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         assert not (home / "hooks" / "cowgate" / "stale.py").exists() and not (home / "new").exists()
         assert os.readlink(sbin / "cowgate") == f"{home}/hooks/cowgate.sh"
@@ -327,10 +348,10 @@ def test_it_unpacks_where_a_tree_was_left_half_written(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_it_and_tells_the_size(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ask("--hostname", NAME, "--provider", "gce") == 0
+    assert ask("--hostname", NAME, "--provider", "nocloud") == 0
     out, err = capsys.readouterr()
     assert out == userdata.build(Options(hostname=NAME))
-    assert err == f"cowgate: {len(out)} bytes; gce takes 262144 (Compute Engine: 256 KiB per metadata value)\n"
+    assert err == f"cowgate: {len(out)} bytes; nocloud takes 1048576 (a seed file of your own; the bound is ours)\n"
 
 
 def test_a_bundle_is_pinned_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -352,7 +373,7 @@ def test_a_policy_may_ask_for_an_error_of_cloud_init(tmp_path: Path, capsys: pyt
     file = tmp_path / "policy.yaml"
     file.write_text(f"hostname: {NAME}\nfail_cloud_init: true\n")
     assert ask("--policy", str(file), "--url", "http://x", "--sha256", "0" * 64) == 0
-    assert parsed(capsys.readouterr().out)["runcmd"][-1][1:3] == ["--setup", "run"]
+    assert parsed(capsys.readouterr().out)["runcmd"][-1] == ["sh", "/opt/cowgate/begin", "--once"]
 
 
 def test_a_policy_with_its_host_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """Builds user-data that carries all of cowgate: paste it into a provider's console and nothing of ours is downloaded.
 
-The result is a plain #cloud-config, the one form that every datasource understands, with everything in write_files.
-The same input gives the same bytes.
+The result is a plain #cloud-config, the one form that every datasource understands, with one command of bootcmd: that runs at
+every boot, before the rest, and goes on until the check is started. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import ast
 import base64
 import functools
+import gzip
+import hashlib
 import importlib.resources
 import io
 import itertools
 import json
 import lzma
 import re
+import shlex
 import tarfile
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +26,18 @@ from importlib.abc import Traversable
 
 from cowgate import VERSION
 from cowgate.errors import UsageError
-from cowgate.image.hook import COMMAND, INSTALL_UNIT
+from cowgate.image.hook import (
+    BEGIN_SERVICE,
+    BEGIN_UNIT,
+    MOTD,
+    MOTD_TEXT,
+    PROFILE,
+    PROFILE_TEXT,
+    SERVICE_DIR,
+    UNIT_DIR,
+    service_text,
+    unit_text,
+)
 
 HOME = "/opt/cowgate"
 
@@ -73,12 +87,16 @@ class Options:
 
 @dataclass(frozen=True)
 class File:
-    """One entry of write_files."""
+    """A file that the user-data puts on the machine, where `manager` (systemd, openrc, or any) starts the services.
+
+    With `add` its lines are added to a file that may be there.
+    """
 
     path: str
     content: bytes
-    mode: str = "0644"
-    append: bool = False
+    mode: str = "644"
+    add: bool = False
+    manager: str = ""
 
 
 def build(options: Options) -> str:
@@ -88,15 +106,45 @@ def build(options: Options) -> str:
         files.append(File("/etc/cowgate/policy.yaml", options.policy.encode()))
     if options.proxy:
         files += _proxy_files(options.proxy)
-    if options.url:
-        unpack = FETCH.replace("@URL@", repr(options.url)).replace("@SHA256@", repr(options.sha256))
-    else:
+    if not options.url:
         files.append(File(f"{HOME}/bundle", bundle()))
-        unpack = UNPACK
-    files.append(File(f"{HOME}/unpack", unpack.encode(), mode="0755"))
-    return _render(options, files)
+    carried = _digest(options, files)
+    return _render(options, _script([*files, *_begin(options, carried)], carried))
 
 
+def combine(ours: str, theirs: str) -> str:
+    """One document of both, the owner's own cloud-config first: ours appends to its lists and replaces nothing.
+
+    Raises UsageError where the other text is of no kind that cloud-init knows by its first line.
+    """
+    first = theirs.lstrip("\ufeff").split("\n", 1)[0].rstrip()
+    kind = next((kind for start, kind in KINDS if first.startswith(start)), None)
+    if kind is None:
+        raise UsageError(
+            f"its first line is {first[:40]!r}, by which cloud-init does not know what it is",
+            hint="a cloud-config begins with the line #cloud-config, a script with #!",
+        )
+    boundary = "cowgate-" + hashlib.sha256((ours + theirs).encode()).hexdigest()[:24]
+    lines = [f'Content-Type: multipart/mixed; boundary="{boundary}"', "MIME-Version: 1.0", ""]
+    for text, subtype in ((theirs.lstrip("\ufeff"), kind), (ours, "cloud-config")):
+        lines += [f"--{boundary}", f'Content-Type: text/{subtype}; charset="utf-8"', "MIME-Version: 1.0"]
+        lines += ["Content-Transfer-Encoding: 7bit", "", text] if text.isascii() else [
+            "Content-Transfer-Encoding: base64", "", base64.encodebytes(text.encode()).decode()
+        ]
+    return "\n".join([*lines, f"--{boundary}--", ""])
+
+
+# By the first line, as cloud-init itself does it.
+KINDS = (
+    ("#cloud-config-archive", "cloud-config-archive"),
+    ("#cloud-config", "cloud-config"),
+    ("#cloud-boothook", "cloud-boothook"),
+    ("#include-once", "x-include-once-url"),
+    ("#include", "x-include-url"),
+    ("#part-handler", "part-handler"),
+    ("## template: jinja", "jinja2"),
+    ("#!", "x-shellscript"),
+)
 NO_PROXY = "localhost,127.0.0.1,::1"
 
 
@@ -107,7 +155,7 @@ def _proxy_files(proxy: str) -> list[File]:
     unit = ["[Service]", *(f'Environment="{name}={quoted}"' for name in ("HTTP_PROXY", "HTTPS_PROXY"))]
     unit.append(f'Environment="NO_PROXY={NO_PROXY}"')
     return [
-        File("/etc/environment", "".join(f"{line}\n" for line in lines).encode(), append=True),
+        File("/etc/environment", "".join(f"{line}\n" for line in lines).encode(), add=True),
         File("/etc/systemd/system/docker.service.d/proxy.conf", "".join(f"{line}\n" for line in unit).encode()),
     ]
 
@@ -169,12 +217,15 @@ def _members() -> Iterator[tuple[str, bytes, int]]:
             yield "hooks/cowgate.sh", content, 0o755
 
 
+_CARRIED = (".py", ".json", ".md", ".sh", ".service", ".target", ".timer")
+
+
 def _package(directory: str, entries: Iterable[Traversable]) -> Iterator[tuple[str, bytes]]:
     for entry in entries:
         if entry.is_dir():
             if entry.name != "__pycache__":
                 yield from _package(f"{directory}{entry.name}/", entry.iterdir())
-        elif entry.name.endswith((".py", ".json", ".md", ".sh", ".service", ".target", ".timer")):
+        elif directory in ("services/", "boot/carried/") or entry.name.endswith(_CARRIED):
             yield directory + entry.name, entry.read_bytes()
 
 
@@ -239,95 +290,124 @@ def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> range:
     return range(first.lineno, (first.end_lineno or first.lineno) + 1)
 
 
+# -- what starts it --------------------------------------------------------------------------------------------------
+
+
+def _begin(options: Options, carried: str) -> list[File]:
+    """What gets cowgate and starts the check, and goes on with that until it is done, at each boot."""
+    words = {
+        "url": options.url,
+        "sha256": options.sha256,
+        "install": "yes" if options.install else "",
+        "carried": carried,
+        **({"http_proxy": options.proxy, "https_proxy": options.proxy, "no_proxy": NO_PROXY} if options.proxy else {}),
+    }
+    lines = [f"{name}={shlex.quote(value)}" for name, value in words.items()]
+    if options.proxy:
+        lines.append("export http_proxy https_proxy no_proxy")
+    interpreter, _, script = _carried("begin").partition("\n")
+    begin = "\n".join([interpreter, *lines, _without_comments(script)])
+    return [
+        File(f"{HOME}/begin", begin.encode()),
+        File(f"{HOME}/get", strip(_carried("get").partition("\n")[2]).encode()),
+        File(f"{UNIT_DIR}/{BEGIN_UNIT}", unit_text(BEGIN_UNIT).encode(), manager="systemd"),
+        File(f"{SERVICE_DIR}/{BEGIN_SERVICE}", service_text(BEGIN_SERVICE).encode(), mode="755", manager="openrc"),
+        File(MOTD, MOTD_TEXT.encode(), mode="755", manager="systemd"),
+        File(PROFILE, PROFILE_TEXT.encode()),
+    ]
+
+
+def _digest(options: Options, files: Sequence[File]) -> str:
+    """What tells this user-data from another: a clone that brings its own begins anew."""
+    told = hashlib.sha256(f"{VERSION} {options!r}".encode())
+    for file in files:
+        told.update(hashlib.sha256(file.content).digest())
+    return told.hexdigest()[:16]
+
+
+def _carried(name: str) -> str:
+    return importlib.resources.files("cowgate.boot").joinpath("carried", name).read_text()
+
+
+def _without_comments(script: str) -> str:
+    """A shell script without the lines that are comments only."""
+    return "".join(line for line in script.splitlines(keepends=True) if not line.lstrip().startswith("#") and line.strip())
+
+
 # -- the text --------------------------------------------------------------------------------------------------------
 
-# What a YAML block can hold and give back byte for byte: text lines that begin with no blank and end with none.
-_PLAIN = re.compile(r"[!-~][ -~]*\n([ -~]*\n)*\Z")
+# What a here-document in a YAML block gives back byte for byte: lines of text.
+_PLAIN = re.compile(r"([ -~]*\n)*\Z")
+_TO_BE_READ = 6000  # bytes; what is larger is packed, because fields are small
+_END = "END-OF-FILE"
+# A file is whole, or as it was. /bin/sh is dash, ash or bash.
+_PUT = """\
+put() {
+mkdir -p "${1%/*}" && cat >"$1.cowgate" && chmod "$2" "$1.cowgate" && mv "$1.cowgate" "$1"
+}
+"""
+_WANTS = f"{UNIT_DIR}/cloud-init.target.wants"
+_ENABLE = {
+    "systemd": f"mkdir -p {_WANTS} && ln -sf {UNIT_DIR}/{BEGIN_UNIT} {_WANTS}/",
+    "openrc": f"ln -sf {SERVICE_DIR}/{BEGIN_SERVICE} /etc/runlevels/default/",
+}
+MERGE_HOW = (
+    "# Beside another cloud-config in one document: lists are put together, whichever comes first.\n"
+    "merge_how:\n"
+    "  - {name: list, settings: [append]}\n"
+    "  - {name: dict, settings: [no_replace, recurse_list]}\n"
+    "  - {name: str, settings: []}\n"
+)
 
 
-def _render(options: Options, files: Iterable[File]) -> str:
+def _render(options: Options, script: str) -> str:
     out = [
         "#cloud-config",
         f"# cowgate {VERSION}: makes this machine ready for mailcow, and keeps the install shut until it is.",
+        MERGE_HOW.rstrip("\n"),
     ]
     if options.ssh_keys:
         out += ["ssh_authorized_keys:", *(f"  - {json.dumps(key)}" for key in options.ssh_keys)]
-    out.append("write_files:")
-    for file in files:
-        out += [f"  - path: {file.path}", f"    permissions: '{file.mode}'", *(["    append: true"] if file.append else [])]
-        text = file.content.decode("latin-1")
-        if _PLAIN.match(text) and not re.search(r" \n|\n\n\Z", text):
-            out += ["    content: |", *(f"      {line}" if line else "" for line in text.split("\n")[:-1])]
-        else:
-            out += ["    encoding: b64", f"    content: {base64.b64encode(file.content).decode()}"]
-    out.append("runcmd:")
-    out += [f"  - {json.dumps(command)}" for command in _commands(options)]
+    out += [
+        "# At every boot, and before anything of this instance: what a reboot cut off goes on at the next one.",
+        "bootcmd:",
+        "  - &begin |",
+        *(f"    {line}" if line else "" for line in script.split("\n")[:-1]),
+        "# The same once more, where another part of the user-data has replaced bootcmd.",
+        "runcmd:",
+        "  - *begin",
+    ]
+    if options.fail_cloud_init:
+        # Only the last command's exit code reaches cloud-init's own status.
+        out.append(f'  - ["sh", "{HOME}/begin", "--once"]')
     return "\n".join(out) + "\n"
 
 
-def _commands(options: Options) -> Iterator[list[str]]:
-    # Where all of cloud-init is one process it began before /etc/environment was written.
-    proxied = ["env", f"http_proxy={options.proxy}", f"https_proxy={options.proxy}"] if options.proxy else []
-    yield [*proxied, f"{HOME}/unpack"]
-    # EL8 has no Python that cowgate runs on; everywhere else this asks and does nothing.
-    yield [*proxied, "sh", "-c", f"{COMMAND} --interpreter >/dev/null 2>&1 || {COMMAND} --setup"]
-    # The same parts, through the same journal, as in an image.
-    yield [COMMAND, "run", "--phase", "build", "--only", "image.hook", "--yes"]
-    yield ["systemctl", "daemon-reload"]
-    if options.install:
-        yield ["systemctl", "add-wants", "cowgate-ready.target", INSTALL_UNIT]
-    # --no-block: these units wait for cloud-final, and this command runs inside it.
-    yield ["systemctl", "start", "--no-block", "cowgate-ready.target"]
-    if options.fail_cloud_init:
-        # Only the last command's exit code reaches cloud-init's own status.
-        yield [*proxied, COMMAND, "--setup", "run", "--phase", "boot", "--yes"]
+def _script(files: Sequence[File], carried: str) -> str:
+    """What bootcmd runs: writes all files, once, and starts what is to be started, until that is done.
+
+    In parentheses: other commands of the owner stand before and behind it in one script.
+    """
+    out = ["(", "umask 022", f'if [ "$(cat {HOME}/carried 2>/dev/null)" != {carried} ]; then', *_PUT.splitlines()]
+    for manager, condition in (("", ""), ("systemd", "[ -d /run/systemd/system ]"), ("openrc", "[ -x /sbin/openrc-run ]")):
+        out += [f"if {condition}; then"] if condition else []
+        out += [line for file in files if file.manager == manager for line in _lines(file)]
+        out += [_ENABLE[manager], "fi"] if condition else []
+    out += ["sync", f"echo {carried} | put {HOME}/carried 644", "sync", "fi", f"sh {HOME}/begin --start", ")"]
+    return "\n".join(out) + "\n"
 
 
-# Runs on the machine, with cloud-init's own Python. Every step can be repeated: it is also what repairs a half-written tree.
-# The first lines are for sh: EL8 has a Python for its own tools only, which will do for this.
-UNPACK = """\
-#!/bin/sh
-''':'
-for python in python3 /usr/libexec/platform-python; do
-    command -v $python >/dev/null && exec $python "$0"
-done
-echo "cowgate: there is no Python on this machine: name python3 under packages: in the user-data" >&2
-exit 3
-'''
-import io, lzma, os, shutil, tarfile
-data = open("/opt/cowgate/bundle", "rb").read()
-new = "/opt/cowgate/new"
-shutil.rmtree(new, ignore_errors=True)
-safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-tarfile.open(fileobj=io.BytesIO(lzma.decompress(data))).extractall(new, **safe)
-shutil.rmtree("/opt/cowgate/hooks", ignore_errors=True)
-os.rename(new + "/hooks", "/opt/cowgate/hooks")
-shutil.rmtree(new)
-link = "/usr/local/sbin/cowgate"
-if os.path.lexists(link):
-    os.remove(link)
-os.symlink("/opt/cowgate/hooks/cowgate.sh", link)
-"""
-
-# The small variant: one file, from one place, with one digest. Anything else stops here and the gate stays shut.
-FETCH = UNPACK.replace("import io,", "import hashlib, io,").replace(
-    'data = open("/opt/cowgate/bundle", "rb").read()\n',
-    """\
-import sys, time, urllib.request
-url = @URL@
-digest = @SHA256@
-if len(digest) != 64:
-    sys.exit("cowgate: this user-data is an unedited example: see REPLACE in it")
-for attempt in range(6):
-    try:
-        data = urllib.request.urlopen(url, timeout=30).read()
-        break
-    except OSError as error:
-        print("cowgate: %s" % error, file=sys.stderr)
-        time.sleep(10)
-else:
-    sys.exit("cowgate: the pinned file could not be fetched")
-if hashlib.sha256(data).hexdigest() != digest:
-    sys.exit("cowgate: the fetched file is not the pinned one")
-""",
-)
+def _lines(file: File) -> Iterator[str]:
+    """The commands that write one file: a here-document, plain where YAML and the shell give every byte back."""
+    text = file.content.decode("latin-1")
+    if file.add:
+        for line in map(shlex.quote, text.splitlines()):
+            yield f"grep -qxF {line} {file.path} 2>/dev/null || echo {line} >>{file.path}"
+    elif _PLAIN.match(text) and _END not in text and len(text) + 4 * text.count("\n") < _TO_BE_READ:
+        yield f"put {file.path} {file.mode} <<'{_END}'"
+        yield from [*text.split("\n")[:-1], _END]
+    else:
+        packed = gzip.compress(file.content, mtime=0)
+        smaller = len(packed) < len(file.content)
+        yield f"base64 -d <<'{_END}' | {'gzip -d | ' if smaller else ''}put {file.path} {file.mode}"
+        yield from [*base64.encodebytes(packed if smaller else file.content).decode().split("\n")[:-1], _END]

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cowgate.changes.values import Change, Link, WriteFile
-from cowgate.image.hook import FILES, LINKS, UNIT_DIR, UNITS, unit_text
+from cowgate.changes.values import Change, Link, RemoveFile, WriteFile
+from cowgate.image.hook import (
+    BY_HAND,
+    PACKAGE,
+    SERVICE_DIR,
+    SERVICES,
+    UNIT_DIR,
+    UNITS,
+    files,
+    links,
+    service_text,
+    unit_text,
+)
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
 from cowgate.requirements.fix import Fix
 
@@ -38,11 +49,21 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     """All parts are asked for; the engine leaves alone what is already true. What somebody masked stays masked."""
-    for unit in (unit for unit in UNITS if unit not in facts.image.value.masked):
-        yield WriteFile(f"{UNIT_DIR}/{unit}", unit_text(unit))
-    for link, target in LINKS:
+    image = facts.image.value
+    home = PACKAGE if image.packaged else BY_HAND
+    if not image.manager:
+        return
+    for path in image.shadows:
+        yield RemoveFile(path)
+    if image.manager == "openrc":
+        for name in SERVICES:
+            yield WriteFile(f"{SERVICE_DIR}/{name}", service_text(name, home), mode=0o755)
+    elif not image.packaged:
+        for unit in (unit for unit in UNITS if unit not in image.masked):
+            yield WriteFile(f"{UNIT_DIR}/{unit}", unit_text(unit))
+    for link, target in links(image.manager, home):
         yield Link(link, target)
-    for path, text, mode in FILES:
+    for path, text, mode in files(image.manager, home):
         yield WriteFile(path, text, mode=mode)
 
 
