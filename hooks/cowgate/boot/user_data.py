@@ -128,9 +128,11 @@ def combine(ours: str, theirs: str) -> str:
     lines = [f'Content-Type: multipart/mixed; boundary="{boundary}"', "MIME-Version: 1.0", ""]
     for text, subtype in ((theirs.lstrip("\ufeff"), kind), (ours, "cloud-config")):
         lines += [f"--{boundary}", f'Content-Type: text/{subtype}; charset="utf-8"', "MIME-Version: 1.0"]
-        lines += ["Content-Transfer-Encoding: 7bit", "", text] if text.isascii() else [
-            "Content-Transfer-Encoding: base64", "", base64.encodebytes(text.encode()).decode()
-        ]
+        lines += (
+            ["Content-Transfer-Encoding: 7bit", "", text]
+            if text.isascii()
+            else ["Content-Transfer-Encoding: base64", "", base64.encodebytes(text.encode()).decode()]
+        )
     return "\n".join([*lines, f"--{boundary}--", ""])
 
 

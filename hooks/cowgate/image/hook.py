@@ -132,7 +132,6 @@ esac
 """
 
 
-
 def files(manager: str, home: Home) -> tuple[tuple[str, str, int], ...]:
     """What is put in place beside the units, as (path, text, mode). Who takes the login message away may: no row misses it."""
     found = [(CLEAN_HOOK, CLEAN_HOOK_TEXT, 0o755), (PROFILE, PROFILE_TEXT, 0o644)]
