@@ -158,7 +158,22 @@ def git_server(network: Namespace, directory: Path) -> Iterator[None]:
 # -- containers ------------------------------------------------------------------------------------------------------
 
 
-def container(tree: str, material: Path, text: str, **more: Any) -> Container:
+class FirstBoot(Container):
+    """A machine whose user-data brings cowgate; that is got beside the boot, which does not wait for it."""
+
+    def wait(self, timeout: float = 180.0) -> str:
+        """Wait until cowgate is in place and the check, and an install behind it, have ended."""
+        super().wait(timeout)
+        wait_until(lambda: not self.begins(), "the service that gets cowgate", timeout, 0.3)
+        return super().wait(timeout)
+
+    def begins(self) -> bool:
+        state = self.run(["systemctl", "show", "-P", "ActiveState", "cowgate-begin.service"]).stdout.strip()
+        jobs = self.run(["systemctl", "list-jobs", "--no-legend"]).stdout
+        return state in ("active", "activating") or "cowgate" in jobs
+
+
+def container(tree: str, material: Path, text: str, **more: Any) -> FirstBoot:
     """A disguised machine that holds nothing of cowgate: its user-data brings all of it."""
     docker = tree.endswith("-docker")
     files: dict[str, Content] = {**LAB, **more.pop("files", {})}
@@ -166,7 +181,7 @@ def container(tree: str, material: Path, text: str, **more: Any) -> Container:
         files["/etc/systemd/system/docker.service.d/lab.conf"] = IMAGE_UNIT
     elif more.pop("shim", True):
         files["/usr/local/bin/docker"] = (SHIM, 0o755)
-    return Container(
+    return FirstBoot(
         tree,
         user_data=text,
         network_config=more.pop("network_config", NETWORK_CONFIG if docker else IPV4_CONFIG),

@@ -262,7 +262,7 @@ runcmd:
 def together(ours: str) -> str:
     """Their entries put behind ours under the same keys, as a person does it."""
     files, commands = THEIRS.split("runcmd:\n")
-    return ours.replace("runcmd:\n", files.split("write_files:\n")[1] + "runcmd:\n") + commands
+    return ours + commands + files
 
 
 def multipart(*parts: str) -> str:
@@ -272,19 +272,18 @@ def multipart(*parts: str) -> str:
     return document.as_string()
 
 
-APPEND = "merge_how: [{name: list, settings: [append]}, {name: dict, settings: [no_replace, recurse_list]}]\n"
-
-
-@pytest.mark.parametrize("how", ["in our lists", "as a part that appends", "as a part that replaces"])
+@pytest.mark.parametrize("how", ["in our lists", "before ours", "behind ours"])
 def test_their_own_files_and_commands(how: str, material: Path) -> None:
+    """Nothing of either is lost; behind ours theirs replaces the keys that it has, as cloud-init does with a second list."""
     text = user_data(material, container_policy(*WITHOUT_DOCKER), "--install")
-    text = together(text) if how == "in our lists" else multipart(text, (APPEND if "appends" in how else "") + THEIRS)
+    text = {
+        "in our lists": lambda: together(text),
+        "before ours": lambda: multipart("#cloud-config\n" + THEIRS, text),
+        "behind ours": lambda: multipart(text, "#cloud-config\n" + THEIRS),
+    }[how]()
     with container("trixie", material, text) as machine:
         machine.wait(SLOW)
         assert machine.read("/root/theirs") == "theirs\n" and machine.exists("/root/their-command")
-        if "replaces" in how:  # what cloud-init does with a second list, unless it is told to append: ours is gone
-            assert not machine.exists("/usr/local/sbin/cowgate") and not machine.exists(PLACE)
-            return
         assert not machine.exists("/root/too-early"), "the gate was asked before the check"
         wait_until(lambda: machine.exists(f"{PLACE}/mailcow.conf"), "the install", SLOW, 0.5)
         assert machine.run(["cowgate", "gate"]).returncode == 0

@@ -18,10 +18,16 @@ from tests.lab.process import run, stop
 SLOW = 600.0
 PROXY = "http://203.0.113.1:3128"
 # A command that mailcow's scripts call is missing, and its package is to be had through the proxy only.
-WITHOUT_JQ = "bootcmd:\n  - \"dpkg --purge --force-all jq; find /etc/apt -name '*.list' -delete\"\n"
+OWN = """\
+#cloud-config
+bootcmd:
+  - "dpkg --purge --force-all jq; find /etc/apt -name '*.list' -delete"
+write_files:
+  - path: /etc/apt/sources.list.d/proxy.list
+    content: "deb [trusted=yes] http://packages.cowgate.test/ ./"
+"""
 # A repository is named by https, and the lab has no certificate.
 GITCONFIG = '[url "http://git.cowgate.test/"]\ninsteadOf = https://git.cowgate.test/\n'
-LIST = "deb [trusted=yes] http://packages.cowgate.test/ ./\n"
 
 
 @dataclass
@@ -61,10 +67,8 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
     wanted = policy("https://git.cowgate.test/mailcow.git", WAIVED)
     bundle = str(directory / "web/files.cowgate.test/cowgate.tar.xz")
     where = ["--bundle", bundle, "--url", "http://files.cowgate.test/cowgate.tar.xz"]
-    text = user_data(material, wanted, "--install", "--proxy", PROXY, *where) + WITHOUT_JQ
-    # After cloud-init's bootcmd, which takes the lists away.
-    source = "  - path: /etc/apt/sources.list.d/proxy.list\n    content: |\n      " + LIST
-    text = text.replace("write_files:\n", "write_files:\n" + source, 1)
+    (directory / "own.yaml").write_text(OWN)
+    text = user_data(material, wanted, "--install", "--proxy", PROXY, *where, "--with", str(directory / "own.yaml"))
     with container("trixie-docker", material, text, files={"/etc/gitconfig": GITCONFIG}) as machine:
         log = directory / "log"
         words = [sys.executable, webproxy.__file__, "203.0.113.1", "3128", str(directory / "web"), str(log)]

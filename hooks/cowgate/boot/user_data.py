@@ -39,6 +39,8 @@ from cowgate.image.hook import (
     unit_text,
 )
 
+# The one place that says where releases lie: RELEASES/VERSION/cowgate.tar.xz. Empty until there is one; then the default.
+RELEASES = ""
 HOME = "/opt/cowgate"
 
 SETTINGS = "/etc/cowgate/policy.d/50-user-data.yaml"
@@ -186,7 +188,7 @@ def demand_fit(provider: Provider, text: str) -> None:
     if size > provider.limit:
         raise UsageError(
             f"the user-data has {size} bytes, {size - provider.limit} more than {provider.name} takes ({provider.source})",
-            hint="write the bundle with --bundle FILE, put it on a web server, and name it with --url: that variant is small",
+            hint="write the bundle with --bundle FILE, put it on a web server, and name it with --source URL: that is small",
         )
 
 

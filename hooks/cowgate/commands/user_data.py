@@ -8,6 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from cowgate import VERSION
 from cowgate.boot import user_data as userdata
 from cowgate.boot.user_data import PROVIDERS, settings
 from cowgate.commands import common
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 SSH_KEY = r"(ssh-(ed25519|rsa|dss)|ecdsa-sha2-[a-z0-9-]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+=*( .*)?\Z"
 
 KEY_FILE_LIMIT = 1 << 16  # bytes of a file of public keys
+WITH_LIMIT = 1 << 20  # bytes; no provider takes more
 
 SUMMARY = "write the user-data that makes a new machine ready, and keeps the install shut until it is"
 DETAILS = """\
 Carries all of cowgate; where that is more than the provider takes, --bundle FILE writes one file to put on a
-web server and --url names it, pinned by its digest. The size goes to standard error. The same options give
+web server and --source names it, pinned by its digest. The size goes to standard error. The same options give
 the same bytes."""
 
 
@@ -42,11 +44,13 @@ class Options(common.Options):
     install: bool
     ssh_key: list[str]
     provider: str
+    source: str
     url: str
     sha256: str
     proxy: str
     bundle: str
     fail_cloud_init: bool
+    with_file: str
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +66,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--ssh-key", metavar="KEY", action="append", default=[], help="a public key, or a file of them; may be repeated"
     )
     parser.add_argument("--provider", metavar="NAME", default="", help="refuse what this provider's field does not take")
-    parser.add_argument("--url", metavar="URL", default="", help="fetch cowgate from there instead of carrying it")
-    parser.add_argument("--sha256", metavar="HEX", default="", help="the digest of what --url must give")
+    parser.add_argument(
+        "--source",
+        metavar="WHERE",
+        default="",
+        help="where the machine gets cowgate: release, inside (carried whole), or the address of a cowgate.tar.xz or .deb",
+    )
+    parser.add_argument("--url", metavar="URL", default="", help="the same as --source URL")
+    parser.add_argument("--sha256", metavar="HEX", default="", help="the digest of what that address must give")
     parser.add_argument(
         "--proxy",
         metavar="URL",
@@ -74,11 +84,19 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-cloud-init", action="store_true", help="a blocked machine also makes `cloud-init status` an error"
     )
+    parser.add_argument(
+        "--with",
+        dest="with_file",
+        metavar="FILE",
+        default="",
+        help="put your own cloud-config or script beside it, in one document; nothing of either is lost",
+    )
     parser.add_argument("--output", metavar="FILE", default="", help="write there instead of standard output")
 
 
 def run(options: Options) -> int:
     """Build and print. Raises UsageError."""
+    _choose_source(options)
     if options.bundle:
         options.sha256 = _write_bundle(options.bundle, options.sha256)
         if not options.url:
@@ -87,6 +105,8 @@ def run(options: Options) -> int:
     provider = _provider(options.provider)
     wanted = _options(options)
     text = userdata.build(wanted)
+    if options.with_file:
+        text = _together(text, options.with_file)
     if provider:
         userdata.demand_fit(provider, text)
         common.progress(
@@ -97,6 +117,34 @@ def run(options: Options) -> int:
         common.progress(f"{len(text.encode())} bytes; fits {', '.join(fit) or 'no provider'}")
     common.emit(options, text)
     return EXIT_READY
+
+
+def _choose_source(options: Options) -> None:
+    """Turn --source into an address and a digest, or neither. Raises UsageError."""
+    source = options.source or ("release" if userdata.RELEASES and not options.url and not options.bundle else "")
+    if source and options.url:
+        raise UsageError("--source and --url say the same", hint="give one of them")
+    if source == "release":
+        if not userdata.RELEASES:
+            raise UsageError(
+                "this cowgate knows of no place with releases",
+                hint="--source inside carries it whole; --source URL --sha256 HEX names a file of yours",
+            )
+        options.url = f"{userdata.RELEASES}/{VERSION}/cowgate.tar.xz"
+        options.sha256 = options.sha256 or hashlib.sha256(userdata.bundle()).hexdigest()
+    elif source != "inside":
+        options.url = options.url or source
+
+
+def _together(ours: str, path: str) -> str:
+    try:
+        theirs = Host().read(os.path.abspath(path), WITH_LIMIT)
+    except OSError as error:
+        raise UsageError(f"--with: {path}: {error.strerror}") from None
+    try:
+        return userdata.combine(ours, theirs)
+    except UsageError as error:
+        raise UsageError(f"--with: {path}: {error.message}", hint=error.hint) from None
 
 
 def _write_bundle(path: str, expected: str) -> str:
@@ -135,9 +183,9 @@ def _options(options: Options) -> userdata.Options:
     if problem:
         raise UsageError(f"{hostname!r} cannot be mailcow's host name: {problem}")
     if bool(options.url) != bool(options.sha256):
-        raise UsageError("--url and --sha256 go together", hint="--bundle FILE writes the file and knows its digest")
+        raise UsageError("an address and --sha256 go together", hint="--bundle FILE writes the file and knows its digest")
     if options.url and not re.match(r"https?://[!-~]+\Z", options.url):
-        raise UsageError(f"--url: {options.url!r} is no address that begins with https:// or http://")
+        raise UsageError(f"--source: {options.url!r} is no address that begins with https:// or http://")
     if options.sha256 and not re.match(r"[0-9a-f]{64}\Z", options.sha256):
         raise UsageError("--sha256: a digest has 64 digits 0-9 and a-f, as sha256sum prints it")
     if options.proxy and not re.match(r"https?://[A-Za-z0-9][A-Za-z0-9_.:@%~+/\[\]-]*\Z", options.proxy):
