@@ -161,8 +161,13 @@ def gather(state_dir: str = STATE_DIR, wall: float | None = None, boottime: floa
 
 
 def _unsealed(report: dict[str, Any]) -> Shut:
-    blocking = blockers(report["phase"], report["rows"])
-    if blocking:
-        some = ", ".join(blocking[:3]) + (f" and {len(blocking) - 3} more" if len(blocking) > 3 else "")
-        return Shut("not-ready", f"the machine is not ready: {some}; `cowgate report` says what to do")
-    return Shut("no-seal", "the last report is not sealed, or a change was made since; run `cowgate run`")
+    """Why a report has no seal: the first row that blocks, with what it says, and how many more do."""
+    rows = {row["id"]: row for row in report["rows"]}
+    first, *others = blockers(report["phase"], report["rows"]) or [""]
+    if not first:
+        return Shut("no-seal", "the last report is not sealed, or a change was made since; run `cowgate run`")
+    said = " ".join((rows[first]["diagnosis"] or rows[first]["observed"]).split())
+    # nothing has vouched for this report yet: what a terminal would act on does not reach one
+    said = "".join(character if character.isprintable() else "?" for character in said)
+    more = f" (and {len(others)} more)" if others else ""
+    return Shut("not-ready", f"the machine is not ready: {first}: {said}{more}; `cowgate report` says what to do")
