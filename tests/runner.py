@@ -87,8 +87,15 @@ def main(argv: Sequence[str]) -> int:
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(scratch, "hypothesis"))
         # All packages first: a unit test that can use a tool then finds it.
         obstacles = {layer: _obstacle(layer) for layer in _wanted(arguments)}
-        results = [] if arguments.layer else [style(python)]
-        results += Lanes(python, scratch, arguments.pytest).run(obstacles)
+        lanes = Lanes(python, scratch, arguments.pytest)
+        if arguments.layer:
+            results = lanes.run(obstacles)
+        else:
+            # The linters use one core, and need nothing that the tests leave behind.
+            with concurrent.futures.ThreadPoolExecutor(1) as aside:
+                styled = aside.submit(style, python)
+                results = [*lanes.run(obstacles)]
+                results.insert(0, styled.result())
         if not arguments.layer:
             results.append(coverage(python, scratch))
     return conclude(results, arguments)
@@ -218,11 +225,17 @@ def style(python: str) -> Result:
         "ruff format": [f"{bin_}/ruff", "format", "--no-cache", "--check", "--quiet"],
         "mypy": [python, "-m", "mypy", "--cache-dir", os.path.join(os.path.dirname(bin_), "mypy-cache")],
         "shellcheck": [f"{bin_}/shellcheck", "--external-sources", *_shell_scripts()],
+        "import-linter": [f"{bin_}/lint-imports", "--no-cache"],
     }
     result = Result("style")
+    if not os.path.exists(tools["import-linter"][0]):
+        del tools["import-linter"]
+        result.left_out["style::import-linter"] = "its contract about circles needs Python 3.10"
     started = time.monotonic()
     for name, command in tools.items():
-        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            command, cwd=ROOT, env=_environ(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
+        )
         if done.returncode == 0:
             result.passed += 1
         else:
@@ -230,6 +243,11 @@ def style(python: str) -> Result:
             print(f"FAILED {name}\n{done.stdout}{done.stderr}", flush=True)
     result.seconds = time.monotonic() - started
     return result
+
+
+def _environ() -> dict[str, str]:
+    """The environment of the tools: with it they find the checkout's package and the tests."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.join(ROOT, "hooks"), ROOT])}
 
 
 def _shell_scripts() -> list[str]:
@@ -290,6 +308,8 @@ class Lanes:
         targets = [] if any(word.startswith("tests/") for word in self.more) else [os.path.join("tests", layer.name)]
         command = [self.python, "-B", "-m", "pytest", *PYTEST, f"--junitxml={report}", *targets]
         if not layer.machine:
+            # One process a core. Those that boot systems share the machine by lanes instead.
+            command += [f"--numprocesses={len(os.sched_getaffinity(0))}", "--dist=worksteal"]
             command += ["--cov=cowgate", "--cov-append", "--cov-report="]
         print(f"== {layer.name}" + (" (heard when it is done)" if aside else ""), flush=True)
         log = os.path.join(self.scratch, f"{layer.name}.log")
@@ -303,11 +323,10 @@ class Lanes:
 
     def _limited(self, command: Sequence[str], seconds: int, output: Optional[IO[bytes]]) -> int:
         """Run to the end or to the limit, and leave no process behind; -1 for one that was stopped."""
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.join(ROOT, "hooks"), ROOT])}
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environ,
+            env=_environ(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,

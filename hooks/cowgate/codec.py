@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 
@@ -27,7 +28,6 @@ def encode(value: Any) -> Any:
 
 def decode(kind: Any, document: Any, path: str = "") -> Any:
     """A value of type `kind` out of plain JSON. Raises CodecError with the path of what does not fit."""
-
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if kind is typing.Any:
         return document
@@ -69,8 +69,7 @@ def _decode_union(args: tuple[Any, ...], document: Any, path: str) -> Any:
 
 def _decode_dataclass(kind: Any, document: Any, path: str) -> Any:
     _expect(isinstance(document, dict), document, "an object", path)
-
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     values = {}
     for f in fields(kind):
         if f.name in document:
@@ -81,6 +80,12 @@ def _decode_dataclass(kind: Any, document: Any, path: str) -> Any:
     if strangers:
         raise CodecError(f"{path}: unknown key {strangers[0]!r}")
     return kind(**values)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The annotations of a class, evaluated: that costs more than all the rest of decoding, and is the same each time."""
+    return typing.get_type_hints(kind)
 
 
 def _expect(fits: bool, document: Any, what: str, path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,29 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return result
 
 
+@cache
+def _healthy_documents() -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(HEALTHY.glob("*.json"))}
+
+
+@cache
+def _healthy_source(name: str) -> Facts:
+    """One source of the healthy machine: facts do not change, so all tests may share them."""
+    return Facts.from_json({name: _healthy_documents()[name]})
+
+
 def healthy_facts(patch: dict[str, Any] | None = None) -> Facts:
     """The facts of a machine on which every row passes, with `patch` merged in."""
-    document = {path.stem: json.loads(path.read_text()) for path in sorted(HEALTHY.glob("*.json"))}
-    patched = merge_patch(document, patch or {})
-    for name, entry in (patch or {}).items():
+    patch = patch or {}
+    patched = merge_patch(_healthy_documents(), patch)
+    for name, entry in patch.items():
         # a patch that gives another state replaces the value: {"docker": {"absent": "not installed"}}
         if isinstance(entry, dict) and "value" not in entry:
             patched[name] = entry
-    return Facts.from_json(patched)
+    facts = Facts.from_json({name: entry for name, entry in patched.items() if name in patch})
+    for name in patched.keys() - patch.keys():
+        facts = facts.updated(_healthy_source(name))
+    return facts
 
 
 def policy_of(document: dict[str, Any] | None) -> Policy:

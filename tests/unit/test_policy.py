@@ -17,9 +17,10 @@ from cowgate.errors import PolicyError
 from cowgate.gate import contract
 from cowgate.machine.host import Host
 from cowgate.policy import file
-from cowgate.policy.load import check_ids, load, merge
+from cowgate.policy.load import check_ids, merge
+from cowgate.policy.load import load as load_policy
 from cowgate.policy.model import NEVER_WAIVABLE, Policy, Waiver, counts_until, notes
-from cowgate.requirements.catalogue import all_requirements
+from cowgate.requirements.catalogue import all_requirements, waivable
 
 FOLDER = Path(__file__).parent / "policy"
 POSITIVE = sorted((FOLDER / "positive").glob("*.yaml"))
@@ -31,6 +32,10 @@ SCHEMA = schema_module.schema("policy")
 def root(tmp_path: Path) -> Host:
     (tmp_path / "etc/cowgate/policy.d").mkdir(parents=True)
     return Host(str(tmp_path))
+
+
+def load(host: Host, path: str = "") -> Policy:
+    return load_policy(host, path, waivable=waivable())
 
 
 def put(host: Host, files: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ import yaml
 from cowgate import cli
 from cowgate.boot import user_data as userdata
 from cowgate.boot.user_data import PROVIDERS, Options
-from cowgate.probes.proxy import parse_dropin
+from cowgate.formats.proxy_settings import parse_dropin
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "mail.cowgate.test"

@@ -19,7 +19,7 @@ from cowgate.policy.load import load
 from cowgate.report import document as report
 from cowgate.report.document import Document
 from cowgate.report.render.registry import RENDERERS, render
-from cowgate.requirements.catalogue import all_requirements
+from cowgate.requirements.catalogue import all_requirements, waivable
 from cowgate.suggestion import suggestion
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def host_of(options: Options) -> Host:
 def policy_of(options: Options, host: Host) -> Policy:
     """The installed policy, or the one that --policy names. Raises PolicyError."""
     # A policy named on the command line is a file of the person who types, not of the tree that is judged.
-    policy = load(Host(), os.path.abspath(options.policy)) if options.policy else load(host)
+    source, path = (Host(), os.path.abspath(options.policy)) if options.policy else (host, "")
+    policy = load(source, path, waivable=waivable())
     return replace(policy, probes=replace(policy.probes, enabled=False)) if options.offline else policy
 
 

@@ -17,6 +17,7 @@ from cowgate.machine.host import Host
 from cowgate.policy import file
 from cowgate.policy.load import load
 from cowgate.policy.model import Policy
+from cowgate.requirements.catalogue import waivable
 from cowgate.requirements.system.hostname import name_problem
 from cowgate.suggestion import suggestion
 
@@ -174,7 +175,7 @@ def _options(options: Options) -> userdata.Options:
     policy, text = Policy(), ""
     if options.policy:
         path = os.path.abspath(options.policy)
-        policy = load(Host(), path)
+        policy = load(Host(), path, waivable=waivable())
         text = Host().read(path).lstrip("\ufeff")
     hostname = options.hostname or policy.hostname
     if not hostname and not options.ask_later:

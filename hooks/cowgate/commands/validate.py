@@ -11,6 +11,7 @@ from cowgate.errors import EXIT_READY, UsageError
 from cowgate.machine.host import Host
 from cowgate.policy.load import load
 from cowgate.report import document as report
+from cowgate.requirements.catalogue import waivable
 
 SUMMARY = "compare a report or a policy with its schema"
 DETAILS = "Names file, line and column of what is wrong. Exits 2 when the file is not valid."
@@ -39,7 +40,7 @@ def run(options: Options) -> int:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or "schema_version" not in document:
-        policy = load(Host(), path)
+        policy = load(Host(), path, waivable=waivable())
         if policy.unchecked:
             raise UsageError(f"{options.file}: {policy.unchecked}", hint="`hooks/cowgate.sh --setup` installs it")
         print(f"{options.file}: a valid policy")

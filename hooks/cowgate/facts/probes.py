@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts import interfaces as network
 from cowgate.facts.fact import Fact
+from cowgate.formats.proxy_settings import parse_daemon_json, parse_dropin, parse_environment, parse_gitconfig
 from cowgate.machine.net import together
 from cowgate.probes import exchange, pathmtu, proxy, targets
 from cowgate.probes.text import NOT_IN_TIME
@@ -75,16 +76,16 @@ def _provider(host: Host) -> tuple[str, str]:
 def proxy_settings(host: Host) -> dict[str, dict[str, str]]:
     """Proxy variables as git and as the Docker daemon would see them. What cannot be read counts as not there."""
 
-    login = proxy.parse_environment(_text(host, "/etc/environment"))
+    login = parse_environment(_text(host, "/etc/environment"))
     git = {**login, **host.environment("_proxy")}
     for path in GIT_FILES:
-        git.update(proxy.parse_gitconfig(_text(host, path)))
+        git.update(parse_gitconfig(_text(host, path)))
     docker: dict[str, str] = {}
     for directory in DOCKER_UNITS:
         for name in host.listdir(directory):
             if name.endswith(".conf"):
-                docker.update(proxy.parse_dropin(_text(host, f"{directory}/{name}")))
-    docker.update(proxy.parse_daemon_json(_text(host, "/etc/docker/daemon.json")))
+                docker.update(parse_dropin(_text(host, f"{directory}/{name}")))
+    docker.update(parse_daemon_json(_text(host, "/etc/docker/daemon.json")))
     # Go knows no all_proxy
     return {"git": git, "docker": {name: value for name, value in docker.items() if name.lower() != "all_proxy"}}
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cowgate.errors import BusyError, CommandFailed, CommandMissing, OfflineError, UntrustedPath
+from cowgate.formats import proxy_settings
 from cowgate.machine.net import Net
-from cowgate.probes import proxy
 
 if TYPE_CHECKING:
     from cowgate.machine.net import Net
@@ -553,10 +553,13 @@ class Host:
         """
         self.demand_live(url)
 
-        settings = {**proxy.parse_environment(self.read_or_none("/etc/environment") or ""), **self.environment("_proxy")}
+        settings = {
+            **proxy_settings.parse_environment(self.read_or_none("/etc/environment") or ""),
+            **self.environment("_proxy"),
+        }
         lower = {name.lower(): value for name, value in settings.items()}
         request = urllib.request.Request(url)
-        direct = proxy.excluded(request.host.partition(":")[0], lower.get("no_proxy", ""))
+        direct = proxy_settings.excluded(request.host.partition(":")[0], lower.get("no_proxy", ""))
         proxies = {} if direct else {scheme: lower.get(f"{scheme}_proxy", "") for scheme in ("http", "https")}
         handler = urllib.request.ProxyHandler({scheme: address for scheme, address in proxies.items() if address})
         until = time.monotonic() + timeout

@@ -12,7 +12,6 @@ from cowgate.errors import PolicyError
 from cowgate.gate.contract import POLICY_DIR, POLICY_FILE, policy_digest
 from cowgate.policy import file
 from cowgate.policy.model import NEVER_WAIVABLE, PROFILES, Policy
-from cowgate.requirements.catalogue import all_requirements
 from cowgate.suggestion import suggestion
 
 if TYPE_CHECKING:
@@ -22,9 +21,10 @@ if TYPE_CHECKING:
 FILE_LIMIT = 1 << 18  # bytes; a policy is a page of text, and the YAML parser takes a second for this much
 
 
-def load(host: Host, path: str = "") -> Policy:
+def load(host: Host, path: str = "", *, waivable: Mapping[str, bool]) -> Policy:
     """The installed policy (policy.yaml, then policy.d/*.yaml by name), or the one file that is named.
 
+    `waivable` has every requirement, and whether it may be waived.
     Raises PolicyError: one sentence with file, line and column.
     """
     contents = [(name, _read(host, name)) for name in ([path] if path else installed_files(host))]
@@ -39,7 +39,7 @@ def load(host: Host, path: str = "") -> Policy:
             file.validate(found)
         except ImportError:
             policy = replace(policy, unchecked="jsonschema is not installed, so the policy was only checked for its types")
-        check_ids(found, _known_ids(found.values))
+        check_ids(found, waivable)
         merged = merge(merged, _with_dates(found))
     merged = merge(PROFILES.get(str(merged.get("provider")), {}), merged)
     return replace(_decode(merged, contents[-1][0]), digest=policy.digest, files=policy.files, unchecked=policy.unchecked)
@@ -63,14 +63,6 @@ def _read(host: Host, path: str) -> bytes:
         raise PolicyError(f"the policy {path} cannot be read: {error.strerror}", hint=hint) from None
 
 
-def _known_ids(values: Mapping[str, Any]) -> dict[str, bool]:
-    """Every requirement, and whether it may be waived; empty where the file names none (loading them all takes time)."""
-    if not (values.get("waivers") or values.get("require")):
-        return {}
-
-    return {row.id: row.waivable and row.id not in NEVER_WAIVABLE for row in all_requirements()}
-
-
 def check_ids(found: PolicyFile, waivable: Mapping[str, bool]) -> None:
     """Every id under waivers and require must exist (`waivable` has them all), and waivers only for what may be waived.
 
@@ -85,7 +77,7 @@ def check_ids(found: PolicyFile, waivable: Mapping[str, bool]) -> None:
     for path, id in named:
         if not isinstance(id, str) or id not in waivable:
             raise found.error(f"there is no requirement {id!r}{suggestion(id, waivable)}", found.places.get(path))
-        if path[0] == "waivers" and not waivable[id]:
+        if path[0] == "waivers" and (id in NEVER_WAIVABLE or not waivable[id]):
             raise found.error(f"{id} cannot be waived", found.places.get(path))
 
 

@@ -139,6 +139,11 @@ def all_requirements() -> tuple[Requirement, ...]:
     return ROWS
 
 
+def waivable() -> dict[str, bool]:
+    """Every row by its id, and whether it may be waived."""
+    return {row.id: row.waivable for row in ROWS}
+
+
 def all_fixes() -> tuple[Fix, ...]:
     """Every fix, ordered so that each comes after those it must follow."""
     ordered: list[Fix] = []

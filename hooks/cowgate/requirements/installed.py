@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cowgate.facts.collection import Facts
-
 if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
     from cowgate.facts.docker import Project
 
 

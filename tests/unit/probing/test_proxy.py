@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cowgate.formats import proxy_settings
 from cowgate.probes import proxy
 from cowgate.probes.proxy import Proxy, ProxyRefused
 from tests.unit.probing.network import ScriptedNet
@@ -65,7 +66,7 @@ def test_unusable_proxies(text: str) -> None:
     ],
 )
 def test_excluded(name: str, no_proxy: str, expected: bool) -> None:
-    assert proxy.excluded(name, no_proxy) is expected
+    assert proxy_settings.excluded(name, no_proxy) is expected
 
 
 def test_for_https_prefers_lower_case_and_its_own_variable() -> None:
@@ -84,7 +85,7 @@ def test_for_https_prefers_lower_case_and_its_own_variable() -> None:
 
 def test_parse_environment() -> None:
     text = '# comment\nPATH="/bin"\nexport https_proxy="http://a:1"\nNO_PROXY=localhost\n'
-    assert proxy.parse_environment(text) == {"https_proxy": "http://a:1", "NO_PROXY": "localhost"}
+    assert proxy_settings.parse_environment(text) == {"https_proxy": "http://a:1", "NO_PROXY": "localhost"}
 
 
 def test_parse_dropin() -> None:
@@ -93,7 +94,7 @@ def test_parse_dropin() -> None:
         'Environment="HTTPS_PROXY=http://a:1/%%20" FOO=bar "NO_PROXY=localhost,ghcr.io"\n'
         'Environment="unbalanced\nExecStart=/usr/bin/dockerd\nrubbish\n'
     )
-    assert proxy.parse_dropin(text) == {"HTTPS_PROXY": "http://a:1/%20", "NO_PROXY": "localhost,ghcr.io"}
+    assert proxy_settings.parse_dropin(text) == {"HTTPS_PROXY": "http://a:1/%20", "NO_PROXY": "localhost,ghcr.io"}
 
 
 @pytest.mark.parametrize(
@@ -111,12 +112,12 @@ def test_parse_dropin() -> None:
     ],
 )
 def test_parse_daemon_json(text: str, expected: dict[str, str]) -> None:
-    assert proxy.parse_daemon_json(text) == expected
+    assert proxy_settings.parse_daemon_json(text) == expected
 
 
 def test_parse_gitconfig() -> None:
     text = '[user]\n\tproxy = no\n[http]\n\tsslVerify = true\n\tproxy = "http://a:1"\n[http "https://b"]\n\tproxy = c\n'
-    assert proxy.parse_gitconfig(text) == {"https_proxy": "http://a:1"}
+    assert proxy_settings.parse_gitconfig(text) == {"https_proxy": "http://a:1"}
 
 
 def network(answer: Any) -> ScriptedNet:
