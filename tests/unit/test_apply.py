@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,6 +14,7 @@ from cowgate.changes import values as changes
 from cowgate.changes.action import KINDS, decode_change, encode_change
 from cowgate.changes.actions import ACTIONS, action_for
 from cowgate.changes.file_action import unified_diff, visible
+from cowgate.changes.install_packages import NoNetwork
 from cowgate.changes.swap_file import filesystem_of
 from cowgate.changes.unit_state import restore_links, unit_links
 from cowgate.changes.values import (
@@ -32,6 +34,7 @@ from cowgate.changes.values import (
 )
 from cowgate.codec import CodecError
 from cowgate.errors import CommandFailed, ConflictError, FixError
+from cowgate.machine.host import Completed
 from tests.unit.stage import Stage, quiet
 
 EVERY: tuple[Change, ...] = (
@@ -395,15 +398,41 @@ def test_a_late_network_is_waited_for_and_another_trouble_is_not(stage: Stage) -
         "apt-get update": (0, "W: Failed to fetch: Temporary failure resolving"),
         "apt-get install": (100, "gone"),
     }
-    with pytest.raises(CommandFailed, match="gone"):
+    with pytest.raises(NoNetwork, match="jq cannot be installed: the package sources cannot be reached"):
         apt.apply({}, said.append)
     assert [line.split()[1] for line in stage.ran] == ["install", *["update", "install"] * 3]
-    assert stage.clock == 4000 and said[-1].endswith("exit code 100: gone; trying again in 30 s")
+    assert stage.clock == 4000 and said[-1] == "the packages cannot be fetched: no network yet; trying again in 30 s"
     stage.answers = {"apt-get update": (100, "E: The repository is not signed."), "apt-get install": (100, "gone")}
     stage.ran.clear()
-    with pytest.raises(CommandFailed, match="not signed"):
+    with pytest.raises(CommandFailed, match="gone"):
         apt.apply({}, quiet)
-    assert [line.split()[1] for line in stage.ran] == ["install", "update"] and stage.clock == 4000
+    assert [line.split()[1] for line in stage.ran] == ["install", "update", "install"] and stage.clock == 4000
+
+
+def test_one_broken_repository_keeps_no_package_away(stage: Stage) -> None:
+    """`apt-get update` fails for a repository of somebody else's; the package is in another one."""
+    stage.answers = {"apt-get update": (100, "E: The repository 'http://gone.test x Release' does not have a Release file.")}
+    tries = iter([(100, "E: Unable to locate package jq"), (0, "")])
+    real = stage.run
+
+    def run(argv: Sequence[str], **options: Any) -> Completed:
+        if argv[1] == "install":
+            stage.answers["apt-get install"] = next(tries)
+        return real(argv, **options)
+
+    stage.run = run  # type: ignore[method-assign, assignment]
+    action_for(stage, InstallPackages("apt", ("jq",))).apply({}, quiet)
+    assert [line.split()[1] for line in stage.ran] == ["install", "update", "install"]
+
+
+def test_an_interrupted_dpkg_is_finished_first(stage: Stage) -> None:
+    (Path(stage.root) / "var/lib/dpkg/updates").mkdir(parents=True)
+    action_for(stage, InstallPackages("apt", ("jq",))).apply({}, quiet)
+    assert stage.ran[0].startswith("apt-get install")
+    (Path(stage.root) / "var/lib/dpkg/updates/0001").write_text("Package: jq\n")
+    stage.ran.clear()
+    action_for(stage, InstallPackages("apt", ("jq",))).apply({}, quiet)
+    assert stage.ran[0].startswith("dpkg --configure -a") and stage.ran[1].startswith("apt-get install")
 
 
 def test_lock_of_another_package_manager_is_waited_for_and_its_holder_named(stage: Stage) -> None:

@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 from cowgate.changes.journal import Journal
-from cowgate.changes.values import Change, Command, EditFile, RemoveFile, RestartUnit, Sysctl, UnitState, WriteFile
+from cowgate.changes.values import (
+    Change,
+    Command,
+    EditFile,
+    InstallPackages,
+    RemoveFile,
+    RestartUnit,
+    Sysctl,
+    UnitState,
+    WriteFile,
+)
 from cowgate.engine import evaluate, results
 from cowgate.engine import plan as plan_module
 from cowgate.engine import run as run_module
@@ -170,6 +180,24 @@ def test_failure_stops_what_must_follow_and_nothing_else(machine: Machine) -> No
     assert told["e"] == "cannot be decided"
     assert told["f"] == "not tried, because e failed"
     assert told["g"] == "internal error: ValueError: a bug"
+
+
+def test_the_network_is_waited_for_once(tmp_path: Path) -> None:
+    """Each fix with packages tried anew and waited anew: six and a half minutes on a machine without any network."""
+    stage = Stage(tmp_path)
+    stage.answers = {"dpkg-query": (1, ""), "apt-get": (100, "E: Temporary failure resolving 'deb.debian.org'")}
+    (tmp_path / "proc/sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/random/boot_id").write_text("1\n")
+    state = StateDir()
+    state.ensure(stage)
+    work = run_module.Work(stage, Journal(stage, state), [].append, ())
+    for name in ("jq", "git", "chrony"):
+        fix = Fix(name, f"install {name}", plan=lambda *_: iter(()), repairs=(name,))
+        work.make(results.PlannedFix(fix, (InstallPackages("apt", (name,)),)))
+    told = {failure.fix: failure.message for failure in work.failures}
+    assert "the package sources cannot be reached" in told["jq"]
+    assert told["git"] == "git not installed: jq waited for the network already, in vain"
+    assert sum(line.startswith("apt-get") for line in stage.ran) == 7, "one fix tried four times, the others not at all"
 
 
 def test_fix_that_can_not_be_finished_is_not_begun(machine: Machine) -> None:
@@ -368,8 +396,9 @@ def test_clock_gets_its_time_to_synchronize_before_the_second_look(
 
 def test_containers_of_mailcow_count_as_installed(machine: Machine) -> None:
     machine.row("a")
-    project = SimpleNamespace(containers=3, volumes=0)
-    machine.docker = Fact.of(SimpleNamespace(project=lambda _name: project))
+    machine.mailcow = Fact.of(SimpleNamespace(installed=False, project_name="mc", install_dir="/m", real_dir=""))
+    project = SimpleNamespace(name="mc", working_dir="", containers=3, volumes=0)
+    machine.docker = Fact.of(SimpleNamespace(projects=[project]))
     assert machine.run(Phase.BOOT).applied == ()
     project.containers = 0
     assert len(machine.run(Phase.BOOT).applied) == 1

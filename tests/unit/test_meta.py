@@ -37,7 +37,7 @@ resources.inotify A F
 resources.overcommit A F
 storage.filesystem R F
 system.tools R BF
-system.umask R FI
+system.umask A FI
 system.hostname R FI
 system.timezone R FI
 system.apparmor A F

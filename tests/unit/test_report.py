@@ -84,7 +84,8 @@ def test_a_healthy_machine_is_ready_at_boot() -> None:
         (Status.DEFERRED, Level.REQUIRED, Phase.BOOT, (Phase.BOOT,), False),
         (Status.DEFERRED, Level.REQUIRED, Phase.INSTALL, (Phase.BOOT, Phase.INSTALL), False),
         (Status.DEFERRED, Level.ADVISED, Phase.INSTALL, (Phase.BOOT,), True),
-        (Status.DEFERRED, Level.REQUIRED, Phase.BUILD, (Phase.BOOT,), True),
+        (Status.DEFERRED, Level.REQUIRED, Phase.BUILD, (Phase.BOOT,), False),
+        (Status.PASS, Level.REQUIRED, Phase.BUILD, (Phase.BUILD,), False),
         (Status.DEFERRED, Level.REQUIRED, Phase.AUDIT, (Phase.BOOT,), True),
         (Status.FAIL, Level.REQUIRED, Phase.BUILD, (Phase.BUILD,), False),
     ],
@@ -95,6 +96,18 @@ def test_ready(status: Status, level: Level, phase: Phase, phases: tuple[Phase, 
 
 def test_nothing_judged_is_not_ready() -> None:
     assert built()["ready"] is False
+
+
+def test_a_part_is_not_ready_and_says_how_much_was_checked() -> None:
+    document = built(row(Status.PASS), row(Status.DEFERRED), partial=True)
+    assert document["ready"] is False
+    first = render(document).splitlines()[0]
+    assert first.startswith(f"Nothing blocks: 1 of {len(all_requirements())} requirements was checked (phase boot"), first
+
+
+def test_of_an_image_is_said_that_nothing_blocks_it() -> None:
+    told = render(built(row(Status.PASS, Level.REQUIRED, (Phase.BUILD,)), phase=Phase.BUILD))
+    assert told.startswith("Nothing blocks the image: 1 of ") and "READY" not in told
 
 
 def test_it_names_machine_policy_and_times() -> None:

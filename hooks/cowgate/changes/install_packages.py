@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Action, Json, Pending, Progress, command_line
 from cowgate.changes.values import InstallPackages
-from cowgate.errors import FixError
+from cowgate.errors import CowgateError, FixError
 
 if TYPE_CHECKING:
-    pass
+    from cowgate.machine.host import Completed
 
 INSTALL_TIMEOUT = 1800.0  # seconds for a package manager that works
 
@@ -21,6 +21,14 @@ NETWORK_PAUSES = (10, 30)
 
 APT_RETRIES = "Acquire::Retries=3"
 
+# A mirror that does not answer is given up after seconds: there is another try later.
+APT_NETWORK = ("-o", APT_RETRIES, "-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15")
+
+DPKG_UPDATES = "/var/lib/dpkg/updates"  # dpkg's own journal: files are in it while it works, and after it was interrupted
+
+# needrestart (Ubuntu) would restart services of its own choice
+QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "APT_LISTCHANGES_FRONTEND": "none"}
+
 NO_NETWORK = re.compile(
     r"Could not resolve|Temporary failure|[Cc]ould not connect|[Cc]onnection (failed|timed out|refused)|unreachable"
     r"|Curl error|temporary error|network error"
@@ -28,6 +36,10 @@ NO_NETWORK = re.compile(
 
 
 # -- packages --------------------------------------------------------------------------------------------------------
+
+
+class NoNetwork(FixError):
+    """Packages could not be fetched, after waiting for the network: there is none, or no DNS, or no mirror answers."""
 
 
 class InstallPackagesAction(Action[InstallPackages]):
@@ -55,6 +67,7 @@ class InstallPackagesAction(Action[InstallPackages]):
                 f"DPkg::Lock::Timeout={LOCK_TIMEOUT:.0f}",
                 "-o",
                 APT_RETRIES,
+                *APT_NETWORK[2:],
                 "-o",
                 "Dpkg::Options::=--force-confdef",
                 "-o",
@@ -81,30 +94,53 @@ class InstallPackagesAction(Action[InstallPackages]):
         return self.host.run(query, ok=None, timeout=30).code == 0
 
     def apply(self, prior: Json, progress: Progress) -> None:
-        # needrestart (Ubuntu) would restart services of its own choice
-        env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "APT_LISTCHANGES_FRONTEND": "none"}
         # a fresh image has no package lists, or old ones
-        update = [("apt-get", "update", "-q", "-o", APT_RETRIES)] if self.change.manager == "apt" else []
+        update = [("apt-get", "update", "-q", *APT_NETWORK)] if self.change.manager == "apt" else []
         install = self._install()
+        self._configure_the_rest(progress)
         self._wait_for_lock(progress)
         progress(f"{self.summary()}: this can take minutes")
-        done = self.host.run(install, timeout=INSTALL_TIMEOUT, env=env, ok=None)
+        done = self._run(install)
         said = done.err + done.out
         for pause in (0, *NETWORK_PAUSES) if update else NETWORK_PAUSES:
             if done.code == 0 or (pause and not NO_NETWORK.search(said)):
                 break
             if pause:
-                progress(f"the packages cannot be fetched: {done.failure()}; trying again in {pause} s")
+                progress(f"the packages cannot be fetched: no network yet; trying again in {pause} s")
                 self.host.sleep(pause)
             said = ""
+            # The lists of one repository that cannot be had (somebody else's, switched off, unsigned) must not keep the
+            # packages of the others away: whether the install works is what counts.
             for command in (*update, install):
                 self._wait_for_lock(progress)
-                done = self.host.run(command, timeout=INSTALL_TIMEOUT, env=env, ok=None)
+                done = self._run(command)
                 said += done.err + done.out
-                if done.code != 0:
-                    break
         if done.code != 0:
-            raise done.failure()
+            raise self._failure(done, said)
+
+    def _run(self, command: tuple[str, ...]) -> Completed:
+        return self.host.run(command, timeout=INSTALL_TIMEOUT, env=QUIET, ok=None)
+
+    def _configure_the_rest(self, progress: Progress) -> None:
+        """What an interrupted dpkg left behind has to be finished first: apt installs nothing before."""
+        if self.change.manager == "apt" and self.host.listdir(DPKG_UPDATES):
+            self._wait_for_lock(progress)
+            progress("an earlier dpkg was interrupted; finishing what it had begun")
+            self._run(("dpkg", "--configure", "-a", "--force-confdef", "--force-confold"))
+
+    def _failure(self, done: Completed, said: str) -> CowgateError:
+        """What went wrong. Where the network was missing, the rest of the run need not try again."""
+        if NO_NETWORK.search(said):
+            again = command_line(*self._install()[:2], *self.change.names)
+            return NoNetwork(
+                f"{self.target} cannot be installed: the package sources cannot be reached",
+                hint=f"see whether the network and its DNS work, then run {again}",
+            )
+        if "dpkg was interrupted" in said:
+            return FixError(
+                "a dpkg was interrupted, and apt installs nothing before it is finished", hint="dpkg --configure -a"
+            )
+        return done.failure()
 
     def _wait_for_lock(self, progress: Progress) -> None:
         """Wait for another apt or dpkg. dnf and apk wait by themselves."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, EXIT_WARNINGS, UsageError
 from cowgate.facts.collection import Facts
-from cowgate.gate.contract import STATE_DIR
+from cowgate.gate.contract import STATE_DIR, blockers
 from cowgate.machine.host import Host
 from cowgate.model import Status
 from cowgate.policy.load import load
@@ -153,6 +153,7 @@ def document_of(
         report.NO_MACHINE if replay else report.identity(host),
         boottime=host.boottime() if host.live and not replay else 0.0,
         complete=options.command == "run" and not options.dry_run and not is_partial(options),
+        partial=is_partial(options),
         remarks=(*remarks, *unprivileged),
     )
 
@@ -201,8 +202,8 @@ def emit(options: Options, text: str) -> None:
 
 
 def exit_code(options: Options, document: Document) -> int:
-    """0, 3 (blocked) or, with --strict, 4 (warnings)."""
-    if not document["ready"]:
+    """0, 3 (blocked) or, with --strict, 4 (warnings). A partial look that finds nothing is not blocked."""
+    if not document["rows"] or blockers(document["phase"], document["rows"]):
         return EXIT_BLOCKED
     warned = document["summary"]["warn"] or document["summary"]["unknown"]
     return EXIT_WARNINGS if warned and options.strict else EXIT_READY

@@ -14,7 +14,7 @@ from cowgate.boot.user_data import PROVIDERS, settings
 from cowgate.commands import common
 from cowgate.errors import EXIT_READY, UsageError
 from cowgate.machine.host import Host
-from cowgate.policy import file
+from cowgate.policy import file, zones
 from cowgate.policy.load import load
 from cowgate.policy.model import Policy
 from cowgate.requirements.catalogue import waivable
@@ -183,6 +183,9 @@ def _options(options: Options) -> userdata.Options:
     problem = name_problem(hostname) if hostname else ""
     if problem:
         raise UsageError(f"{hostname!r} cannot be mailcow's host name: {problem}")
+    wrong = zones.problem(Host(), options.timezone or policy.timezone)
+    if wrong:
+        raise UsageError(f"--timezone: {wrong}", hint="`timedatectl list-timezones` names them all")
     if bool(options.url) != bool(options.sha256):
         raise UsageError("an address and --sha256 go together", hint="--bundle FILE writes the file and knows its digest")
     if options.url and not re.match(r"https?://[!-~]+\Z", options.url):

@@ -9,6 +9,7 @@ import os
 from cowgate.commands import common
 from cowgate.errors import EXIT_READY, UsageError
 from cowgate.machine.host import Host
+from cowgate.policy import zones
 from cowgate.policy.load import load
 from cowgate.report import document as report
 from cowgate.requirements.catalogue import waivable
@@ -43,6 +44,9 @@ def run(options: Options) -> int:
         policy = load(Host(), path, waivable=waivable())
         if policy.unchecked:
             raise UsageError(f"{options.file}: {policy.unchecked}", hint="`hooks/cowgate.sh --setup` installs it")
+        wrong = zones.problem(Host(), policy.timezone)
+        if wrong:
+            raise UsageError(f"{options.file}: timezone: {wrong}", hint="`timedatectl list-timezones` names them all")
         print(f"{options.file}: a valid policy")
         return EXIT_READY
     try:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Progress
 from cowgate.changes.actions import action_for
+from cowgate.changes.install_packages import NoNetwork
 from cowgate.changes.restart_unit import RestartUnitAction
-from cowgate.changes.values import Change, RestartUnit
+from cowgate.changes.values import Change, InstallPackages, RestartUnit
 from cowgate.engine.evaluate import Evaluation, check
 from cowgate.engine.plan import plan, preview, preview_all, why_nothing_is_fixed
 from cowgate.engine.results import UNMET, Failure, PlannedFix, RunResult, failure_of
@@ -92,6 +93,7 @@ class Work:
         self.applied: list[Entry] = []
         self.failures: list[Failure] = []
         self.promised: list[Entry] = []
+        self.no_network = ""  # the fix that waited for the network in vain
 
     def make(self, planned: PlannedFix) -> None:
         """Make one fix true, unless one that it must follow failed."""
@@ -111,12 +113,16 @@ class Work:
                 if not isinstance(change, RestartUnit):
                     self._perform(fix.id, change)
         except Exception as error:  # a bug in one kind of change must not keep the other fixes from being made
+            if isinstance(error, NoNetwork):
+                self.no_network = self.no_network or fix.id
             self._fail(fix.id, target, error)
             if fix.whole and not any(entry.fix == fix.id and self._stays(entry) for entry in self.applied):
                 self._take_back({fix.id})
 
     def _perform(self, fix: str, change: Change) -> None:
         action = action_for(self.host, change)
+        if self.no_network and isinstance(change, InstallPackages) and not action.is_true({}):
+            raise NoNetwork(f"{action.target} not installed: {self.no_network} waited for the network already, in vain")
         self.progress(f"{fix}: {action.summary()}" + (f" ({action.irreversible})" if action.irreversible else ""))
         entry = self.journal.perform(fix, change, self.progress)
         if entry:

@@ -91,6 +91,7 @@ def _become(command: list[str]) -> int:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
         # COWGATE_READY opens the lock in docker-compose.override.yml for what runs behind the gate.
+        os.umask(0o022)  # a hardened shell's 077 would close to the containers what mailcow's scripts write
         os.execvpe(command[0], command, {**os.environ, "COWGATE_READY": "1"})
     except OSError as error:
         sys.stderr.write(f"cowgate gate: {command[0]}: {error.strerror}\n")

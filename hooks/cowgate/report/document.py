@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # What a report says of the machine when it is not of one: replayed facts.
 NO_MACHINE = {"id": "", "boot": "", "instance": ""}
 
+# Of an image nobody can say more than that nothing blocks it. An audit is a look at all that boot and install ask for.
+READY_PHASES = ("boot", "install", "audit")
+
 DAY = 86400.0  # seconds
 
 UNVALIDATED = "jsonschema is not installed: this report was not compared with its schema, and does not open the gate"
@@ -44,12 +47,14 @@ def build(
     *,
     boottime: float = 0.0,
     complete: bool = False,
+    partial: bool = False,
     remarks: Sequence[str] = (),
 ) -> Document:
     """The report of an evaluation, as plain JSON values. Pure.
 
     `machine` is identity() or NO_MACHINE. `boottime` is CLOCK_BOOTTIME in seconds at the end of the evaluation. `complete`:
-    every requirement was judged on the live machine under its installed policy. `remarks` go into its notes.
+    every requirement was judged on the live machine under its installed policy, by a run. `partial`: it was less than that, so
+    that "ready" can not be said of it. `remarks` go into its notes.
     """
     rows = [row_of(row) for row in evaluation.rows]
     # Not the day on which it was started: a first boot puts its clock right meanwhile, and judges once more.
@@ -59,7 +64,7 @@ def build(
     document: Document = {
         "schema_version": contract.SCHEMA_VERSION,
         "tool": {"name": "cowgate", "version": VERSION},
-        "ready": bool(rows) and not contract.blockers(phase, rows),
+        "ready": bool(rows) and phase in READY_PHASES and not partial and not contract.blockers(phase, rows),
         "complete": complete and not policy.unchecked,
         "phase": phase,
         "started": iso(evaluation.started),

@@ -81,6 +81,15 @@ def test_the_command_runs_with_its_own_exit_code(tree: Tree) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (41, "1 a b c\n", "")
 
 
+def test_the_command_gets_the_umask_that_mailcow_needs(tree: Tree) -> None:
+    """What it writes is read in the containers by other users, whatever a hardened shell has set."""
+    before = os.umask(0o077)
+    try:
+        assert _guarded(tree, ["sh", "-c", "umask"]).stdout == "0022\n"
+    finally:
+        os.umask(before)
+
+
 def test_the_command_does_not_run_when_shut(tree: Tree, tmp_path: Path) -> None:
     (tree.root / SEAL).unlink()
     done = _guarded(tree, ["touch", str(tmp_path / "ran")])

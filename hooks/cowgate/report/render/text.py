@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 from cowgate.gate.contract import blockers
+from cowgate.requirements.catalogue import all_requirements
 
 WIDTH = 100  # columns, where the terminal does not tell
 
@@ -84,6 +85,10 @@ class _Page:
         elif blocked:
             told = f"NOT READY: {_count(len(blocked), 'requirement')} {'blocks' if len(blocked) == 1 else 'block'}"
             self.line(self.paint(told, "red") + f"{_with(len(warned), 'warning')} ({when})")
+        elif document["rows"]:
+            what = " the image" if document["phase"] == "build" else ""
+            told = f"Nothing blocks{what}: {_checked(document)}{_with(len(warned), 'warning')}"
+            self.line(self.paint(told, "green") + f" ({when})")
         else:
             self.line(self.paint("NOT READY: nothing was judged", "red") + f" ({when})")
         if not document["complete"]:
@@ -119,6 +124,12 @@ class _Page:
                 said = f"{row['observed']} (was: {said})"
             first = next(iter(said.splitlines()), "")
             self.line(f"{label} {row['id']}{': ' + first if first else ''}")
+
+
+def _checked(document: dict[str, Any]) -> str:
+    """How many of how many requirements were judged."""
+    number = sum(row["status"] != "deferred" for row in document["rows"])
+    return f"{number} of {len(all_requirements())} requirements {'was' if number == 1 else 'were'} checked"
 
 
 def _quoted(argument: str) -> str:

@@ -16,10 +16,31 @@ NAME_LENGTH = 253  # RFC 1035: 255 bytes on the wire
 
 LABELS = 3  # mailcow: the host name "consists of at least three parts"
 
-# RFC 2606 and RFC 6761: nobody can own these, so they are placeholders that were never replaced
+# RFC 2606 and RFC 6761: nobody can own these, so they are placeholders that were never replaced; .tld is none of the root's.
 RESERVED_DOMAINS = ("example.com", "example.net", "example.org")
 
-RESERVED_TLDS = ("example", "invalid", "localhost", "localdomain")
+RESERVED_TLDS = ("example", "invalid", "tld", "changeme", "placeholder")
+
+# The label below the top level in the examples of manuals, mailcow's and ours among them.
+PLACEHOLDERS = (
+    "your-domain",
+    "yourdomain",
+    "your-server",
+    "yourserver",
+    "my-domain",
+    "deine-domain",
+    "ihre-domain",
+    "changeme",
+)
+
+# Names of a network at home or in an office: other mail servers cannot look them up (RFC 6761, 6762, 7686, 8375, 9476; ICANN
+# reserved .internal on 2024-07-29, and will never delegate .corp, .home and .mail). Not .test: it is for tests.
+PRIVATE_TLDS = (
+    *("local", "localhost", "localdomain", "lan", "internal", "intranet", "private", "corp", "home", "mail"),
+    *("onion", "alt", "workgroup"),
+)
+
+PRIVATE_DOMAINS = ("home.arpa", "in-addr.arpa", "ip6.arpa", "fritz.box", "speedport.ip", "easy.box")
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -33,7 +54,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not name:
         return failed(
             "no host name is set for mailcow, neither in the policy nor in mailcow.conf",
-            remedy="write the name under which the mail server will be reached into the policy",
+            remedy="write the name under which the mail server will be reached into the policy, in place of an example's",
             commands=(command,),
             expected=expected,
             observed="none",
@@ -80,9 +101,16 @@ def name_problem(name: str) -> str:
     if labels[-1].isdecimal():
         return "it ends with a number, like an address"
     lower = name.lower()
-    if lower.endswith(tuple(f".{domain}" for domain in RESERVED_DOMAINS)) or labels[-1].lower() in RESERVED_TLDS:
-        return "this name is reserved for documentation (RFC 2606); use a name you own"
+    *_, second, top = lower.split(".")
+    if _below(lower, RESERVED_DOMAINS) or top in RESERVED_TLDS or second in PLACEHOLDERS:
+        return "it is the placeholder of an example, and nobody can own it"
+    if top in PRIVATE_TLDS or _below(lower, PRIVATE_DOMAINS):
+        return "it is a name of a private network, which other mail servers cannot look up"
     return ""
+
+
+def _below(name: str, domains: tuple[str, ...]) -> bool:
+    return name.endswith(tuple(f".{domain}" for domain in domains))
 
 
 ROW = Requirement(

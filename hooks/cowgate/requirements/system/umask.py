@@ -14,7 +14,7 @@ UMASK = 0o022  # mailcow's documentation; containers read the checkout as other 
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """The umask of this process, which an install started from the same place gets."""
+    """The umask of this process, which a mailcow started by hand from here gets; `cowgate install` and the gate set 0022."""
     value = facts.system.value.umask
     if value is None:
         return deferred("decided at first boot: an offline tree has no umask")
@@ -23,7 +23,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     harm = "what the install writes cannot be read in the containers" if value & 0o055 else "others could change its files"
     return failed(
         f"the umask is {value:04o}: {harm}",
-        remedy="set the umask in this shell and run cowgate again from it; `cowgate install` sets it by itself",
+        remedy="nothing, as long as mailcow is installed by `cowgate install` or behind `cowgate gate --`, which set "
+        "it; otherwise set it in the shell from which you clone and start mailcow",
         commands=(("umask", "0022"),),
         expected="0022",
         observed=f"{value:04o}",
@@ -32,8 +33,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="system.umask",
-    title="The umask lets containers read new files (0022)",
-    level=Level.REQUIRED,
+    title="Files that the containers can read (umask 0022)",
+    level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("system",),
     judge=judge,
