@@ -19,7 +19,9 @@ LABELS = 3  # mailcow: the host name "consists of at least three parts"
 # RFC 2606 and RFC 6761: nobody can own these, so they are placeholders that were never replaced; .tld is none of the root's.
 RESERVED_DOMAINS = ("example.com", "example.net", "example.org")
 
-RESERVED_TLDS = ("example", "invalid", "tld", "changeme", "placeholder")
+RESERVED_TLDS = ("example", "invalid")
+
+PLACEHOLDER_TLDS = ("tld", "changeme", "placeholder")
 
 # The label below the top level in the examples of manuals, mailcow's and ours among them.
 PLACEHOLDERS = (
@@ -102,8 +104,10 @@ def name_problem(name: str) -> str:
         return "it ends with a number, like an address"
     lower = name.lower()
     *_, second, top = lower.split(".")
-    if _below(lower, RESERVED_DOMAINS) or top in RESERVED_TLDS or second in PLACEHOLDERS:
-        return "it is the placeholder of an example, and nobody can own it"
+    if _below(lower, RESERVED_DOMAINS) or top in RESERVED_TLDS:
+        return "this name is reserved for documentation (RFC 2606); use a name you own"
+    if top in PLACEHOLDER_TLDS or second in PLACEHOLDERS:
+        return "it is the placeholder of an example; use a name you own"
     if top in PRIVATE_TLDS or _below(lower, PRIVATE_DOMAINS):
         return "it is a name of a private network, which other mail servers cannot look up"
     return ""
