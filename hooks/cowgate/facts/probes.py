@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts import interfaces as network
@@ -106,6 +113,38 @@ def usable(host: str, family: str) -> bool:
         return True
 
 
+class Names:
+    """Names resolved once for all probes and both families, as one program would do it."""
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.lock = host, threading.Lock()
+        self.found: dict[str, Future[list[str]]] = {}
+
+    def resolve(self, name: str, family: str, port: int) -> list[str]:
+        """Addresses of one family. Raises socket.gaierror."""
+        with self.lock:
+            mine = name not in self.found
+            waiting = self.found.setdefault(name, Future())
+        if mine:
+            try:
+                waiting.set_result(self.host.net.addresses(name, port))
+            except Exception as error:  # for all who wait for this name
+                waiting.set_exception(error)
+        found = [address for address in waiting.result() if usable(address, family)]
+        if not found:
+            raise socket.gaierror(socket.EAI_NODATA, "No address associated with hostname")
+        return found
+
+
+def parse_hosts(text: str) -> dict[str, int]:
+    """name -> number of the line of hosts(5) that gives it an address, loopback names left out."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        for name in line.partition("#")[0].split()[1:]:
+            found.setdefault(name.lower(), number)
+    return found
+
+
 class _Round:
     """One round of all probes: the tasks that are run at once, and their results put together."""
 
@@ -125,6 +164,10 @@ class _Round:
         self.signatures: Optional[Callable[[], Signatures]] = None
         self.context: Any = None
         self.missing = _missing_dns()
+        self.names = Names(host)
+        self.hosts_file = parse_hosts(_text(host, "/etc/hosts"))
+        self.searched = bool(re.search(r"^\s*(search|domain)\s+\S", _text(host, "/etc/resolv.conf"), re.MULTILINE))
+        self.greeted: Counter[tuple[str, str]] = Counter()
 
     def tasks(self) -> dict[str, Callable[[], object]]:
         """By a name that sorts in the order of the table."""
@@ -138,7 +181,7 @@ class _Round:
                 self._plan(target)
         if any(target.kind in ("https", "smtps") for target in self.wanted.values()):
             self.context = self.host.net.tls_context()
-        tasks.update({name: probe.run for name, probe in self.probes.items()})
+        tasks.update({name: partial(self._run, probe) for name, probe in self.probes.items()})
         tasks.update(self.mtu)
         if self.signatures and self.families and not self.missing:
             tasks["dnssec"] = self.signatures
@@ -152,8 +195,28 @@ class _Round:
             families = ("ipv4",) if through else self.families
             for family in families:
                 if through or (usable(name, family) and not (target.kind == "icmp" and family == "ipv6")):
-                    probe = exchange.Probe(self.host, target, name, port, family, through, lambda: self.context)
+                    probe = exchange.Probe(
+                        self.host,
+                        target,
+                        name,
+                        port,
+                        family,
+                        through,
+                        lambda: self.context,
+                        enough=partial(self._enough, target, family),
+                        resolve=self.names.resolve,
+                        searched=self.searched,
+                    )
                     self.probes[f"{target.id} {entry} {family}"] = probe
+
+    def _enough(self, target: Target, family: str) -> bool:
+        """Whether so many hosts of this probe answered over this family that one more would change nothing."""
+        return self.greeted[target.id, family] >= target.need
+
+    def _run(self, probe: Probe) -> Answer:
+        answer = probe.run()
+        self.greeted[answer.target, answer.family] += answer.outcome == "ok"
+        return answer
 
     def _plan_path_mtu(self, target: Target) -> None:
         for family in self.families:
@@ -186,7 +249,7 @@ class _Round:
         hosts = self.policy.probes.hosts
         root = next(t for t in targets.TARGETS if t.id == "dns.root")
         addresses = [targets.split(entry, root.port)[0] for entry in hosts.get("dns.root", root.hosts)]
-        roots = [address for family in self.families for address in addresses if usable(address, family)]
+        roots = dnssec.spread(a for a in addresses if any(usable(a, family) for family in self.families))
 
         def resolve(name: str) -> list[str]:
             found: list[str] = []
@@ -215,7 +278,7 @@ class _Round:
         clock: list[ClockSample] = []
         for name, probe in self.probes.items():
             result = results[name]
-            answers.append(result if isinstance(result, Answer) else probe.unfinished())
+            answers.append(self._with_origin(result if isinstance(result, Answer) else probe.unfinished()))
             clock += probe.clock
         answers += [
             Answer(target.id, entry, target.port, "", "untested", detail=self.missing)
@@ -229,6 +292,13 @@ class _Round:
             found = results.get("dnssec")
             signatures = found if isinstance(found, Signatures) else Signatures(untested=self.missing or NOT_IN_TIME)
         return tuple(answers), tuple(clock), path_mtu, signatures
+
+    def _with_origin(self, answer: Answer) -> Answer:
+        """The same, with the line of /etc/hosts that gave the address of one which failed."""
+        line = self.hosts_file.get(answer.host.lower())
+        if line is None or answer.family == "proxy" or answer.outcome in ("ok", "sent"):
+            return answer
+        return replace(answer, origin=f"line {line} of /etc/hosts")
 
     def proxies_shown(self) -> dict[str, str]:
         """The proxies in use by tool, without passwords."""

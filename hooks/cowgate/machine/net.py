@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import select
+import selectors
 import socket
 import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,6 +39,12 @@ DIAG_REQUEST, DIAG_SECONDS, DIAG_BUFFER = "=BBxxI48x", 2.0, 1 << 16
 
 PMTUDISC_PROBE = 3  # set DF, and ignore what the kernel believes to know of the path
 
+# From linux/tcp.h: the option, and the flag that timestamps take twelve bytes of each packet.
+TCP_INFO, TIMESTAMPS = 11, 1
+
+# What connect() says where a route of this machine's own bars the way (net/ipv4/route.c, ip-route(8)).
+BARRED = {errno.EACCES: "prohibit", errno.EHOSTUNREACH: "unreachable", errno.EINVAL: "blackhole"}
+
 # (header of IP and ICMP, echo request, echo reply) by family
 ICMP = {"ipv4": (28, 8, 0), "ipv6": (48, 128, 129)}
 
@@ -52,6 +60,47 @@ class NotPermitted(Exception):
 def family_of(address: str) -> str:
     """`ipv6` or `ipv4`, of an address in text form."""
     return "ipv6" if ":" in address else "ipv4"
+
+
+def socket_address(address: str, port: int) -> tuple[str | int, ...]:
+    """What connect() and sendto() take. A zone id (fe80::1%eth0, RFC 4007) becomes the number of its link: in the pair alone
+    Python would set it to 0. Raises OSError for a link that is not there."""
+    if ":" not in address:
+        return address, port
+    plain, _, zone = address.partition("%")
+    return plain, port, 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone) if zone else 0
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One TCP connection: bytes received in order, packets that came after a gap, and the size (bytes, IP header included) of
+    the largest packets that are known to have come in and gone out (0: not known)."""
+
+    received: int = 0
+    gaps: int = 0
+    came: int = 0
+    went: int = 0
+
+    @property
+    def carried(self) -> int:
+        """The largest packet that got through both ways."""
+        return min(self.came, self.went)
+
+
+def parse_tcp_info(told: bytes, header: int) -> Flow:
+    """struct tcp_info of linux/tcp.h; `header` is the length of the IP header. Older kernels tell less of it."""
+    options = told[5]
+    sent_size, came_size = struct.unpack_from("=II", told, 16)
+    extra = header + 20 + (12 if options & TIMESTAMPS else 0)
+    acked, received = struct.unpack_from("=QQ", told, 120)
+    gaps = struct.unpack_from("=I", told, 224)[0] if len(told) >= 228 else 0
+    # 536 is what the kernel starts from before it has seen a segment (TCP_MSS_DEFAULT).
+    return Flow(
+        received,
+        gaps,
+        came_size + extra if received and came_size > 536 else 0,
+        min(sent_size, acked) + extra if acked else 0,
+    )
 
 
 def together(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, T | Exception]:
@@ -108,7 +157,15 @@ class Net:
         An address in text form gives itself. Blocks as long as the system's resolver does. Raises socket.gaierror.
         """
 
-        found = socket.getaddrinfo(name, port, FAMILIES[family], socket.SOCK_STREAM)
+        mine = [address for address in self.addresses(name, port) if family_of(address) == family]
+        if not mine:
+            raise socket.gaierror(socket.EAI_NODATA, "No address associated with hostname")
+        return mine
+
+    def addresses(self, name: str, port: int) -> list[str]:
+        """The same for both families at once, as programs ask. (For a name that has none of the one family asked for, the C
+        library goes on to the search domains, and a wildcard there answers in the name's place.)"""
+        found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def source(self, address: str) -> str | None:
@@ -120,12 +177,30 @@ class Net:
                 raise
             return None
         try:
-            sock.connect((address, 9))
+            sock.connect(socket_address(address, 9))
             return str(sock.getsockname()[0]).partition("%")[0]
         except OSError:
             return None
         finally:
             sock.close()
+
+    def barred(self, address: str) -> str:
+        """How this machine's own routes keep packets from an address: prohibit, unreachable, blackhole, or "" where one
+        leads there (or none at all is set). Sends nothing."""
+        try:
+            with socket.socket(FAMILIES[family_of(address)], socket.SOCK_DGRAM) as sock:
+                sock.connect(socket_address(address, 9))
+        except OSError as error:
+            return BARRED.get(error.errno or 0, "")
+        return ""
+
+    def flow(self, sock: socket.socket) -> Flow:
+        """What the kernel knows of a connection (tcp(7), TCP_INFO); an empty Flow where it does not tell."""
+        try:
+            told = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 232)
+            return parse_tcp_info(told, 40 if sock.family == socket.AF_INET6 else 20)
+        except (OSError, struct.error):
+            return Flow()
 
     def connect(self, address: str, port: int, seconds: float) -> socket.socket:
         """A TCP connection with time-out `seconds` on each later step. The caller closes it."""
@@ -133,7 +208,7 @@ class Net:
         sock = socket.socket(FAMILIES[family_of(address)], socket.SOCK_STREAM)
         try:
             sock.settimeout(seconds)
-            sock.connect((address, port))
+            sock.connect(socket_address(address, port))
         except BaseException:
             sock.close()
             raise
@@ -172,7 +247,7 @@ class Net:
         """The first answer from exactly that address and port. Raises TimeoutError, ConnectionRefusedError, OSError."""
 
         with socket.socket(FAMILIES[family_of(address)], socket.SOCK_DGRAM) as sock:
-            sock.connect((address, port))
+            sock.connect(socket_address(address, port))
             sock.settimeout(seconds / tries)
             for _ in range(tries - 1):
                 sock.send(payload)
@@ -183,8 +258,67 @@ class Net:
             sock.send(payload)
             return sock.recv(ANSWER_LIMIT)
 
-    def echo(self, address: str, sizes: Sequence[int], seconds: float, *, probe: bool = False) -> list[Echo]:
-        """Send one ICMP echo request of each size (bytes of the whole IP packet) and gather what comes back in `seconds`.
+    def first_answer(
+        self, payloads: Sequence[tuple[str, bytes]], port: int, gap: float, seconds: float
+    ) -> Iterator[tuple[str, bytes]]:
+        """What comes back from datagrams, as (address, answer), until nobody asks on or `seconds` have passed.
+
+        `payloads` are (address, datagram), one sent each `gap` seconds; all listen on, so that a slow answer still counts.
+        An address that refuses is left out.
+        """
+        selector = selectors.DefaultSelector()
+        until, todo, after = time.monotonic() + seconds, list(payloads), 0.0
+        with ExitStack() as stack:
+            sockets: dict[str, socket.socket] = {}
+            while (now := time.monotonic()) < until:
+                if todo and (now >= after or not selector.get_map()):
+                    address, payload = todo.pop(0)
+                    if self._sent(stack, sockets, selector, address, port, payload):
+                        after = now + gap
+                    continue
+                if not todo and not selector.get_map():
+                    return
+                wait = min(until, after if todo else until) - now
+                for key, _ in selector.select(max(0.0, wait)):
+                    try:
+                        yield key.data, key.fileobj.recv(ANSWER_LIMIT)  # type: ignore[union-attr]
+                    except OSError:
+                        selector.unregister(key.fileobj)
+
+    def _sent(
+        self,
+        stack: ExitStack,
+        sockets: dict[str, socket.socket],
+        selector: selectors.BaseSelector,
+        address: str,
+        port: int,
+        payload: bytes,
+    ) -> bool:
+        """Whether the datagram left; a socket for each address, closed with `stack`."""
+        try:
+            if address not in sockets:
+                sock = stack.enter_context(socket.socket(FAMILIES[family_of(address)], socket.SOCK_DGRAM))
+                sock.connect(socket_address(address, port))
+                sock.setblocking(False)
+                sockets[address] = sock
+                selector.register(sock, selectors.EVENT_READ, address)
+            sockets[address].send(payload)
+        except OSError:
+            return False
+        return True
+
+    def echo(
+        self,
+        address: str,
+        sizes: Sequence[int],
+        seconds: float,
+        *,
+        probe: bool = False,
+        gap: float = 0.0,
+    ) -> list[Echo]:
+        """Send one ICMP echo request of each size (octets of the whole IP packet) and gather what comes back in `seconds`.
+
+        With `gap` one request is sent each `gap` seconds, as ping does it, and the first answer ends the wait.
 
         With probe=True the packets must not be fragmented, and the kernel's own idea of the path's MTU is ignored. Returns
         early once every size was answered or refused. Raises NotPermitted, and OSError where no route leads there or a rule
@@ -193,7 +327,7 @@ class Net:
         family = family_of(address)
         with _icmp_socket(family) as sock:
             _errors_on(sock, family, probe)
-            return _Echoes(sock, family, address, sizes).gather(seconds)
+            return _Echoes(sock, family, address, sizes, gap).gather(seconds)
 
 
 def _icmp_socket(family: str) -> socket.socket:
@@ -224,8 +358,8 @@ def _errors_on(sock: socket.socket, family: str, probe: bool) -> None:
 class _Echoes:
     """One round of echo requests on one socket, told apart by their sequence numbers."""
 
-    def __init__(self, sock: socket.socket, family: str, address: str, sizes: Sequence[int]) -> None:
-        self.sock, self.family, self.address = sock, family, address
+    def __init__(self, sock: socket.socket, family: str, address: str, sizes: Sequence[int], gap: float = 0.0) -> None:
+        self.sock, self.family, self.address, self.gap = sock, family, socket_address(address, 0), gap
         self.sizes = tuple(sizes)
         self.raw = sock.type == socket.SOCK_RAW
         self.token = os.urandom(8)  # a raw socket hears the answers to everybody's requests
@@ -237,17 +371,25 @@ class _Echoes:
 
         poller = select.poll()
         poller.register(self.sock, select.POLLIN | select.POLLERR)
-        for number, size in enumerate(self.sizes):
-            self._send(number, size)
-        until = self.started + seconds
-        while len(self.found) < len(self.sizes):
-            left = until - time.monotonic()
+        until, sent = self.started + seconds, 0
+        while len(self.found) < len(self.sizes) and not (self.gap and self.answered):
+            now = time.monotonic()
+            while sent < len(self.sizes) and now >= self.started + sent * self.gap:
+                self._send(sent, self.sizes[sent])
+                sent += 1
+            left = until - now
+            if sent < len(self.sizes):
+                left = min(left, self.started + sent * self.gap - now)
             # One more look after the time is up: on a busy machine it passed before this thread got its turn.
             if poller.poll(max(0.0, left) * 1000):
                 self._drain()
             elif left <= 0:
                 break
         return [self.found.get(number, Echo(size)) for number, size in enumerate(self.sizes)]
+
+    @property
+    def answered(self) -> bool:
+        return any(echo.answered or echo.refused for echo in self.found.values())
 
     def _send(self, number: int, size: int) -> None:
         head, kind, _ = ICMP[self.family]
@@ -256,7 +398,7 @@ class _Echoes:
         if self.family == "ipv4":
             packet = packet[:2] + struct.pack("!H", _checksum(packet)) + packet[4:]
         try:
-            self.sock.sendto(packet, (self.address, 0))
+            self.sock.sendto(packet, self.address)
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from cowgate.machine.net import Net
 
 ANSWER_LIMIT = 8192
+
+PATIENCE = 6.0  # seconds for the answer to CONNECT: a proxy makes its own connection first
 
 
 class ProxyRefused(Exception):
@@ -70,20 +73,35 @@ def tunnel(net: Net, proxy: Proxy, name: str, port: int, seconds: float) -> sock
         if proxy.authorization:
             request += f"Proxy-Authorization: {proxy.authorization}\r\n"
         sock.sendall((request + "\r\n").encode())
-        answer = b""
-        while b"\r\n\r\n" not in answer and len(answer) < ANSWER_LIMIT:
-            chunk = sock.recv(1)  # not one octet more: what follows belongs to TLS
-            if not chunk:
-                break
-            answer += chunk
+        answer = _answer(sock, proxy)
         line = plain(answer.partition(b"\r\n")[0].decode("latin-1"))
         words = line.split(" ", 2)
         if len(words) < 2 or words[1] != "200":
             raise ProxyRefused(f"{proxy.shown} said '{line}'")
+        sock.settimeout(seconds)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _answer(sock: socket.socket, proxy: Proxy) -> bytes:
+    """The proxy's answer, and not one byte more: what follows belongs to TLS."""
+    answer, until = b"", time.monotonic() + PATIENCE
+    while b"\r\n\r\n" not in answer and len(answer) < ANSWER_LIMIT:
+        left = until - time.monotonic()
+        try:
+            if left <= 0:
+                raise socket.timeout
+            sock.settimeout(left)
+            chunk = sock.recv(1)
+        except socket.timeout:
+            said = f"{len(answer)} bytes of an answer" if answer else "no answer"
+            raise ProxyRefused(f"{proxy.shown} took the connection, and gave {said} to CONNECT in {PATIENCE:.0f} s") from None
+        if not chunk:
+            break
+        answer += chunk
+    return answer
 
 
 def _reach(net: Net, proxy: Proxy, seconds: float) -> socket.socket:

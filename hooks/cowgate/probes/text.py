@@ -9,6 +9,10 @@ from __future__ import annotations
 #   timeout       no answer
 #   unreachable   a router says that it cannot be reached
 #   prohibited    this machine's own firewall does not let it out
+#   route         a route of this machine's own (prohibit, unreachable, blackhole) bars the way
+#   stalled       connected, and then nothing, or no more, came
+#   cut           closed, reset or ended by an alert in the middle of the TLS handshake
+#   status        the host itself (its certificate is trusted) answers with an HTTP status that does not serve
 #   no-name       the name does not exist
 #   no-address    the name has no address of this family
 #   no-dns        the machine's resolvers gave no answer
@@ -24,6 +28,8 @@ from __future__ import annotations
 #   untested      cannot be probed here
 
 NOT_IN_TIME = "no answer in time"
+
+SMALL_ONLY = "only answers of up to 512 bytes come over UDP"
 
 
 def plain(text: str, limit: int = 200) -> str:

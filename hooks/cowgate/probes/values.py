@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
+FAMILIES = ("ipv4", "ipv6")
+
 
 @dataclass(frozen=True)
 class Answer:
     """What one probe saw over one family (`ipv4`, `ipv6`, or `proxy`).
 
-    `target` is the id in the table of probes (`cowgate explain egress`), `outcome` one of those in probing/__init__.py,
-    `status` the HTTP or SMTP status where there was one.
+    `target` is the id in the table of probes (`cowgate explain egress`), `outcome` one of those in probes/text.py,
+    `status` the HTTP or SMTP status where there was one. `stage` is where a failure came: connect, TLS handshake, ... Of TCP
+    connections: `received` bytes came in order, `gaps` packets came behind a gap, and `packet` is the largest packet (bytes,
+    IP header included) that got through both ways (0: not known). `origin` says who else than DNS gave the address.
     """
 
     target: str
@@ -22,6 +26,11 @@ class Answer:
     address: str = ""
     detail: str = ""
     status: Optional[int] = None
+    stage: str = ""
+    received: int = 0
+    gaps: int = 0
+    packet: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,15 @@ class Signatures:
 
     `chain` and `bogus` are "" where they are as they should be (the signed name validates, the broken one does not), else what
     is wrong. `untested` says why something could not be tried. `clock`: signatures are outside of their time by our clock.
+    `silent` is the zone none of whose servers answered, `by_tcp`: answers did not come over UDP, but over TCP.
     """
 
     chain: str = ""
     bogus: str = ""
     untested: str = ""
     clock: bool = False
+    silent: str = ""
+    by_tcp: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,9 +97,41 @@ class Probes:
     vendor: str = ""
 
     def lowest_path_mtu(self, family: str = "") -> Optional[int]:
-        """The smallest path MTU seen beyond the gateway (of one family, or of both), or None where nothing answered."""
-        seen = [p.mtu for p in self.path_mtu if p.mtu is not None and not p.gateway and family in ("", p.family)]
+        """The smallest path MTU beyond the gateway that is proved (of one family, or of both), or None where none is."""
+        seen = [mtu for name in FAMILIES if family in ("", name) and (mtu := self._path_mtu_of(name)) is not None]
         return min(seen, default=None)
+
+    def _path_mtu_of(self, family: str) -> Optional[int]:
+        """The MTU of the way out that all targets share.
+
+        One target that answers at a larger size disproves a smaller one, and so does a TCP connection: echo requests are
+        filtered by size and by rate far more often than a path is narrow. Larger packets that vanish without a word count
+        only where targets agree, or where TCP stalls as well.
+        """
+        seen = [path for path in self.path_mtu if path.family == family and not path.gateway and path.mtu is not None]
+        mtu = max((path.mtu or 0 for path in seen), default=0)
+        if not mtu:
+            return None
+        carried = self.carried(family)
+        if carried > mtu:
+            return carried if carried >= min(path.link_mtu or 1500 for path in seen) else None
+        best = [path for path in seen if path.mtu == mtu]
+        told = any(not path.black_hole for path in best)
+        return mtu if told or len(best) > 1 or self.stalls(family) else None
+
+    def carried(self, family: str) -> int:
+        """The largest packet that a TCP connection of this family got through both ways; 0 where none was seen."""
+        return max((answer.packet for answer in self.answers if answer.family == family), default=0)
+
+    def stalls(self, family: str) -> bool:
+        """Whether connections of this family were made on which then the full-sized packets did not come."""
+        return any(answer.family == family and answer.outcome == "stalled" for answer in self.answers)
+
+    def black_hole(self, family: str) -> Optional[int]:
+        """The MTU beyond which packets vanish without a word, where that is proved; None otherwise."""
+        mtu = self._path_mtu_of(family)
+        silent = any(path.family == family and path.black_hole and path.mtu == mtu for path in self.path_mtu)
+        return mtu if silent else None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def _org(records: str) -> str:
     for name, (four, six) in where.names().items():
         if name.endswith(".org"):
             text += _addresses(name, four, six)
+    text += f"*.corp.example.org. IN A {where.BOGUS4}\n"  # what a search domain with a wildcard answers in a name's place
     return text + _addresses(HOSTNAME, where.HOST4, where.HOST6) + (records or MAIL_RECORDS)
 
 

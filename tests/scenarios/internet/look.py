@@ -16,9 +16,9 @@ from cowgate import codec
 from cowgate.engine.evaluate import check
 from cowgate.engine.settle import settle
 from cowgate.machine.host import Host
-from cowgate.model import Phase
+from cowgate.model import Phase, Remedy
 from cowgate.policy.model import Policy
-from cowgate.requirements import _registry, all_requirements
+from cowgate.requirements.catalogue import all_requirements
 
 
 class JustBooted(Host):
@@ -33,9 +33,13 @@ def packets() -> int:
     return int(line.partition(":")[2].split()[9])
 
 
+def remedy_of(remedy: Remedy | None) -> dict[str, Any]:
+    return {"text": remedy.text, "commands": remedy.commands} if remedy else {"text": "", "commands": []}
+
+
 def look(orders: dict[str, Any]) -> dict[str, Any]:
     policy = codec.decode(Policy, orders["policy"])
-    known = tuple(_registry.values()) if orders["rows"] else all_requirements()
+    known = all_requirements()
     wanted = tuple(r for r in known if not orders["rows"] or r.id in orders["rows"])
     before, started = packets(), time.monotonic()
     said: list[str] = []
@@ -46,6 +50,7 @@ def look(orders: dict[str, Any]) -> dict[str, Any]:
     seconds = time.monotonic() - started
     return {
         "rows": {row.requirement.id: [row.verdict.status.value, row.verdict.diagnosis] for row in evaluation.rows},
+        "remedies": {row.requirement.id: remedy_of(row.verdict.remedy) for row in evaluation.rows},
         "facts": evaluation.facts.to_json(),
         "seconds": seconds,
         "packets": packets() - before,

@@ -22,6 +22,8 @@ from tests.scenarios.internet import names as where
 HTTPS, HTTP, SMTP, SMTPS, RSYNC, NTP, PROXY_PORT = 443, 80, 25, 465, 873, 123, 3128
 # The twins
 UNTRUSTED, FUTURE, EXPIRED, LISTED, LIMITED, PLAIN = 8443, 9443, 9444, 10443, 10444, 8444
+BUSY, FORBIDDEN, CUT, ALERT, HALF_HELLO, DRIP = 10445, 10446, 8445, 8446, 8447, 8448
+SLOW_PROXY, PUT_OFF, TARPIT, LIAR_NTP, ZERO_NTP = 3129, 2421, 2526, 1124, 1125
 CAPTIVE, LOGIN, LATE_HTTP, REFUSING_SMTP, LATE_NTP, SILENT = 8080, 8081, 8082, 2525, 1123, 7777
 SHIFT = 2 * 86400  # seconds by which the twins' clocks are ahead
 
@@ -73,8 +75,37 @@ async def _silent(reader: Reader, writer: Writer) -> None:
     writer.close()
 
 
-async def _proxy(reader: Reader, writer: Writer) -> None:
+async def _cut(reader: Reader, writer: Writer, *, answer: bytes = b"", hold: float = 0.0) -> None:
+    """Reads the ClientHello, says `answer`, and closes (after `hold` seconds)."""
+    await reader.read(4096)
+    writer.write(answer)
+    await asyncio.sleep(hold)
+    writer.close()
+
+
+async def _drip(reader: Reader, writer: Writer) -> None:
+    """An HTTP answer of a byte each 0.3 seconds."""
+    try:
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"0" * 200:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0.3)
+    except (OSError, asyncio.IncompleteReadError):
+        return
+    finally:
+        writer.close()
+
+
+async def _late(reader: Reader, writer: Writer, *, line: bytes, seconds: float) -> None:
+    """A greeting that is held back, as postscreen and tarpits do."""
+    await asyncio.sleep(seconds)
+    await _say(reader, writer, line=line)
+
+
+async def _proxy(reader: Reader, writer: Writer, *, wait: float = 0.0) -> None:
     request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    await asyncio.sleep(wait)
     name, _, port = request.split(" ")[1].rpartition(":")
     if "Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=" not in request:  # user:secret
         writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
@@ -99,8 +130,8 @@ async def _pump(reader: Reader, writer: Writer) -> None:
 class Ntp(asyncio.DatagramProtocol):
     """Answers SNTP questions with a clock that is `shift` seconds ahead."""
 
-    def __init__(self, shift: float) -> None:
-        self.shift = shift
+    def __init__(self, shift: float, zero: bool = False) -> None:
+        self.shift, self.zero = shift, zero
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -109,6 +140,8 @@ class Ntp(asyncio.DatagramProtocol):
         now = time.time() + self.shift + 2208988800
         stamp = struct.pack("!II", int(now) & 0xFFFFFFFF, int(now % 1 * (1 << 32)))
         head = struct.pack("!BBbbII4s", 0x24, 2, 6, -20, 0, 0, b"\x7f\x00\x00\x01")
+        if self.zero:
+            stamp = bytes(8)
         self.transport.sendto(head + stamp + data[40:48] + stamp + stamp, address)  # type: ignore[attr-defined]
 
 
@@ -145,10 +178,20 @@ async def main(directory: str) -> None:
     await _listen(LATE_HTTP, partial(_http, port=HTTP, shift=SHIFT))
     await _listen(REFUSING_SMTP, partial(_say, line=b"554 no mail from here\r\n"))
     await _listen(SILENT, _silent)
+    await _listen(BUSY, partial(_http, port=HTTPS, twin="503 Service Unavailable"), good)
+    await _listen(FORBIDDEN, partial(_http, port=HTTPS, twin="403 Forbidden"), good)
+    await _listen(CUT, _cut)
+    await _listen(ALERT, partial(_cut, answer=b"\x15\x03\x01\x00\x02\x02\x70"))  # fatal, unrecognized_name
+    await _listen(HALF_HELLO, partial(_cut, answer=b"\x16\x03\x03\x00\x7a\x02\x00\x00", hold=30.0))
+    await _listen(DRIP, _drip, good)
+    await _listen(SLOW_PROXY, partial(_proxy, wait=30.0))
+    await _listen(PUT_OFF, partial(_say, line=b"421 too many connections, come back later\r\n"))
+    await _listen(TARPIT, partial(_late, line=b"220 mx.example ESMTP\r\n", seconds=6.0))
     loop = asyncio.get_running_loop()
     for address in where.time_servers():
-        for port, shift in ((NTP, 0.0), (LATE_NTP, float(SHIFT))):
+        for port, shift in ((NTP, 0.0), (LATE_NTP, float(SHIFT)), (LIAR_NTP, 3600.0)):
             await loop.create_datagram_endpoint(partial(Ntp, shift), local_addr=(address, port))
+        await loop.create_datagram_endpoint(partial(Ntp, 0.0, zero=True), local_addr=(address, ZERO_NTP))
     for name, port in (("fuzzy.mailcow.email", 11445), ("fuzzy1.rspamd.com", 11335), ("fuzzy2.rspamd.com", 11335)):
         for address in where.names()[name]:
             await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=(address, port))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -17,13 +18,16 @@ from tests.lab.process import run, stop, wait_until
 from tests.scenarios.internet import dns
 from tests.scenarios.internet import names as where
 from tests.scenarios.internet import servers as ports
+from tests.scenarios.internet.wire import Wire, laid, one_by_one
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 def certificates(directory: str) -> None:
     """A private authority, and server certificates: good, of another authority, not valid yet, expired."""
-    names = ",".join(f"DNS:{name}" for name in where.names())
+    # As large as chains of certificates are: a handshake then takes several packets of the full size.
+    padding = [f"one-of-many-more-names-{number}.example" for number in range(60)]
+    names = ",".join(f"DNS:{name}" for name in (*where.names(), *padding))
     for authority in ("ca", "other"):
         _openssl(
             directory,
@@ -105,6 +109,12 @@ class World:
     environment: dict[str, str] = field(default_factory=dict)
     own_filter: tuple[str, ...] = ()
     says: dict[str, str] = field(default_factory=dict)
+    own: tuple[str, ...] = ()  # commands (a shell's words) in the machine's namespace, once it is built
+    far: tuple[str, ...] = ()  # the same in the internet's
+    hosts: str = ""  # lines of /etc/hosts
+    resolv_conf: str = ""
+    wire: Wire | None = None  # what lies in place of the cable to the internet
+    small_packets: bool = False  # packets cross the cables one by one, as on a real wire
 
 
 class Internet:
@@ -160,15 +170,24 @@ class Internet:
             for namespace in (host, router, self.far):
                 namespace.run(["sysctl", "-qw", *NO_DAD], check=True)
             connect(host, "eth0", router, "lan")
-            connect(router, "wan", self.far, "isp", mtu=world.mtu)
-            try:
+            with ExitStack() as stack:
+                if world.wire:
+                    stack.enter_context(laid(world.wire, router, self.far))
+                else:
+                    connect(router, "wan", self.far, "isp", mtu=world.mtu)
+                    stack.callback(router.run, ["ip", "link", "del", "wan"])
+                if world.small_packets:
+                    for namespace, names in ((host, ("eth0",)), (router, ("lan", "wan")), (self.far, ("isp",))):
+                        one_by_one(namespace, names)
                 self._addresses(world, host, router)
+                for namespace, commands in ((host, world.own), (self.far, world.far)):
+                    for command in commands:
+                        namespace.run(shlex.split(command), check=True)
                 self._rules(world, host, router)
                 machine = Machine(self, world, host, router)
+                machine.write_files()
                 machine.wait()
                 yield machine
-            finally:
-                router.ip("link", "del", "wan")
 
     def _addresses(self, world: World, host: Namespace, router: Namespace) -> None:
         router.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"], check=True)
@@ -262,15 +281,25 @@ class Machine:
         answers = [json.loads(line) for line in done.stdout.splitlines()]
         return answers if runs > 1 else answers[0]
 
+    def file(self, name: str) -> str:
+        """The path of what the machine has as /etc/NAME."""
+        return f"{self.internet.directory}/{name}"
+
+    def write_files(self) -> None:
+        resolver = where.RESOLVER4 if "ipv4" in self.world.families else where.RESOLVER6
+        with open(self.file("resolv.conf"), "w") as out:
+            out.write(self.world.resolv_conf or f"nameserver {resolver}\noptions timeout:2 attempts:2\n")
+        with open(self.file("hosts"), "w") as out:
+            out.write(f"127.0.0.1 localhost\n{self.world.hosts}")
+
+    def run(self, command: Sequence[str]) -> None:
+        """A command as somebody pastes it on the machine."""
+        own = {"/etc/hosts": self.file("hosts"), "/etc/resolv.conf": self.file("resolv.conf")}
+        self.host.run([own.get(word, word) for word in command], check=True)
+
     def _script(self, drop_privileges: bool) -> str:
         """The machine's own resolv.conf and no hosts file, in a mount namespace of its own."""
-        resolver = where.RESOLVER4 if "ipv4" in self.world.families else where.RESOLVER6
-        resolv_conf = f"{self.internet.directory}/resolv.conf"
-        with open(resolv_conf, "w") as out:
-            out.write(f"nameserver {resolver}\noptions timeout:2 attempts:2\n")
-        hosts = f"{self.internet.directory}/hosts"
-        with open(hosts, "w") as out:
-            out.write("127.0.0.1 localhost\n")
+        resolv_conf, hosts = self.file("resolv.conf"), self.file("hosts")
         drop = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all " if drop_privileges else ""
         return (
             # /sys anew, or it would go on showing the network interfaces of another namespace

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Optional
 
 from cowgate.machine.host import Host
-from cowgate.machine.net import Echo
+from cowgate.machine.net import Echo, Flow
 
 Talk = Callable[[bytes], bytes]
 
@@ -29,6 +29,12 @@ class ScriptedSocket:
         self.given += len(piece)
         return piece
 
+    def settimeout(self, seconds: float) -> None:
+        """A script never waits."""
+
+    def do_handshake(self) -> None:
+        """Spoken by saying nothing; what goes wrong in it is raised by ScriptedContext."""
+
     def close(self) -> None:
         self.closed = True
 
@@ -45,7 +51,7 @@ class ScriptedContext:
     def __init__(self, trouble: dict[str, Exception]) -> None:
         self.trouble = trouble
 
-    def wrap_socket(self, sock: ScriptedSocket, server_hostname: str) -> ScriptedSocket:
+    def wrap_socket(self, sock: ScriptedSocket, server_hostname: str, do_handshake_on_connect: bool = True) -> ScriptedSocket:
         if server_hostname in self.trouble:
             raise self.trouble[server_hostname]
         return sock
@@ -72,6 +78,32 @@ class ScriptedNet:
             raise socket.gaierror(socket.EAI_NODATA if name in self.names else socket.EAI_NONAME, "no")
         return found
 
+    def addresses(self, name: str, port: int) -> list[str]:
+        found, trouble = [], None
+        for family in ("ipv4", "ipv6"):
+            try:
+                found += self.resolve(name, family, port)
+            except socket.gaierror as error:
+                trouble = error
+        if not found and trouble:
+            raise trouble
+        return found
+
+    def barred(self, address: str) -> str:
+        return ""
+
+    def flow(self, sock: ScriptedSocket) -> Flow:
+        return Flow(received=sock.given)
+
+    def first_answer(
+        self, payloads: Sequence[tuple[str, bytes]], port: int, gap: float, seconds: float
+    ) -> Iterator[tuple[str, bytes]]:
+        for address, payload in payloads:
+            try:
+                yield address, self.datagram(address, port, payload, gap)
+            except OSError:
+                continue
+
     def source(self, address: str) -> Optional[str]:
         return self.sources["ipv6" if ":" in address else "ipv4"]
 
@@ -93,7 +125,7 @@ class ScriptedNet:
         answer: bytes = talk(payload)
         return answer
 
-    def echo(self, address: str, sizes: Sequence[int], seconds: float, *, probe: bool = False) -> list[Echo]:
+    def echo(self, address: str, sizes: Sequence[int], seconds: float, *, probe: bool = False, gap: float = 0.0) -> list[Echo]:
         most = self.echoes.get(address, 0)
         if isinstance(most, Exception):
             raise most

@@ -60,7 +60,7 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
         (certificate_error(10), "clock"),
         (certificate_error(18), "tls"),
         (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "not-tls"),
-        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), "refused"),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), "cut"),
         (ProxyRefused("http://proxy:3128 said no"), "proxy"),
         (ValueError("odd"), "answer"),
     ],
@@ -255,7 +255,7 @@ def test_echo_that_a_router_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
     from cowgate.machine.net import Echo
 
     net = ScriptedNet()
-    monkeypatch.setattr(net, "echo", lambda *_: [Echo(84, refused="No route to host")])
+    monkeypatch.setattr(net, "echo", lambda *_, **__: [Echo(84, refused="No route to host")])
     assert probe("icmp", net, name="1.1.1.1", port=0).run().outcome == "refused"
 
 
@@ -263,7 +263,9 @@ def test_what_did_not_end_says_what_it_was_busy_with() -> None:
     made = probe("https", ScriptedNet())
     assert made.unfinished().outcome == "no-dns"
     made.stage = "TLS handshake"
-    assert (made.unfinished().outcome, made.unfinished().detail) == ("timeout", "no answer in time (TLS handshake)")
+    assert (made.unfinished().outcome, made.unfinished().stage) == ("stalled", "TLS handshake")
+    made.stage = "connect"
+    assert (made.unfinished().outcome, made.unfinished().detail) == ("timeout", "no answer in time (connect)")
 
 
 def test_proxy_carries_the_name_and_no_address() -> None:

@@ -18,11 +18,12 @@ class Path:
 
     def __init__(self, mtu: int, *, tells: bool = True, lost: int = 0) -> None:
         self.mtu, self.tells, self.lost = mtu, tells, lost
-        self.rounds, self.packets = 0, 0
+        self.rounds, self.packets, self.most = 0, 0, 0
 
     def send(self, sizes: Sequence[int]) -> list[Echo]:
         self.rounds += 1
         self.packets += len(sizes)
+        self.most = max(self.most, len(sizes))
         if self.rounds <= self.lost:
             return [Echo(size) for size in sizes]
         told = self.mtu if self.tells else None
@@ -33,8 +34,9 @@ class Path:
 def test_finds_every_mtu(mtu: int, family: str, tells: bool) -> None:
     path = Path(mtu, tells=tells)
     assert search(path.send, family, 1500) == (mtu, not tells and mtu < 1500)
-    assert path.rounds <= (2 if tells else 7)
-    assert path.packets <= 100
+    assert path.rounds <= (2 if tells else 9)
+    assert path.packets <= 40
+    assert path.most <= 6
 
 
 @given(st.integers(576, 9000), st.booleans())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown, warned
-from cowgate.requirements.egress.judging import Result, remedy_for
+from cowgate.requirements.egress.causes import cause_of
+from cowgate.requirements.egress.judging import Result
 from cowgate.requirements.egress.shared import BOOT_AND_INSTALL, described, evidence_of, found_out
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return passed(f"{', '.join(result.working)} answer", expected=expected, evidence=evidence_of(found))
     if result.untested:
         return unknown(f"echo requests could not be sent: {result.untested}", remedy="run `cowgate check` as root")
-    return _no_echo(result, policy, expected)
+    return _no_echo(facts, result, policy, expected)
 
 
-def _no_echo(result: Result, policy: Policy, expected: str) -> Verdict:
+def _no_echo(facts: Facts, result: Result, policy: Policy, expected: str) -> Verdict:
     what, answers = described([result])
-    text, _ = remedy_for(answers)
-    diagnosis = f"{what}; the health check of mailcow's resolver will fail, and postfix, clamd and acme then never start"
+    cause = cause_of(facts, answers)
+    diagnosis = (
+        f"{what}; the health check of mailcow's resolver will fail, and postfix, clamd and acme then never start{cause.clause}"
+    )
     observed = f"{len(result.working)} of {len(result.target.hosts)} answer"
     if policy.fix.skip_unbound_healthcheck:
         return warned(
@@ -46,8 +49,8 @@ def _no_echo(result: Result, policy: Policy, expected: str) -> Verdict:
         )
     return failed(
         diagnosis,
-        remedy=f"{text}; or set SKIP_UNBOUND_HEALTHCHECK=y in mailcow.conf (policy: fix.skip_unbound_healthcheck)",
-        commands=(("ping", "-c", "3", result.target.hosts[0]),),
+        remedy=f"{cause.remedy}; or set SKIP_UNBOUND_HEALTHCHECK=y in mailcow.conf (policy: fix.skip_unbound_healthcheck)",
+        commands=(*cause.commands, ("ping", "-c", "3", result.target.hosts[0])),
         expected=expected,
         observed=observed,
         evidence=evidence_of((result,)),
@@ -60,5 +63,6 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes", "mailcow"),
+    wants=("interfaces",),
     judge=judge,
 )

@@ -41,6 +41,12 @@ REMEDIES: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         "this machine's own firewall stops it on the way out: allow it there",
         (("nft", "list", "ruleset"), ("iptables", "-S", "OUTPUT")),
     ),
+    "cut": (
+        "a firewall on the way that looks at the names in TLS (SNI) cuts the connection, or the other side does: ask"
+        " who runs the"
+        " firewall to let these names through; the same from a machine in another network tells which of the two it is",
+        (),
+    ),
     "tls": (
         "either something on the way opens TLS (then its certificate authority must be installed here), or the list of "
         "certificate authorities is missing or old: install the package ca-certificates again",
@@ -49,7 +55,7 @@ REMEDIES: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "clock": ("set the clock first: certificates look out of date when it is wrong", (("timedatectl", "set-ntp", "true"),)),
     "not-tls": ("something on the way answers in its place: ask the provider for a connection without it", ()),
     "captive": ("something on the way answers in its place: log in to the network, or ask the provider", ()),
-    "proxy": ("let the proxy pass it, or leave it out with no_proxy", (("env",),)),
+    "proxy": ("look at the proxy, which must let it pass and answer in time, or leave it out with no_proxy", (("env",),)),
     "not-permitted": ("run cowgate as root", (("sudo", "cowgate", "check"),)),
 }
 
@@ -100,6 +106,31 @@ def _result(target: Target, answers: Iterable[Answer]) -> Result:
     return Result(target, tuple(working), tuple(broken))
 
 
+@dataclass(frozen=True)
+class Reach:
+    """One probe over one family: of its hosts that have such an address, those that work, and the answers of the others."""
+
+    target: Target
+    family: str
+    working: tuple[str, ...]
+    broken: tuple[Answer, ...]
+
+    @property
+    def hosts(self) -> int:
+        return len(self.working) + len(self.broken)
+
+    def enough(self, need: int) -> bool:
+        """Whether `need` hosts work, or all of them where fewer have an address of this family."""
+        return len(self.working) >= min(need, self.hosts)
+
+
+def reach(probes: Probes, target: Target, family: str) -> Reach:
+    """What one probe saw over one family. A host without an address of it says nothing about the way."""
+    mine = [a for a in probes.answers if a.target == target.id and a.family == family and a.outcome not in ABSENT]
+    working = tuple(dict.fromkeys(answer.host for answer in mine if answer.outcome in WORKS))
+    return Reach(target, family, working, tuple(answer for answer in mine if answer.host not in working))
+
+
 def worst(answers: Iterable[Answer]) -> Answer:
     """Of one host's answers over both families, the one that tells most: not the one that only says `no address`."""
     return sorted(answers, key=lambda answer: (answer.outcome in ABSENT, answer.family != "ipv4"))[0]
@@ -129,6 +160,10 @@ def _where(answer: Answer) -> str:
 
 _MEANS = {
     "refused": "refused",
+    "route": "barred by a route of this machine's own",
+    "stalled": "the connection stands, and then stalls",
+    "cut": "the TLS handshake is cut off",
+    "status": "answers, but not as it should",
     "timeout": "no answer",
     "unreachable": "unreachable",
     "prohibited": "stopped by this machine's own firewall",
@@ -146,14 +181,23 @@ _MEANS = {
 
 
 def _more(answer: Answer) -> str:
+    if answer.outcome == "stalled":
+        return f" at the {answer.stage}: {_size_of(answer)}"
     told = answer.outcome in _MEANS and answer.outcome not in ("timeout", "refused", "no-name", "no-address", "no-dns")
     return f" ({answer.detail})" if told and answer.detail else ""
+
+
+def _size_of(answer: Answer) -> str:
+    """How much came before a stall, alike for hosts that differ by a few bytes."""
+    if answer.received:
+        return "a part of the answer came, and then no more"
+    return "only the end of an answer came, without its beginning" if answer.gaps else "nothing came"
 
 
 def remedy_for(answers: Iterable[Answer]) -> tuple[str, tuple[tuple[str, ...], ...]]:
     """What to do about the most telling of these failures."""
     outcomes = [answer.outcome for answer in answers]
-    for outcome in REMEDIES:
+    for outcome in REMEDIES if outcomes else ():
         if outcomes.count(outcome) * 2 >= len(outcomes):
             return REMEDIES[outcome]
     return REMEDIES.get(outcomes[0], OTHERWISE) if outcomes else OTHERWISE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
-from cowgate.requirements.egress.judging import remedy_for
+from cowgate.requirements.egress.causes import cause_of
 from cowgate.requirements.egress.shared import described, dropped_note, evidence_of, found_out
 
 if TYPE_CHECKING:
@@ -25,12 +25,13 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not broken:
         note = dropped_note(policy, "egress.services")
         return passed(f"{len(found) - len(sent)} services answer{only_sent}{note}", evidence=evidence_of(found))
-    text, commands = remedy_for([answer for result in broken for answer in result.broken])
+    cause = cause_of(facts, [answer for result in broken for answer in result.broken])
     affected = ", ".join(result.target.why for result in broken)
     return failed(
-        f"{len(broken)} of {len(found)} cannot be reached ({described(broken)[0]}), which mailcow needs for: {affected}",
-        remedy=text,
-        commands=commands,
+        f"{len(broken)} of {len(found)} cannot be reached ({described(broken)[0]}), which mailcow needs for:"
+        f" {affected}{cause.clause}",
+        remedy=cause.remedy,
+        commands=cause.commands,
         expected="every documented service answers",
         observed=f"{len(found) - len(broken)} of {len(found)} work{only_sent}",
         evidence=evidence_of(found),
@@ -43,5 +44,6 @@ ROW = Requirement(
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("probes",),
+    wants=("interfaces",),
     judge=judge,
 )
