@@ -244,6 +244,7 @@ class _Round:
         self.mtu[f"mtu {shown} {family}"] = work
 
     def _signatures(self) -> Signatures:
+        from cowgate.probes import dnssec  # here and not above: it needs dnspython, which may be missing
 
         net = self.host.net
         hosts = self.policy.probes.hosts
@@ -259,8 +260,6 @@ class _Round:
                 except OSError:
                     continue
             return found
-
-        from cowgate.probes import dnssec  # here and not above: it needs dnspython, which may be missing
 
         asker = dnssec.Asker(net, 1.5)
         anchors = hosts.get("dns.anchors", targets.ROOT_ANCHORS)

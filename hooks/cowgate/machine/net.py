@@ -316,7 +316,7 @@ class Net:
         probe: bool = False,
         gap: float = 0.0,
     ) -> list[Echo]:
-        """Send one ICMP echo request of each size (octets of the whole IP packet) and gather what comes back in `seconds`.
+        """Send one ICMP echo request of each size (bytes of the whole IP packet) and gather what comes back in `seconds`.
 
         With `gap` one request is sent each `gap` seconds, as ping does it, and the first answer ends the wait.
 

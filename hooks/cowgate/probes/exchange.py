@@ -442,7 +442,6 @@ def _dns_tcp(probe: Probe, address: str) -> Answer:
 
 
 def _root_question(probe: Probe, address: str, *, tcp: bool) -> Answer:
-
     from cowgate.probes.dnssec import SMALL_PAYLOAD, Asker, judge_root_answer  # here: dnspython may be missing
 
     probe.stage = "DNS answer over TCP" if tcp else "DNS answer"

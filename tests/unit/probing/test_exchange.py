@@ -255,7 +255,7 @@ def test_echo_that_a_router_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
     from cowgate.machine.net import Echo
 
     net = ScriptedNet()
-    monkeypatch.setattr(net, "echo", lambda *_, **__: [Echo(84, refused="No route to host")])
+    monkeypatch.setattr(net, "echo", lambda *_, **__: [Echo(84, refused="Connection refused")])
     assert probe("icmp", net, name="1.1.1.1", port=0).run().outcome == "refused"
 
 
