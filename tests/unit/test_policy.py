@@ -195,7 +195,7 @@ def _hide(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 def test_without_pyyaml_a_file_is_an_error(root: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     put(root, {"policy.yaml": "hostname: a\n"})
     _hide(monkeypatch, "yaml")
-    with pytest.raises(PolicyError, match="without PyYAML") as raised:
+    with pytest.raises(PolicyError, match="the Python module yaml is not installed") as raised:
         load(root)
     assert "python3-yaml" in raised.value.hint
 

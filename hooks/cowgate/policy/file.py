@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
-from cowgate.errors import PolicyError
+from cowgate.errors import MissingModule, PolicyError
 from cowgate.schema import schema
 from cowgate.suggestion import suggestion
 
@@ -71,9 +71,8 @@ def parse(name: str, content: bytes) -> PolicyFile:
     try:
         import yaml
     except ImportError:
-        raise PolicyError(
-            f"{name} cannot be read without PyYAML", hint="install python3-yaml (python3-pyyaml on EL)"
-        ) from None
+        missing = MissingModule("yaml")
+        raise PolicyError(f"{name}: {missing.message}", hint=missing.hint) from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None and not (isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}null"):
