@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ from cowgate.facts.docker import Docker, Network
 from cowgate.facts.fact import Fact
 from cowgate.facts.interfaces import Interface, Interfaces, Route
 from cowgate.facts.mailcow import collect
-from cowgate.formats import compose
+from cowgate.formats import compose, env
+from cowgate.formats.composefiles import OVERRIDES
 from cowgate.formats.editors import edit
 from cowgate.machine.host import Host
 from cowgate.model import Phase
@@ -80,18 +82,19 @@ class Checkout:
     """A directory like a clone of mailcow, before generate_config.sh ran."""
 
     path: str
+    name: str = "docker-compose.override.yml"
 
     @property
     def override(self) -> Optional[str]:
         try:
-            with open(f"{self.path}/docker-compose.override.yml", "rb") as file:
+            with open(f"{self.path}/{self.name}", "rb") as file:
                 return file.read().decode("utf-8", "surrogateescape")
         except FileNotFoundError:
             return None
 
     @override.setter
     def override(self, text: Optional[str]) -> None:
-        path = f"{self.path}/docker-compose.override.yml"
+        path = f"{self.path}/{self.name}"
         if text is None:
             Path(path).unlink(missing_ok=True)
         else:
@@ -109,11 +112,16 @@ class Checkout:
         mailcow = collect(Host(), Policy(install_dir=self.path))
         return Facts({"mailcow": mailcow, "interfaces": Fact.of(link), "docker": Fact.of(docker)})
 
+    def others(self) -> set[str]:
+        """What a checkout has beside mailcow's own files: the override, and mailcow.conf."""
+        conf = {"mailcow.conf"} if os.path.exists(f"{self.path}/mailcow.conf") else set()
+        return {self.name.partition("/")[0], *conf}
+
     def apply(self, changes: Iterator[Any]) -> int:
         """Do to the override what the plan says; how many edits it had."""
         count = 0
         for change in changes:
-            assert isinstance(change, EditFile) and change.path == f"{self.path}/docker-compose.override.yml"
+            assert isinstance(change, EditFile) and change.path == f"{self.path}/{self.name}"
             self.override = edit(change.editor, self.override, change.args)
             count += 1
         return count
@@ -229,21 +237,152 @@ def test_compose_file_in_mailcow_conf_decides_what_is_read(suite: str, checkout:
     assert config(suite, checkout, text)["networks"]["mailcow-network"]["driver_opts"][compose.MTU_KEY] == "1450"
 
 
-@pytest.mark.parametrize("suite", SUITES)
-@pytest.mark.parametrize("kind", ["plugin", "standalone"])
-def test_what_compose_says_becomes_a_fact(suite: str, kind: str, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The collector asks the real program, through the lock: as the docker command's plugin, and by its own name."""
-    directory = os.path.dirname(compose_plugin.compose(suite))
-    plugins = os.path.dirname(directory) if kind == "plugin" else "/nonexistent"
-    path = f"{os.environ['PATH']}:{directory}" if kind == "standalone" else os.environ["PATH"]
-    monkeypatch.setattr("cowgate.machine.host.ENVIRONMENT", {"PATH": path, "DOCKER_CONFIG": plugins, "HOME": "/nonexistent"})
-    monkeypatch.setattr("cowgate.machine.host.PATH", path)
-    monkeypatch.setenv("PATH", path)
-    checkout.override = compose.lock("services:\n  unbound-mailcow:\n    labels: [a]\n", LOCK_MESSAGE)
-    assert checkout.facts(1500).mailcow.value.override.compose_error == ""
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The Compose of the suite that the test names is the one that the collector finds; its path."""
+    path = compose_plugin.compose(request.param)
+    monkeypatch.setattr("cowgate.facts.mailcow.PLUGIN_DIRECTORIES", (os.path.dirname(path),))
+    return path
+
+
+OWNERS = """\
+# the owner's
+services:
+  nginx-mailcow:
+    ports: !override
+      - "127.0.0.1:8443:443"
+networks:
+  mailcow-network:
+    name: ${NET:-letters}
+volumes:
+  vmail-vol-1:
+    driver_opts: {type: none, device: /srv/mail, o: bind}
+"""
+
+
+@pytest.mark.parametrize("installed", SUITES, indirect=True)
+@pytest.mark.parametrize("name", [*OVERRIDES, "sub/mine.yml"])
+def test_the_owners_override_stays_in_force(installed: str, name: str, checkout: Checkout) -> None:
+    """Under each of the names that Compose knows, and where COMPOSE_FILE says: what it means before and after the edit is the
+    same but for the MTU, and the lock comes and goes without a trace."""
+    checkout.name = name
+    os.makedirs(os.path.dirname(f"{checkout.path}/{name}"), exist_ok=True)
+    if "/" in name:
+        checkout.write_conf(f"COMPOSE_FILE=docker-compose.yml:{name}\n")
+    checkout.override = OWNERS
+    before = model(installed, checkout)
+    assert before["volumes"]["vmail-vol-1"]["driver_opts"]["device"] == "/srv/mail"
+    mailcow = checkout.facts(MTU).mailcow.value
+    assert mailcow.override_path == f"{checkout.path}/{name}" and mailcow.override.compose_error == ""
+    assert mailcow.network_name == "letters" and mailcow.model is not None and mailcow.model.ports[0].published == "8443"
+    assert checkout.apply(network_mtu(checkout.facts(MTU), Policy(install_dir=checkout.path), Phase.INSTALL)) == 1
+    after = model(installed, checkout)
+    assert after["networks"]["mailcow-network"]["driver_opts"].pop(compose.MTU_KEY) == str(MTU)
+    assert after == before
+    assert sorted(os.listdir(checkout.path)) == sorted({".env", "docker-compose.yml", *checkout.others()})
+    edited = checkout.override
+    locked = compose.lock(edited, LOCK_MESSAGE)
+    checkout.override = locked
+    assert LOCK_MESSAGE in run([installed, "config"], cwd=checkout.path, timeout=30).stderr
+    assert checkout.facts(MTU).mailcow.value.override.locked
+    assert checkout.apply(unlock_changes(checkout.facts(MTU), Policy(install_dir=checkout.path))) == 1
+    assert checkout.override == edited
+
+
+def model(program: str, checkout: Checkout) -> Any:
+    environment = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+    said = run([program, "config", "--format", "json"], cwd=checkout.path, env=environment, timeout=30, check=True)
+    return json.loads(said.stdout)
+
+
+@pytest.mark.parametrize("installed", SUITES, indirect=True)
+def test_the_files_that_compose_takes(installed: str, checkout: Checkout) -> None:
+    """All names at once, then one name less, and so on: our own rule says the same as Compose."""
+    names = list(OVERRIDES)
+    for name in names:
+        Path(checkout.path, name).write_text(f"x-taken: {name}\n")
+    for name in names:
+        found = checkout.facts(1500).mailcow.value
+        assert model(installed, checkout)["x-taken"] == name == os.path.basename(found.override_path)
+        assert [os.path.basename(path) for path in found.ignored] == names[names.index(name) + 1 :]
+        os.unlink(f"{checkout.path}/{name}")
+    for name in ("docker-compose.yaml", "compose.yml", "compose.yaml"):
+        Path(checkout.path, name).write_text(BASE + f"x-taken: {name}\n")
+        taken = model(installed, checkout).get("x-taken", "docker-compose.yml")
+        assert taken == os.path.basename(checkout.facts(1500).mailcow.value.files[0])
+
+
+@pytest.mark.parametrize("installed", SUITES, indirect=True)
+@pytest.mark.parametrize("directory", ["mailcow-dockerized", "My Mail.Cow", "_Post-_1"])
+@pytest.mark.parametrize(
+    ("conf", "override"),
+    [
+        ("A=1\n", ""),
+        ("COMPOSE_PROJECT_NAME=post\n", ""),
+        ("N=Me\n", "name: ${N}-x\n"),
+        ("COMPOSE_PROJECT_NAME=a\n", "name: b\n"),
+    ],
+)
+def test_the_project_is_named_as_compose_names_it(
+    installed: str, directory: str, conf: str, override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / directory
+    path.mkdir()
+    (path / "docker-compose.yml").write_text(BASE)
+    (path / ".env").symlink_to("mailcow.conf")
+    (path / "mailcow.conf").write_text(conf)
+    (path / "docker-compose.override.yml").write_text(override)
+    asked = collect(Host(), Policy(install_dir=str(path))).value
+    monkeypatch.setattr("cowgate.facts.mailcow.PLUGIN_DIRECTORIES", ())
+    alone = collect(Host(), Policy(install_dir=str(path))).value
+    assert asked.model is not None and asked.project_name == model(installed, Checkout(str(path)))["name"]
+    assert (alone.project, alone.network_name) == (asked.project_name, asked.network_name), "our own parser agrees"
+
+
+@pytest.mark.parametrize("installed", SUITES, indirect=True)
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{port}/c.yml", "https://127.0.0.1:{port}/c.git", "oci://127.0.0.1:{port}/c:1"]
+)
+def test_nothing_is_fetched_for_an_include(installed: str, url: str, checkout: Checkout) -> None:
+    """Compose 2.40 fetches it; a look sends nothing, and leaves nothing in a cache."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        checkout.override = f"include:\n  - {url.format(port=server.getsockname()[1])}\n"
+        found = checkout.facts(1500).mailcow.value
+        assert os.path.exists(installed)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert found.model is None and (found.override.not_asked or found.override.compose_error)
+
+
+@pytest.mark.parametrize("installed", SUITES, indirect=True)
+@pytest.mark.parametrize("secret", ['PASS="hunter2', "PASS word hunter2", "hunter2 x", "PASS=hunter2\nP${hunter2"])
+def test_what_compose_quotes_stays_out_of_the_facts(installed: str, secret: str, checkout: Checkout) -> None:
+    Path(checkout.path, "secret.env").write_text(secret + "\n")
+    checkout.override = "services:\n  nginx-mailcow:\n    env_file: [secret.env]\n"
+    found = checkout.facts(1500)
+    assert "hunter2" not in json.dumps(found.to_json())
+    refused = run([installed, "config", "--quiet"], cwd=checkout.path, timeout=30).returncode != 0
+    assert bool(found.mailcow.value.override.compose_error) is refused
+
+
+@pytest.mark.parametrize("installed", SUITES, indirect=True)
+def test_a_service_that_is_nothing_is_named(installed: str, checkout: Checkout) -> None:
     checkout.override = "services:\n  stray: {labels: [a]}\n"
     said = checkout.facts(1500).mailcow.value.override.compose_error
-    assert said is not None and "stray" in said and "neither an image nor a build" in said
+    assert os.path.exists(installed) and said == "the service stray has neither an image nor a build context"
+
+
+@pytest.mark.parametrize("installed", SUITES, indirect=True)
+@pytest.mark.parametrize(
+    "value", ["8080\t# c", "8080 # c", " # c", "8080#c", "${A}:25", "2525-2526", "'$A'", '"$A"', "${N:-7}"]
+)
+def test_mailcow_conf_is_read_as_compose_reads_it(installed: str, value: str, checkout: Checkout) -> None:
+    text = f"A=192.0.2.1\nV={value}\n"
+    checkout.write_conf(text)
+    checkout.override = "services:\n  nginx-mailcow:\n    labels: {v: '${V}'}\n"
+    labels = model(installed, checkout)["services"]["nginx-mailcow"]["labels"]
+    assert env.values(env.parse(text)[0])["V"] == labels["v"].replace("$$", "$"), "it prints a dollar sign twice"
 
 
 # -- with a Docker of our own ----------------------------------------------------------------------------------------------
