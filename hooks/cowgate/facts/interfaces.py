@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
@@ -12,6 +13,7 @@ from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts.fact import Fact
 
 if TYPE_CHECKING:
+    from cowgate.facts.ifupdown import Ifupdown
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
@@ -104,7 +106,8 @@ class Ipv6Settings:
 class Interfaces:
     """The network as the kernel has it now. `settings` are those of all interfaces but loopback, and but veth without a
     default route. `ipv6` tells whether the kernel has IPv6 at all and it is not switched off (net.ipv6.conf.all.disable_ipv6).
-    `source` is what was asked: "ip" (iproute2) or "proc" (kernel files; lifetimes are then partly unknown)."""
+    `source` is what was asked: "ip" (iproute2) or "proc" (kernel files; lifetimes are then partly unknown). `asks_ipv6` are
+    files of systemd-networkd or netplan that ask for IPv6 by advertisement or DHCPv6."""
 
     interfaces: tuple[Interface, ...] = ()
     addresses: tuple[Address, ...] = ()
@@ -112,6 +115,7 @@ class Interfaces:
     settings: tuple[Ipv6Settings, ...] = ()
     ipv6: bool = True
     source: str = "ip"
+    asks_ipv6: tuple[str, ...] = ()
 
     def default_routes(self, family: int) -> tuple[Route, ...]:
         """Usable default routes of the main table, best metric first."""
@@ -162,7 +166,59 @@ def collect(host: Host, policy: Policy) -> Fact[Interfaces]:
     settings = tuple(_settings(host, name) for name in named)
     off = host.read_or_none("/proc/sys/net/ipv6/conf/all/disable_ipv6")
     ipv6 = off is not None and off.strip() == "0"
-    return Fact.of(Interfaces(interfaces, addrs, routed, settings, ipv6, source))
+    return Fact.of(Interfaces(interfaces, addrs, routed, settings, ipv6, source, _asking_files(host)))
+
+
+# -- IPv6 that is configured, and not there yet -----------------------------------------------------------------------
+
+
+def ipv6_to_come(net: Interfaces, config: Ifupdown | None) -> str:
+    """What says that this machine will have IPv6 as soon as a router advertises it, or a DHCPv6 server answers; "" where
+    nothing does, IPv6 is there already, or is switched off. Defaults of the kernel and of NetworkManager say nothing: every
+    machine without IPv6 has them.
+    """
+    if not net.ipv6 or net.default_routes(6):
+        return ""
+    outward = net.default_interfaces(4)
+    if any(net.setting(name).disable_ipv6 == 1 for name in outward):
+        return ""
+    for stanza in config.stanzas if config is not None and config.in_charge else ():
+        if stanza.family == "inet6" and stanza.method in ("auto", "dhcp") and ":" not in stanza.interface:
+            return f"{stanza.file} line {stanza.line}: iface {stanza.interface} inet6 {stanza.method}"
+    accepting = next((name for name in outward if net.setting(name).accept_ra == 2), "")
+    if accepting:
+        return f"net.ipv6.conf.{accepting}.accept_ra is 2"
+    return net.asks_ipv6[0] if net.asks_ipv6 else ""
+
+
+def _asking_files(host: Host) -> tuple[str, ...]:
+    found = []
+    for directory, ending, asks in (
+        ("/etc/systemd/network", ".network", asks_networkd),
+        ("/run/systemd/network", ".network", asks_networkd),
+        ("/etc/netplan", ".yaml", asks_netplan),
+    ):
+        for name in host.listdir(directory):
+            try:
+                text = host.read(f"{directory}/{name}") if name.endswith(ending) else ""
+            except OSError:  # netplan's files are root's alone
+                continue
+            if asks(text):
+                found.append(f"{directory}/{name}")
+    return tuple(found)
+
+
+def asks_networkd(text: str) -> bool:
+    """Whether a .network file (systemd.network(5)) asks for IPv6 in so many words. Docker's own links are not meant."""
+    if re.search(r"(?m)^\s*(Name|Driver|Type)\s*=.*\b(veth|docker|br-)", text):
+        return False
+    wanted = r"(?mi)^\s*(DHCP\s*=\s*(yes|true|1|on|ipv6)|IPv6AcceptRA\s*=\s*(yes|true|1|on))\s*$"
+    return re.search(wanted, text) is not None
+
+
+def asks_netplan(text: str) -> bool:
+    """Whether a file of netplan asks for IPv6 in so many words."""
+    return re.search(r"(?mi)^\s*(dhcp6|accept-ra)\s*:\s*(true|yes|on)\s*$", text) is not None
 
 
 def _settings(host: Host, interface: str) -> Ipv6Settings:

@@ -110,6 +110,7 @@ class ModelPort:
     address: str
     published: str
     protocol: str = "tcp"
+    target: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,13 @@ def parse_model(text: str, network: str, mtu_key: str, bridge_key: str) -> Optio
             subnets=tuple(str(config.get("subnet", "")) for config in configs),
             services=tuple(sorted(services)),
             ports=tuple(
-                ModelPort(name, str(port.get("host_ip", "")), str(port["published"]), str(port.get("protocol", "tcp")))
+                ModelPort(
+                    name,
+                    str(port.get("host_ip", "")),
+                    str(port["published"]),
+                    str(port.get("protocol", "tcp")),
+                    int(port.get("target", 0)),
+                )
                 for name, service in sorted(services.items())
                 for port in service.get("ports") or []
                 if port.get("published")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cowgate.facts.interfaces import ipv6_to_come
+
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
     from cowgate.facts.mailcow import Mailcow
@@ -32,6 +34,22 @@ PORT_KEYS = (
 BIND_KEYS = (("HTTP_PORT", "HTTP_BIND"), ("HTTPS_PORT", "HTTPS_BIND"))
 
 ANY = ("0.0.0.0", "::")
+
+# The port inside the container -> the key whose port leads there, whatever an override made of the outer one.
+TARGETS = {
+    25: "SMTP_PORT",
+    465: "SMTPS_PORT",
+    587: "SUBMISSION_PORT",
+    143: "IMAP_PORT",
+    993: "IMAPS_PORT",
+    110: "POP_PORT",
+    995: "POPS_PORT",
+    4190: "SIEVE_PORT",
+    12345: "DOVEADM_PORT",
+    3306: "SQL_PORT",
+    6379: "REDIS_PORT",
+    8983: "SOLR_PORT",
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,8 @@ def wanted_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
         if port.protocol == "tcp":
             address = f"[{port.address}]" if ":" in port.address else port.address
             sockets = _parse_port(f"ports of {port.service}", f"{address}:{port.published}" if address else port.published)
-            found += [replace(one, key=keys.get((one.address, one.port), one.key)) for one in sockets]
+            known = TARGETS.get(port.target, "")
+            found += [replace(one, key=known or keys.get((one.address, one.port), one.key)) for one in sockets]
     return tuple(found)
 
 
@@ -133,10 +152,12 @@ def mailcow_has_ipv6(facts: Facts) -> bool:
     """Whether mailcow's network will have IPv6: ENABLE_IPV6 where mailcow.conf is there, else what its generator will find.
 
     Before the install that is a default route for IPv6 (_modules/scripts/ipv6_controller.sh: it then also pings, which can
-    only take IPv6 away; without a route it decides against IPv6).
+    only take IPv6 away; without a route it decides against IPv6). IPv6 that is configured and not there yet counts as there.
     """
     mailcow = facts.mailcow.value
     if mailcow.conf is not None:
         return mailcow.setting("ENABLE_IPV6").lower() not in ("false", "no", "n", "off")
     interfaces = facts.interfaces.value
-    return interfaces.ipv6 and bool(interfaces.default_routes(6))
+    if not interfaces.ipv6:
+        return False
+    return bool(interfaces.default_routes(6)) or ipv6_to_come(interfaces, facts.ifupdown.content) != ""

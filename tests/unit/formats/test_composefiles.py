@@ -125,7 +125,7 @@ def test_a_model_is_read() -> None:
     model = parse_model(json.dumps(document), "mailcow-network", "mtu", "bridge")
     assert model is not None and "hunter2" not in repr(model)
     assert (model.project, model.network, model.mtu, model.bridge) == ("m", "m_mailcow-network", "1400", "br-mailcow")
-    assert model.services == ("a", "b") and model.ports == (ModelPort("b", "::1", "25-26"),) and model.ipv6
+    assert model.services == ("a", "b") and model.ports == (ModelPort("b", "::1", "25-26", "tcp", 25),) and model.ipv6
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"name": "x", "services": 1}', '{"name": 1, "networks": [1]}', "{"])

@@ -128,7 +128,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker", "mailcow", "interfaces"),
-    wants=("services",),
+    wants=("services", "ifupdown"),
     judge=judge,
     fix="docker.daemon_json",
 )

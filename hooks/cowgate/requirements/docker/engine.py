@@ -154,7 +154,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
     needs=("docker",),
-    wants=("tools", "platform", "mailcow", "interfaces"),
+    wants=("tools", "platform", "mailcow", "interfaces", "ifupdown"),
     judge=judge,
     fix="docker.engine",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cowgate.facts.interfaces import ipv6_to_come
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.requirements.docker.shared import engine_version, wanted_keys
 from cowgate.requirements.mailcow.shared import mailcow_network, recreate_commands
@@ -60,7 +61,8 @@ def _reachable(facts: Facts) -> list[str]:
     """The global IPv6 addresses of this host that the internet may reach: not the unique local ones (fc00::/7, RFC 4193)."""
     interfaces = facts.interfaces.value
     if not (interfaces.ipv6 and interfaces.default_routes(6)):
-        return []
+        coming = ipv6_to_come(interfaces, facts.ifupdown.content)  # a router may advertise any moment
+        return [f"soon: {coming}"] if coming else []
     return [a.address for a in interfaces.global_addresses(6) if a.address[:2].lower() not in ("fc", "fd")]
 
 
@@ -70,6 +72,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker", "mailcow", "interfaces"),
+    wants=("ifupdown",),
     waivable=False,
     judge=judge,
     fix="docker.daemon_json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cowgate.facts.interfaces import ipv6_to_come
 from cowgate.formats.interfaces import is_unique_local
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
 from cowgate.requirements.egress.judging import broken_family
@@ -26,6 +27,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not net.ipv6:
         return passed("IPv6 is switched off on this machine", expected=expected)
     if not routes and not addresses:
+        coming = ipv6_to_come(net, facts.ifupdown.content)
+        if coming:
+            return passed(f"no IPv6 yet, but it is configured ({coming}), and counts as there", expected=expected)
         return passed("no IPv6: neither a global address nor a default route", expected=expected)
     defect = _no_route(net, addresses) if not routes else _no_address(net) if not addresses else _unusable(addresses)
     defect = defect or _unreachable(facts) or _lost_with_forwarding(net, addresses)
@@ -142,6 +146,6 @@ ROW = Requirement(
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("interfaces",),
-    wants=("probes",),
+    wants=("probes", "ifupdown"),
     judge=judge,
 )
