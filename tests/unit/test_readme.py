@@ -42,7 +42,7 @@ def test_every_link_leads_somewhere() -> None:
 def test_the_form_for_each_provider() -> None:
     readme = (TOP / "README.md").read_text()
     forms = {True: userdata.build(EMBEDDED), False: userdata.build(PINNED)}
-    for provider in userdata.PROVIDERS.values():
+    for provider in userdata.FIELDS.values():
         inside = userdata.size_for(provider, forms[True]) <= provider.limit
         userdata.demand_fit(provider, forms[inside])
         limit = f"{provider.limit:,}{', as base64' if provider.encoding == 'base64' else ''}"

@@ -21,8 +21,9 @@ import yaml
 
 from cowgate import cli
 from cowgate.boot import user_data as userdata
-from cowgate.boot.user_data import PROVIDERS, Options
+from cowgate.boot.user_data import FIELDS, Options
 from cowgate.formats.proxy_settings import parse_dropin
+from cowgate.providers import UserDataField
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "mail.cowgate.test"
@@ -183,20 +184,20 @@ def test_a_proxy_reaches_everything_that_fetches() -> None:
 
 def test_who_takes_all_of_it() -> None:
     text = userdata.build(Options(hostname=NAME, install=True, ssh_keys=(KEY,), timezone="Europe/Vienna"))
-    takes = {name for name, provider in PROVIDERS.items() if userdata.size_for(provider, text) <= provider.limit}
+    takes = {name for name, provider in FIELDS.items() if userdata.size_for(provider, text) <= provider.limit}
     assert takes == {"nocloud"}
 
 
-@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
-def test_the_small_variant_fits_everywhere(provider: userdata.Provider) -> None:
+@pytest.mark.parametrize("provider", FIELDS.values(), ids=lambda provider: provider.name)
+def test_the_small_variant_fits_everywhere(provider: UserDataField) -> None:
     text = userdata.build(
         Options(hostname=NAME, url="https://example.com/" + "x" * 200, sha256="0" * 64, policy="a: 1\n" * 800)
     )
     userdata.demand_fit(provider, text)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
-def test_the_limit_is_exact(provider: userdata.Provider) -> None:
+@pytest.mark.parametrize("provider", FIELDS.values(), ids=lambda provider: provider.name)
+def test_the_limit_is_exact(provider: UserDataField) -> None:
     most = provider.limit if provider.encoding == "text" else provider.limit // 4 * 3
     userdata.demand_fit(provider, "x" * most)
     with pytest.raises(userdata.UsageError) as refused:
@@ -390,7 +391,7 @@ def test_a_policy_with_its_host_name(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         ([], "no host name is given"),
         (["--hostname", "mail"], "'mail' cannot be mailcow's host name: it has 1 part, and three are needed"),
-        (["--hostname", "mail.example.org"], "nobody can own this name"),
+        (["--hostname", "mail.example.org"], "this name is reserved for documentation"),
         (["--hostname", "mail.a_b.de"], "'a_b' is no valid part"),
         (["--hostname", f'{NAME}"\nx: y'], "is no valid part"),
         (["--hostname", NAME, "--timezone", "Europe/Vienna; rm"], "timezone cannot be"),

@@ -38,6 +38,7 @@ from cowgate.image.hook import (
     service_text,
     unit_text,
 )
+from cowgate.providers import PROVIDERS, UserDataField
 
 # The one place that says where releases lie: RELEASES/VERSION/cowgate.tar.xz. Empty until there is one; then the default.
 RELEASES = ""
@@ -46,30 +47,7 @@ HOME = "/opt/cowgate"
 SETTINGS = "/etc/cowgate/policy.d/50-user-data.yaml"
 
 
-@dataclass(frozen=True)
-class Provider:
-    """What a provider's user-data field takes. `limit` is in bytes of what is sent, `source` says where that is written."""
-
-    name: str
-    limit: int
-    source: str
-    encoding: str = "text"  # text, or base64: the field wants it encoded and counts the encoded form
-
-
-PROVIDERS = {
-    p.name: p
-    for p in (
-        Provider("nocloud", 1 << 20, "a seed file of your own; the bound is ours"),
-        Provider("gce", 262144, "Compute Engine: 256 KiB per metadata value"),
-        Provider("digitalocean", 65536, "DigitalOcean API: 64 KiB of plain text"),
-        Provider("openstack", 65535, "Nova: 65535 bytes of base64", encoding="base64"),
-        Provider("azure", 65535, "Azure: customData up to 65535 bytes decoded"),
-        Provider("hetzner", 32768, "Hetzner Cloud API: user_data is limited to 32 KiB"),
-        Provider("oracle", 32000, "OCI: 32000 bytes of metadata in all, base64", encoding="base64"),
-        Provider("ec2", 16384, "EC2: 16 KB before base64"),
-        Provider("linode", 16384, "Akamai: about 16 KB"),
-    )
-}
+FIELDS = {id: provider.user_data for id, provider in PROVIDERS.items() if provider.user_data}
 
 
 @dataclass(frozen=True)
@@ -176,13 +154,13 @@ def settings(options: Options) -> str:
     return "\n".join(lines) + "\n" + ("{}\n" if len(lines) == 1 else "")
 
 
-def size_for(provider: Provider, text: str) -> int:
+def size_for(provider: UserDataField, text: str) -> int:
     """How many bytes of the provider's limit `text` takes."""
     raw = text.encode()
     return len(base64.b64encode(raw)) if provider.encoding == "base64" else len(raw)
 
 
-def demand_fit(provider: Provider, text: str) -> None:
+def demand_fit(provider: UserDataField, text: str) -> None:
     """Raises UsageError, saying by how much, where the text is larger than the provider takes."""
     size = size_for(provider, text)
     if size > provider.limit:

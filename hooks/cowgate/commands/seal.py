@@ -9,7 +9,7 @@ from dataclasses import replace
 from cowgate.commands import common
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY
 from cowgate.image import seal as image
-from cowgate.policy.model import PROFILES
+from cowgate.providers import PROVIDERS
 
 SUMMARY = "make a machine or a tree fit to be an image: nothing of this machine, nothing secret"
 DETAILS = """\
@@ -31,7 +31,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provider",
         metavar="NAME",
-        choices=tuple(PROFILES),
+        choices=tuple(sorted(id for id, provider in PROVIDERS.items() if provider.profile is not None)),
         default="",
         help="seal as this provider wants it, and put it into the policy of the image",
     )

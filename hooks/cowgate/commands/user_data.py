@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cowgate import VERSION
 from cowgate.boot import user_data as userdata
-from cowgate.boot.user_data import PROVIDERS, settings
+from cowgate.boot.user_data import FIELDS, settings
 from cowgate.commands import common
 from cowgate.errors import EXIT_READY, UsageError
 from cowgate.machine.host import Host
@@ -22,7 +22,7 @@ from cowgate.requirements.system.hostname import name_problem
 from cowgate.suggestion import suggestion
 
 if TYPE_CHECKING:
-    from cowgate.boot.user_data import Provider
+    from cowgate.providers import UserDataField
 
 SSH_KEY = r"(ssh-(ed25519|rsa|dss)|ecdsa-sha2-[a-z0-9-]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+=*( .*)?\Z"
 
@@ -114,7 +114,7 @@ def run(options: Options) -> int:
             f"{userdata.size_for(provider, text)} bytes; {provider.name} takes {provider.limit} ({provider.source})"
         )
     else:
-        fit = [p.name for p in userdata.PROVIDERS.values() if userdata.size_for(p, text) <= p.limit]
+        fit = [p.name for p in userdata.FIELDS.values() if userdata.size_for(p, text) <= p.limit]
         common.progress(f"{len(text.encode())} bytes; fits {', '.join(fit) or 'no provider'}")
     common.emit(options, text)
     return EXIT_READY
@@ -162,11 +162,11 @@ def _write_bundle(path: str, expected: str) -> str:
     return digest
 
 
-def _provider(name: str) -> Provider | None:
+def _provider(name: str) -> UserDataField | None:
 
-    if name and name not in PROVIDERS:
-        raise UsageError(f"unknown provider {name!r}{suggestion(name, PROVIDERS)}", hint=f"known: {', '.join(PROVIDERS)}")
-    return PROVIDERS[name] if name else None
+    if name and name not in FIELDS:
+        raise UsageError(f"unknown provider {name!r}{suggestion(name, FIELDS)}", hint=f"known: {', '.join(FIELDS)}")
+    return FIELDS[name] if name else None
 
 
 def _options(options: Options) -> userdata.Options:

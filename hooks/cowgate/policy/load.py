@@ -11,7 +11,8 @@ from cowgate import codec
 from cowgate.errors import PolicyError
 from cowgate.gate.contract import POLICY_DIR, POLICY_FILE, policy_digest
 from cowgate.policy import file
-from cowgate.policy.model import NEVER_WAIVABLE, PROFILES, Policy
+from cowgate.policy.model import NEVER_WAIVABLE, Policy
+from cowgate.providers import PROVIDERS
 from cowgate.suggestion import suggestion
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def load(host: Host, path: str = "", *, waivable: Mapping[str, bool]) -> Policy:
             policy = replace(policy, unchecked="jsonschema is not installed, so the policy was only checked for its types")
         check_ids(found, waivable)
         merged = merge(merged, _with_dates(found))
-    merged = merge(PROFILES.get(str(merged.get("provider")), {}), merged)
+    provider = PROVIDERS.get(str(merged.get("provider")))
+    merged = merge((provider and provider.profile) or {}, merged)
     return replace(_decode(merged, contents[-1][0]), digest=policy.digest, files=policy.files, unchecked=policy.unchecked)
 
 

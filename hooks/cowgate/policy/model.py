@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 if TYPE_CHECKING:
     pass
@@ -18,17 +18,6 @@ NEVER_WAIVABLE = (
     "docker.open_relay",
     "image.hygiene",
 )
-
-# What providers want otherwise than our defaults; what the policy says itself comes first. See also NO_SWAP_ON_ROOT.
-PROFILES: dict[str, dict[str, Any]] = {
-    "azure": {},
-    # Its image check asks for an active firewall: ufw stays, and mailcow's traffic passes beside it.
-    "digitalocean": {"firewall": "docker-user"},
-    "hetzner": {},
-}
-
-# Azure's image check refuses swap on the system's disk, also one that is made at a later boot.
-NO_SWAP_ON_ROOT = ("azure",)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_the_provider_by_dmi(vendor: str, product: str, tag: str, provider: str)
     host = ScriptedHost(files={f"/sys/class/dmi/id/{name}": f"{text}\n" for name, text in texts.items()})
     found = collected(host, {"probes": {"enabled": False}})
     told = providers.find("", found.datasource, found.vendor)
-    assert (told.name if told else "") == provider
+    assert (told.title if told else "") == provider
 
 
 def test_every_target_is_asked_over_each_family_with_a_route() -> None:

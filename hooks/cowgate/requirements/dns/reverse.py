@@ -36,7 +36,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return passed(f"{len(records.public)} addresses point to {records.hostname}", expected=expected)
     probes = facts.probes.content
     provider = providers.find(policy.provider, probes.datasource, probes.vendor) if probes else None
-    where = f" ({provider.name}: {provider.reverse})" if provider else ""
+    where = f" ({provider.title}: {provider.reverse})" if provider and provider.reverse else ""
     return failed(
         "; ".join(wrong) + "; other mail servers will refuse mail from here",
         remedy=f"reverse DNS belongs to whoever gave you the address: set it at your provider{where}",

@@ -133,8 +133,8 @@ def _lift(probes: Probes, policy: Policy, answers: list[Answer]) -> str:
     if any(answer.outcome == "prohibited" for answer in answers):
         return f"allow the port in this machine's own firewall; {smarthost}"
     provider = providers.find(policy.provider, probes.datasource, probes.vendor)
-    if provider:
-        return f"this machine is at {provider.name}: {provider.lifts}; {smarthost}"
+    if provider and provider.lifts:
+        return f"this machine is at {provider.title}: {provider.lifts}; {smarthost}"
     return f"most providers block port 25 until they are asked: ask yours to open it for this machine; {smarthost}"
 
 

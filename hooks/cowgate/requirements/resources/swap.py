@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cowgate import providers
 from cowgate.changes.values import Change, EditFile, SwapFile
 from cowgate.model import Commands, Level, Measured, Phase, Requirement, Verdict, failed, passed
-from cowgate.policy.model import NO_SWAP_ON_ROOT
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.resources.shared import GIB, gib
 
@@ -41,7 +41,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     observed = gib(size) if size else "none"
     aside = f" ({', '.join(zram)} is compressed memory and does not count)" if zram else ""
     remedy, commands = swap_remedy(facts.disks.value.root, swap_path(facts.memory.value))
-    if policy.provider in NO_SWAP_ON_ROOT:
+    if _unwanted(policy):
         remedy, commands = (
             f"{policy.provider} wants no swap on the system's disk: make a swap partition of 1 GiB on a data disk, or waive "
             "this row in the policy",
@@ -55,6 +55,12 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         observed=observed,
         evidence=evidence,
     )
+
+
+def _unwanted(policy: Policy) -> bool:
+    """Whether the provider refuses swap on the system's disk."""
+    provider = providers.find(policy.provider) if policy.provider else None
+    return provider is not None and not provider.swap_on_root
 
 
 def swap_path(memory: Memory) -> str | None:
@@ -96,12 +102,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     The row says what to do then.
     """
     path, root = swap_path(facts.memory.value), facts.disks.value.root
-    if (
-        policy.provider in NO_SWAP_ON_ROOT
-        or path is None
-        or root.fstype not in SWAP_FILESYSTEMS
-        or root.free < SWAP + SWAP_SPARE
-    ):
+    if _unwanted(policy) or path is None or root.fstype not in SWAP_FILESYSTEMS or root.free < SWAP + SWAP_SPARE:
         return
     # the line first: once the file is in use the row is met, and after a kill between the two nobody would add the line
     yield EditFile("/etc/fstab", "fstab.add", {"line": f"{path} none swap sw 0 0"})
