@@ -24,7 +24,11 @@ MODULES = {
 }
 OF_OS = {"path", "environ", "strerror", "fsdecode", "fsencode", "fspath", "sep", "linesep", "devnull", "geteuid", "getpid"}
 OF_OS_PATH = {"join", "basename", "dirname", "normpath", "split", "splitext", "isabs", "commonpath", "relpath"}
-CALLS = {"socket": {"inet_ntop", "inet_pton", "gaierror", "timeout"}, "ssl": set(), "io": {"StringIO", "BytesIO"}}  # the harmless ones
+CALLS = {
+    "socket": {"inet_ntop", "inet_pton", "gaierror", "timeout"},
+    "ssl": set(),
+    "io": {"StringIO", "BytesIO"},
+}  # the harmless ones
 CLOCKS = {"time": {"time", "time_ns", "monotonic", "monotonic_ns", "clock_gettime", "sleep", "perf_counter", "localtime"}}
 NOW = {"now", "today", "utcnow"}
 BUILTINS = {"open", "input"}
