@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.facts.fact import Fact
+from cowgate.policy.zones import ZONEINFO
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
-ZONEINFO = "/usr/share/zoneinfo"
 # What the package container-selinux brings, on EL and Fedora.
 CONTAINER_SELINUX = ("/usr/share/selinux/packages/container.pp.bz2", "/usr/share/containers/selinux/contexts")
 

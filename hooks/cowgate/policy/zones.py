@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cowgate.facts.system import ZONEINFO
 from cowgate.suggestion import suggestion
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
 
+ZONEINFO = "/usr/share/zoneinfo"
 # One line for each zone (Z name ...) and each older name (L name older); the older ones are a package of their own today.
 INDEX = f"{ZONEINFO}/tzdata.zi"
 # The names without an area that people use on servers; for a machine without tzdata.

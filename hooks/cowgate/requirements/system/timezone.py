@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, Link, WriteFile
-from cowgate.facts.system import ZONEINFO
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.policy.zones import ZONEINFO
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.system.shared import manager_of
 
