@@ -312,6 +312,8 @@ def judge(hooks: Path, root: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(done.stdout)
     for changing in ("started", "finished", "generated", "digest", "run"):
         report.pop(changing, None)
+    for row in report["rows"]:
+        del row["seconds"]  # how long its facts took
     return report
 
 
@@ -394,7 +396,7 @@ def test_a_policy_with_its_host_name(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--hostname", "mail.example.org"], "this name is reserved for documentation"),
         (["--hostname", "mail.a_b.de"], "'a_b' is no valid part"),
         (["--hostname", f'{NAME}"\nx: y'], "is no valid part"),
-        (["--hostname", NAME, "--timezone", "Europe/Vienna; rm"], "timezone cannot be"),
+        (["--hostname", NAME, "--timezone", "Europe/Vienna; rm"], "there is no time zone"),
         (["--hostname", NAME, "--provider", "hetznr"], "unknown provider 'hetznr'; did you mean 'hetzner'?"),
         (["--hostname", NAME, "--provider", "hetzner"], "more than hetzner takes (Hetzner Cloud API"),
         (["--hostname", NAME, "--url", "https://x"], "an address and --sha256 go together"),
