@@ -1,24 +1,36 @@
-"""What of the hygiene table is in this tree. Files only: it works the same on a running builder and on an offline tree."""
+"""What must not be in an image and is in this tree: by its place, by what it holds, and by who put it there.
+
+Files only, looked at once, by descriptors: it works the same on a running builder and on an offline tree.
+"""
 
 from __future__ import annotations
 
 import fnmatch
-import json
+import re
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cowgate.errors import PolicyError
+from cowgate.facts import owners
 from cowgate.facts.fact import Fact
-from cowgate.image.table import REFUSE, RULES, Rule
-from cowgate.policy import file
+from cowgate.facts.hygiene_probes import PROBES, Look, document_of, swap_places
+from cowgate.image import content
+from cowgate.image.places import Names, Places, matcher
+from cowgate.image.table import EMPTY, EXPECTED, LOOKED_AT, REFUSE, REMOVE, RULES
 
 if TYPE_CHECKING:
+    from cowgate.image.table import Rule
     from cowgate.machine.host import Host
+    from cowgate.machine.tree import Entry, Mount, Tree
     from cowgate.policy.model import Policy
 
 DOCKER_ROOT = "/var/lib/docker"
+MOUNT = "mount"  # the rule that what is mounted in the tree is found by
+CONTENT = "content"  # the rule that what a file holds is found by
+LISTED = 500  # names of files that nobody owns: more are only counted
+# What no rule of content is asked about: compiled Python stands beside its source, package lists are the distribution's.
+NOT_READ = re.compile(r".*\.py[co]|/var/lib/(?:dpkg|apt/lists)/.*|/(?:proc|sys)/.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -40,261 +52,206 @@ class Finding:
 
 @dataclass(frozen=True)
 class Hygiene:
+    """`unowned` are the first files that no package brought, and that hold no secret as far as can be told; `unowned_count` is
+    how many there are. `excepted` are findings that the policy lets pass, with its reasons. `owners_unknown` says why nobody
+    can tell who owns what.
+    """
+
     findings: tuple[Finding, ...] = ()
+    unowned: tuple[str, ...] = ()
+    unowned_count: int = 0
+    excepted: tuple[str, ...] = ()
+    owners_unknown: str = ""
 
 
 def collect(host: Host, policy: Policy) -> Fact[Hygiene]:
-    """Always a value. Raises OSError for what this user may not read."""
-    return Fact.of(Hygiene(tuple(scan(host, policy, living=not host.live))))
+    """Always a value. Raises OSError for what this user may not read, StateError where mounts cannot be told."""
+    return Fact.of(scan(host, policy, living=not host.live))
 
 
-def scan(host: Host, policy: Policy, *, living: bool) -> Iterator[Finding]:
-    """Every finding, rule by rule, in the order of the table; with `living` also what a running system makes again."""
-    homes = home_directories(host.read_or_none("/etc/passwd") or "")
-    docker = docker_root(host)
-    for rule in RULES:
-        if rule.provider not in ("", policy.provider):
-            continue
-        for pattern in rule.patterns:
-            for full in _expand(pattern, homes, policy.install_dir, docker):
-                yield from (f for f in _matches(host, rule, full) if living or not _lives(rule, f.path))
+def scan(host: Host, policy: Policy, *, living: bool) -> Hygiene:
+    """Every finding, in the order of the table; with `living` also what a running system makes again."""
+    return _Scan(host, policy, living).run()
+
+
+def names_of(host: Host, policy: Policy) -> Names:
+    """What the patterns of the table stand for on this machine."""
+    return Names(
+        home_directories(host.read_or_none("/etc/passwd") or ""),
+        policy.install_dir,
+        docker_root(host),
+        {
+            "@SWAP@": swap_places(host.read_or_none("/etc/fstab") or ""),
+            "@AUTHORIZED@": _authorized_keys(host.read_or_none("/etc/ssh/sshd_config") or ""),
+        },
+    )
 
 
 def docker_root(host: Host) -> str:
-    """Where Docker keeps its data: `data-root` of daemon.json, else /var/lib/docker."""
-    document = _json(host, "/etc/docker/daemon.json")
+    """Where Docker keeps its data: `--data-root` of its unit, `data-root` of daemon.json, else /var/lib/docker."""
+    for directory in ("/etc/systemd/system/docker.service.d", "/lib/systemd/system", "/etc/systemd/system", "/etc/default"):
+        for name in host.listdir(directory):
+            if name in ("docker.service", "docker") or directory.endswith(".d"):
+                text = host.read_or_none(f"{directory}/{name}") or ""
+                match = re.search(r"(?m)^[^#\n]*--data-root[= ]+\"?(/[^\s\"']+)", text)
+                if match:
+                    return match[1].rstrip("/")
+    document = document_of(host.read_or_none("/etc/docker/daemon.json") or "")
     place = document.get("data-root") if isinstance(document, dict) else None
     return place.rstrip("/") if isinstance(place, str) and place.startswith("/") else DOCKER_ROOT
+
+
+def home_directories(passwd: str) -> tuple[str, ...]:
+    """Homes of root and of every account whose home is one: not /, not a directory of the system itself."""
+    homes = ["/root"]
+    for line in passwd.splitlines():
+        fields = line.split(":")
+        if len(fields) == 7 and fields[2].isdecimal() and fields[5].startswith("/"):
+            home = fields[5].rstrip("/")
+            person = 1000 <= int(fields[2]) < 65534
+            if home and (person or home.startswith(("/home/", "/var/lib/", "/opt/", "/srv/"))):
+                homes.append(home)
+    return tuple(dict.fromkeys(homes))
+
+
+def _authorized_keys(sshd_config: str) -> tuple[str, ...]:
+    """Where sshd looks for keys outside of homes."""
+    found: list[str] = []
+    for line in sshd_config.splitlines():
+        words = line.split()
+        if words and words[0].lower() == "authorizedkeysfile":
+            found += [re.sub(r"%[uU]", "*", word) for word in words[1:] if word.startswith("/") and "%h" not in word]
+    return tuple(found)
+
+
+class _Scan:
+    """One look at a tree."""
+
+    def __init__(self, host: Host, policy: Policy, living: bool) -> None:
+        self.host, self.policy, self.living = host, policy, living
+        self.tree: Tree = host.open_tree()
+        self.owners = owners.read(host)
+        self.names = names_of(host, policy)
+        self.places = Places((rule for rule in RULES if rule.provider in ("", policy.provider)), self.names)
+        self.expected = matcher(EXPECTED, self.names)
+        self.aliases = self._aliases()
+        self.found: list[Finding] = []
+        self.unowned: list[str] = []
+        self.unowned_count = 0
+        self.pruned = False
+
+    def run(self) -> Hygiene:
+        self.found += [_of_mount(mount) for mount in self.tree.foreign]
+        for entry in self.tree.walk(self._enter):
+            self.pruned = False
+            self._look(entry)
+        order = {rule.id: number for number, rule in enumerate(RULES)}
+        self.found.sort(key=lambda finding: order.get(finding.rule, -1 if finding.rule == MOUNT else 0))
+        sized = (finding if finding.refused else replace(finding, size=self._size(finding.path)) for finding in self.found)
+        unreadable = owners.unreadable(self.host) if not self.owners.known else ""
+        kept, excepted = _without_exceptions(tuple(sized), self.policy)
+        return Hygiene(
+            kept,
+            tuple(self.unowned),
+            self.unowned_count,
+            excepted,
+            f"{unreadable} is in a format that is not read here" if unreadable else "",
+        )
+
+    def _aliases(self) -> list[tuple[str, str]]:
+        """(real, as the table calls it) of directories that lie behind links."""
+        pairs = ((self.host.realpath(path), path) for path in sorted(self.places.fixed))
+        return [(real, path) for real, path in pairs if real not in (path, "/") and self._is_directory(real)]
+
+    def _is_directory(self, path: str) -> bool:
+        try:
+            return stat.S_ISDIR(self.host.stat(path).st_mode)
+        except OSError:  # not there, or a circle of links
+            return False
+
+    def _names(self, path: str) -> Iterator[str]:
+        """The path, and what else the table may call it."""
+        yield path
+        for real, named in self.aliases:
+            if path == real or path.startswith(f"{real}/"):
+                yield named + path[len(real) :]
+
+    def _enter(self, entry: Entry) -> bool:
+        """Not where the whole directory is a finding, and not into the layers of pulled images: those are the publisher's."""
+        if self.pruned:
+            return False
+        docker = self.names.docker
+        if entry.path.startswith(f"{docker}/") or entry.path.startswith("/var/lib/containerd/"):
+            parts = entry.path[len(docker) + 1 :].split("/")
+            if parts[0] == "overlay2":  # of a layer only what was mounted into it as a secret and stayed
+                return all(name == wanted for name, wanted in zip(parts[2:], ("diff", "run", "secrets")))
+            return parts[0] not in ("image", "buildkit", "containerd") and not entry.path.startswith("/var/lib/containerd/")
+        return True
+
+    def _look(self, entry: Entry) -> None:
+        look = Look(entry, self.owners)
+        rules = [rule for name in self._names(entry.path) for rule in self.places.rules(name)]
+        taken = False
+        for rule in rules:
+            detail = PROBES[rule.probe](look) if rule.probe else ""
+            taken = taken or (rule.action != REFUSE and detail is not None)
+            if detail is None:
+                continue
+            if self.living or not _lives(rule, entry.path):
+                self.found.append(Finding(rule.id, entry.path, rule.action, rule.why, 0, detail))
+            if rule.action in (REMOVE, EMPTY) or (entry.is_directory and rule.action == REFUSE):
+                self.pruned = True
+                return
+            if rule.action == REFUSE and entry.is_file:
+                taken = True  # one reason is enough
+        if entry.is_file and not taken and not any(rule.id == "logs" for rule in rules):
+            self._read(entry, look, ruled=bool(rules))
+
+    def _read(self, entry: Entry, look: Look, *, ruled: bool) -> None:
+        """A file that no rule of place took: refused for what it holds, or listed where nobody knows whose it is."""
+        path = entry.path
+        owned = self.owners.has(path)
+        setting = path in self.owners.settings
+        watched = path.startswith(tuple(f"{place}/" for place in LOOKED_AT))
+        if NOT_READ.fullmatch(path) or (owned and not setting) or not (self.owners.known or watched):
+            return
+        if setting and look.is_as_packaged():
+            return
+        told = content.reason(path, look.head(content.LIMIT if entry.status.st_size <= content.LIMIT else content.HEAD))
+        if told:
+            self.found.append(Finding(CONTENT, path, REFUSE, told.partition(",")[0], 0, told.partition(", ")[2]))
+        elif watched and not ruled and not setting and self.owners.known and not self.expected.fullmatch(path):
+            self.unowned_count += 1
+            if len(self.unowned) < LISTED:
+                self.unowned.append(path)
+
+    def _size(self, path: str) -> int:
+        """Bytes in a file, or in all files below a directory. Links count nothing and are not followed."""
+        try:
+            status = self.host.stat(path, follow=False)
+            if not stat.S_ISDIR(status.st_mode):
+                return status.st_size if stat.S_ISREG(status.st_mode) else 0
+            return sum(entry.status.st_size for entry in self.tree.walk(lambda _entry: True, path) if entry.is_file)
+        except OSError:  # gone by now, or its name is longer than a path may be
+            return 0
 
 
 def _lives(rule: Rule, path: str) -> bool:
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in rule.living)
 
 
-def home_directories(passwd: str) -> tuple[str, ...]:
-    """Homes of root and of people: user ids from 1000, as adduser(8) gives them, without nobody (65534)."""
-    homes = ["/root"]
-    for line in passwd.splitlines():
-        fields = line.split(":")
-        if len(fields) == 7 and fields[2].isdecimal() and 1000 <= int(fields[2]) < 65534 and fields[5].startswith("/"):
-            homes.append(fields[5].rstrip("/"))
-    return tuple(dict.fromkeys(home for home in homes if home))
+def _of_mount(mount: Mount) -> Finding:
+    why = "mounted into the tree, and the seal does not leave its tree: unmount it"
+    return Finding(MOUNT, mount.place, REFUSE, why, 0, f"{mount.kind}: umount {mount.place}")
 
 
-def _expand(pattern: str, homes: tuple[str, ...], install_dir: str, docker: str) -> Iterator[str]:
-    if pattern.startswith("~/"):
-        yield from (home + pattern[1:] for home in homes)
-    else:
-        yield pattern.replace("@INSTALL@", install_dir).replace("@DOCKER@", docker)
-
-
-def _matches(host: Host, rule: Rule, pattern: str) -> Iterator[Finding]:
-    probe = PROBES[rule.probe] if rule.probe else None
-    for path in _glob(host, pattern):
-        detail = probe(host, path) if probe else ""
-        if detail is not None:
-            # What is refused may be all mail of a server: it is not counted.
-            size = 0 if rule.action == REFUSE else size_of(host, path)
-            yield Finding(rule.id, path, rule.action, rule.why, size, detail)
-
-
-def _glob(host: Host, pattern: str) -> Iterator[str]:
-    """Paths that match, links not followed at their end (a link to nowhere is a match too)."""
-    parts = pattern.strip("/").split("/")
-    found = [""]
-    for part in parts:
-        if any(char in part for char in "*?["):
-            found = [
-                f"{base}/{name}"
-                for base in found
-                for name in _names(host, base or "/")
-                if fnmatch.fnmatchcase(name, part) and (not name.startswith(".") or part.startswith("."))
-            ]
+def _without_exceptions(found: tuple[Finding, ...], policy: Policy) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """The findings that count, and those that the policy lets pass, each with its reason. A mount is never let pass."""
+    kept, excepted = [], []
+    for finding in found:
+        reason = next((e.reason for e in policy.image.exceptions if e.reason and finding.path == e.path), "")
+        if reason and finding.refused and finding.rule != MOUNT:
+            excepted.append(f"{finding.path} ({finding.why}): {reason}")
         else:
-            found = [f"{base}/{part}" for base in found]
-    yield from (path for path in found if _lstat_mode(host, path) is not None)
-
-
-def _names(host: Host, directory: str) -> list[str]:
-    try:
-        return host.listdir(directory) if stat.S_ISDIR(host.stat(directory).st_mode) else []
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _lstat_mode(host: Host, path: str) -> int | None:
-    try:
-        return host.stat(path, follow=False).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def size_of(host: Host, path: str) -> int:
-    """Bytes in a file, or in all files below a directory. Links count nothing and are not followed."""
-    status = host.stat(path, follow=False)
-    if stat.S_ISDIR(status.st_mode):
-        return sum(size_of(host, f"{path}/{name}") for name in host.listdir(path))
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
-
-
-# -- probes: "" (or a detail) where the path is a finding, None where it is not ------------------------------------------
-
-
-def _has_content(host: Host, path: str) -> str | None:
-    status = host.stat(path, follow=False)
-    return "" if stat.S_ISREG(status.st_mode) and status.st_size > 0 else None
-
-
-def _is_regular(host: Host, path: str) -> str | None:
-    return "" if stat.S_ISREG(host.stat(path, follow=False).st_mode) else None
-
-
-def _is_directory(host: Host, path: str) -> str | None:
-    return "" if stat.S_ISDIR(host.stat(path, follow=False).st_mode) else None
-
-
-def _not_seed(_host: Host, path: str) -> str | None:
-    return None if path.endswith("/seed") else ""
-
-
-def _machine_id(host: Host, path: str) -> str | None:
-    # machine-id(5): empty, or "uninitialized" where first-boot units should run.
-    return None if _text(host, path).strip() in ("", "uninitialized") else ""
-
-
-def _hostname(host: Host, path: str) -> str | None:
-    name = _text(host, path).strip()
-    return None if name in ("", "localhost") else name
-
-
-def _own_name(host: Host, path: str) -> str | None:
-    # Debian Policy and cloud-init both give a machine's own name this address.
-    return _line(host, path, lambda fields: fields[0] == "127.0.1.1")
-
-
-def _iscsi_name(host: Host, path: str) -> str | None:
-    return _line(host, path, lambda fields: fields[0].startswith("InitiatorName="))
-
-
-def _private_key(host: Host, path: str) -> str | None:
-    if not stat.S_ISREG(host.stat(path, follow=False).st_mode):
-        return None
-    return "" if "PRIVATE KEY-----" in _text(host, path) else None
-
-
-def _password(host: Host, path: str) -> str | None:
-    users = [name for name, secret in _shadow(host, path) if secret and secret[0] not in "!*"]
-    return ", ".join(users) or None
-
-
-def _empty_password(host: Host, path: str) -> str | None:
-    users = [name for name, secret in _shadow(host, path) if not secret]
-    return ", ".join(users) or None
-
-
-def _shadow(host: Host, path: str) -> Iterator[tuple[str, str]]:
-    for line in _text(host, path).splitlines():
-        name, colon, rest = line.partition(":")
-        if name and colon:
-            yield name, rest.partition(":")[0]
-
-
-def _manual_cache_clean(host: Host, path: str) -> str | None:
-    for number, line in enumerate(_text(host, path).splitlines(), 1):
-        key, _, value = line.partition(":")
-        if key.strip() == "manual_cache_clean" and value.split("#")[0].strip().lower() in ("true", "yes", "on"):
-            return f"line {number}"
-    return None
-
-
-def _policy_hostname(host: Host, path: str) -> str | None:
-
-    text = _text(host, path)
-    try:
-        found = file.parse(path, text.encode("utf-8", "surrogateescape"))
-        return f"line {found.keys[('hostname',)][0]}" if found.values.get("hostname") else None
-    except PolicyError:  # broken, or without PyYAML: as it looks
-        return _hostname_line(text)
-
-
-def _hostname_line(text: str) -> str | None:
-    for number, line in enumerate(text.splitlines(), 1):
-        key, _, value = line.partition(":")
-        if key.strip("\"' ") == "hostname" and not line.startswith((" ", "\t")) and value.split("#")[0].strip():
-            return f"line {number}"
-    return None
-
-
-def _daemon_ipv6(host: Host, path: str) -> str | None:
-    document = _json(host, path)
-    if document is None:
-        return "it cannot be parsed"
-    keys = [key for key in ("ipv6", "fixed-cidr-v6", "ip6tables") if isinstance(document, dict) and key in document]
-    return ", ".join(keys) or None
-
-
-def _docker_auth(host: Host, path: str) -> str | None:
-    document = _json(host, path)
-    if document is None:
-        return "it cannot be parsed"
-    return "" if isinstance(document, dict) and document.get("auths") else None
-
-
-def _swap_line(host: Host, path: str) -> str | None:
-    return _line(host, path, lambda fields: len(fields) >= 3 and fields[2] == "swap")
-
-
-def _agent_swap(host: Host, path: str) -> str | None:
-    return _line(host, path, lambda fields: fields[0] == "ResourceDisk.EnableSwap=y")
-
-
-def _apt_list(host: Host, path: str) -> str | None:
-    return None if path.endswith("/lock") else _is_regular(host, path)
-
-
-def _line(host: Host, path: str, found: Callable[[list[str]], bool]) -> str | None:
-    """The number of the first line whose fields are `found`; comments and empty lines are not asked about."""
-    for number, line in enumerate(_text(host, path).splitlines(), 1):
-        fields = line.split()
-        if fields and not fields[0].startswith("#") and found(fields):
-            return f"line {number}"
-    return None
-
-
-def _text(host: Host, path: str) -> str:
-    """The content; empty for what is no regular file. Raises OSError for what may not be read or is far too large."""
-    try:
-        regular = stat.S_ISREG(host.stat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    return host.read(path) if regular else ""
-
-
-def _json(host: Host, path: str) -> object:
-    """The document, or None where there is none or it cannot be parsed."""
-    try:
-        return json.loads(_text(host, path))
-    except (ValueError, RecursionError):
-        return None
-
-
-PROBES: dict[str, Callable[[Host, str], str | None]] = {
-    "content": _has_content,
-    "regular": _is_regular,
-    "directory": _is_directory,
-    "not-seed": _not_seed,
-    "machine-id": _machine_id,
-    "hostname": _hostname,
-    "own-name": _own_name,
-    "iscsi-name": _iscsi_name,
-    "private-key": _private_key,
-    "password": _password,
-    "empty-password": _empty_password,
-    "manual-cache-clean": _manual_cache_clean,
-    "policy-hostname": _policy_hostname,
-    "daemon-ipv6": _daemon_ipv6,
-    "docker-auth": _docker_auth,
-    "swap-line": _swap_line,
-    "agent-swap": _agent_swap,
-    "apt-list": _apt_list,
-}
+            kept.append(finding)
+    return tuple(kept), tuple(excepted)

@@ -5,23 +5,25 @@ A seal is not a fix: it is not journalled and cannot be undone, because a build'
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cowgate.errors import CowgateError, StateError
-from cowgate.facts.hygiene import Finding, scan
+from cowgate.facts.hygiene import Finding, Hygiene, scan
+from cowgate.facts.hygiene_probes import NAMES_OF_ALL
 from cowgate.image.table import EMPTY, REMOVE
 from cowgate.machine.state import StateDir
+from cowgate.quoting import visible
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
+    from cowgate.machine.tree import Tree
     from cowgate.policy.model import Policy
 
 # A reset can uncover more (a directory that only now is empty); each round removes, so this ends long before.
-ROUNDS = 3
+ROUNDS = 4
 
 QUIET_TIMEOUT = 60.0  # seconds
 
@@ -52,6 +54,9 @@ class SealResult:
 
     removed: tuple[Finding, ...]
     left: tuple[Finding, ...]
+    unowned: tuple[str, ...] = ()
+    unowned_count: int = 0
+    excepted: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -65,33 +70,39 @@ def look(host: Host, policy: Policy) -> SealResult:
     Raises StateError where this is not root: what may not be read cannot be judged.
     """
     _demand_root(host)
-    return SealResult((), tuple(scan(host, policy, living=not host.live)))
+    return _result((), scan(host, policy, living=not host.live))
 
 
 def seal(host: Host, policy: Policy, progress: Callable[[str], None]) -> SealResult:
-    """Reset all that is per-instance in the tree; nothing is touched while something must be refused.
+    """Reset all that is per-instance in the tree; nothing is touched while something must be refused or is mounted in it.
 
     Raises StateError where this is not root, BusyError where cowgate runs.
     """
     _demand_root(host)
-    found = tuple(scan(host, policy, living=True))
-    refused = tuple(finding for finding in found if finding.refused)
-    if refused or not found:
-        return SealResult((), refused)
+    found = scan(host, policy, living=True)
+    refused = tuple(finding for finding in found.findings if finding.refused)
+    if refused or not found.findings:
+        return _result((), replace(found, findings=refused))
     removed: list[Finding] = []
     state = StateDir()
     with ExitStack() as stack:
         if host.exists(state.path):
             stack.enter_context(state.lock(host))
-        if host.live:
+        if host.live and not host.in_chroot():
             quiet(host, progress)
         for _ in range(ROUNDS):
-            done = [finding for finding in found if reset(host, finding, progress)]
+            # anew in each round: what is mounted meanwhile is never entered
+            tree = host.open_tree()
+            done = [finding for finding in found.findings if not finding.refused and reset(tree, finding, progress)]
             removed += done
-            found = tuple(scan(host, policy, living=True))
-            if not done or not found:
+            found = scan(host, policy, living=True)
+            if not done or not found.findings:
                 break
-    return SealResult(tuple(removed), tuple(scan(host, policy, living=not host.live)))
+    return _result(tuple(removed), scan(host, policy, living=not host.live))
+
+
+def _result(removed: tuple[Finding, ...], found: Hygiene) -> SealResult:
+    return SealResult(removed, found.findings, found.unowned, found.unowned_count, found.excepted)
 
 
 def choose(host: Host, provider: str) -> None:
@@ -121,28 +132,31 @@ def quiet(host: Host, progress: Callable[[str], None]) -> None:
         progress(f"not all of it could be stopped: {error.message}")
 
 
-def reset(host: Host, finding: Finding, progress: Callable[[str], None]) -> bool:
+def reset(tree: Tree, finding: Finding, progress: Callable[[str], None]) -> bool:
     """Make one finding go away; whether it could be done. What could not is told, and found again by the last look."""
     try:
         if finding.action == REMOVE:
-            host.remove_tree(finding.path)
+            tree.remove(finding.path)
         elif finding.action == EMPTY:
-            host.truncate(finding.path)
+            tree.truncate(finding.path)
         else:
-            text = RESETS[finding.rule](host.read(finding.path))
-            mode = stat.S_IMODE(host.stat(finding.path).st_mode)
-            host.write_atomic(finding.path, text.encode("utf-8", "surrogateescape"), mode=mode)
+            tree.rewrite(finding.path, lambda content: _rewritten(finding.rule, content))
     except FileNotFoundError:
-        return False  # another rule took it away already
-    except (OSError, CowgateError) as error:
-        progress(f"{finding.path}: {error.message if isinstance(error, CowgateError) else error.strerror or error}")
+        return False  # another rule took it away already, or a process that still runs
+    except OSError as error:
+        progress(f"{visible(finding.path)}: {error.strerror or error}")
         return False
     return True
 
 
-def _uninitialized(_text: str) -> str:
-    # machine-id(5): systemd then runs the units that are for a first boot, and makes a new id.
-    return "uninitialized\n"
+def _rewritten(rule: str, content: bytes) -> bytes:
+    return RESETS[rule](content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+def _no_machine_id(_text: str) -> str:
+    # machine-id(5): an empty file gets a new id. "uninitialized" would also count as the first boot of all: systemd then
+    # enables by its presets what this image has off, and asks on the console what a clone has nobody for.
+    return ""
 
 
 def _no_hostname(_text: str) -> str:
@@ -176,13 +190,29 @@ def _without_swap(text: str) -> str:
 
 
 def _without_own_name(text: str) -> str:
-    return _without(text, lambda fields: fields[:1] == ["127.0.1.1"])
+    """Lines of the machine's own name go; beside localhost only the names that every machine has stay."""
+    lines = []
+    for line in text.splitlines(keepends=True):
+        fields = line.partition("#")[0].split()
+        if fields[:1] == ["127.0.1.1"]:
+            continue
+        if fields[:1] and fields[0] in ("127.0.0.1", "::1") and not set(fields[1:]) <= NAMES_OF_ALL:
+            common = [name for name in fields[1:] if name in NAMES_OF_ALL] or ["localhost"]
+            line = " ".join([fields[0], *common]) + "\n"
+        lines.append(line)
+    return "".join(lines)
+
+
+def _without_popcon_id(text: str) -> str:
+    return _without(text, lambda fields: bool(fields) and fields[0].startswith("MY_HOSTID="))
 
 
 RESETS: dict[str, Callable[[str], str]] = {
-    "machine-id": _uninitialized,
+    "machine-id": _no_machine_id,
     "hostname": _no_hostname,
+    "mailname": _no_hostname,
     "hosts": _without_own_name,
+    "popularity-contest": _without_popcon_id,
     "iscsi": _new_iscsi_name,
     "passwords": _locked_passwords,
     "swap-fstab": _without_swap,
@@ -190,13 +220,23 @@ RESETS: dict[str, Callable[[str], str]] = {
 
 
 def render(result: SealResult) -> str:
-    """What was done and what is left, for a person and a build log."""
-    lines = [f"{f.action:6} {f.path} ({f.size} bytes): {f.why}" for f in result.removed]
+    """What was done and what is left, for a person and a build log. A name in it can hold anything, and forges no line."""
+    lines = [f"{f.action:6} {visible(f.path)} ({f.size} bytes): {f.why}" for f in result.removed]
+    if result.excepted:
+        lines += [f"let pass by the policy: {visible(told)}" for told in result.excepted]
+    if result.unowned_count:
+        lines.append(f"in no package, and no secret as far as can be told: {result.unowned_count} files")
+        lines += [f"  {visible(path)}" for path in result.unowned]
     if result.left:
         lines.append(f"NOT SEALED: {len(result.left)} things must not be in an image")
-        lines += [f"  {f.path}{f' ({f.detail})' if f.detail else ''}: {f.why} [{f.rule}]" for f in result.left]
+        lines += [f"  {told(finding)} [{finding.rule}]" for finding in result.left]
     elif result.removed:
         lines.append(f"SEALED: {len(result.removed)} things reset, {result.size} bytes")
     else:
         lines.append("SEALED: nothing of the build machine is in it")
     return "\n".join(lines) + "\n"
+
+
+def told(finding: Finding) -> str:
+    """One finding as a sentence on one line."""
+    return visible(f"{finding.path}{f' ({finding.detail})' if finding.detail else ''}: {finding.why}")

@@ -12,6 +12,7 @@ import selectors
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -19,11 +20,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cowgate.errors import BusyError, CommandFailed, CommandMissing, OfflineError, UntrustedPath
 from cowgate.formats import proxy_settings
 from cowgate.machine.net import Net
+from cowgate.machine.tree import Tree
 
 if TYPE_CHECKING:
     from cowgate.machine.net import Net
@@ -206,6 +208,32 @@ class Host:
             except OSError:
                 continue
         return None
+
+    def open_tree(self) -> Tree:
+        """This root as a tree that nothing leads out of. Raises StateError where mounts cannot be told, OSError."""
+        runs = self.live and not self.in_chroot()
+        return Tree(self.resolve("/"), runs=runs, fstab=(self.read_or_none("/etc/fstab") or "") if runs else "")
+
+    def in_chroot(self) -> bool:
+        """Whether the root of this process is not that of the machine's first one: then systemd here is somebody else's."""
+        if not self.live:
+            return False
+        try:
+            first, own = os.stat("/proc/1/root"), os.stat("/")
+        except PermissionError:
+            return False  # without root nothing is changed
+        except FileNotFoundError:
+            return True  # no /proc
+        return (first.st_dev, first.st_ino) != (own.st_dev, own.st_ino)
+
+    def rows(self, path: str, query: str) -> list[tuple[Any, ...]]:
+        """What a query answers of an SQLite database, which is not written to, not even its lock. Raises OSError."""
+        real = urllib.request.pathname2url(self.resolve(path))
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{real}?mode=ro&immutable=1", uri=True)) as database:
+                return database.execute(query).fetchall()
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, f"not a database that can be read: {error}", path) from None
 
     # -- changing files: only the engine, the report and the state directory come here -----------------------------
 

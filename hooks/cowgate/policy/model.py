@@ -115,6 +115,21 @@ class DockerMirror:
 
 
 @dataclass(frozen=True)
+class ImageException:
+    """A file that image.hygiene lets pass. Without a reason it does not count."""
+
+    path: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What images made with this policy may hold."""
+
+    exceptions: tuple[ImageException, ...] = ()
+
+
+@dataclass(frozen=True)
 class Policy:
     """The whole policy. `digest` is over names and raw bytes of `files`, those it was read from.
 
@@ -138,6 +153,7 @@ class Policy:
     waivers: tuple[Waiver, ...] = ()
     gate: Gate = field(default_factory=Gate)
     install: Install = field(default_factory=Install)
+    image: Image = field(default_factory=Image)
     fail_cloud_init: bool = False
     provider: str = ""
     digest: str = ""

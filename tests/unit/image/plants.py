@@ -18,7 +18,7 @@ CLEAN = {
     "anna:x:1000:1000::/home/anna:/bin/bash\nnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n",
     "/etc/shadow": "root:*:20000:0:99999:7:::\ndaemon:*:20000:0:99999:7:::\nanna:!*:20000:0:99999:7:::\n",
     "/etc/shadow-": "root:*:20000:0:99999:7:::\n",
-    "/etc/machine-id": "uninitialized\n",
+    "/etc/machine-id": "",
     "/var/lib/dbus/machine-id": "-> /etc/machine-id",
     "/etc/hostname": "localhost\n",
     "/etc/hosts": "127.0.0.1 localhost\n# 127.0.1.1 builder\n::1 localhost\n",
@@ -64,7 +64,7 @@ PLANTS: dict[str, dict[str, str]] = {
     "docker-containers": {f"{DOCKER}/containers/0123abcd/config.v2.json": "{}"},
     "docker-login": {"/root/.docker/config.json": '{"auths": {"ghcr.io": {"auth": "eDp5"}}}\n'},
     "docker-ipv6": {"/etc/docker/daemon.json": '{"ipv6": true, "fixed-cidr-v6": "fd00:dead:beef:c0::/80"}\n'},
-    "private-ssh-keys": {"/root/.ssh/deploy": KEY, "/home/anna/.ssh/id_ed25519": KEY},
+    "private-ssh-keys": {"/root/.ssh/id_rsa": KEY, "/home/anna/.ssh/id_ed25519": KEY},
     "gpg-keys": {"/root/.gnupg/private-keys-v1.d/AB.key": "x", "/home/anna/.gnupg/secring.gpg": "x"},
     "letsencrypt": {
         "/etc/letsencrypt/accounts/acme-v02/private_key.json": "{}",
@@ -157,8 +157,10 @@ PLANTS: dict[str, dict[str, str]] = {
         "/var/log/nginx/error.1": "x",
         "/var/log/messages-20261122": "x",
     },
-    "logs": {"/var/log/dpkg.log": "x", "/var/log/apt/term.log": "x", "/var/log/syslog": "x", "/var/log/messages": "x"},
-    "logins": {f"/var/log/{name}": "x" for name in ("wtmp", "btmp", "lastlog", "faillog")},
+    "logs": {
+        f"/var/log/{name}": "x"
+        for name in ("wtmp", "btmp", "lastlog", "dpkg.log", "apt/term.log", "syslog", "messages", "secure", "sysstat/sa01")
+    },
     "login-records": {"/var/lib/wtmpdb/wtmp.db": "x", "/var/lib/lastlog/lastlog2.db": "x"},
     "installer": {"/var/log/installer/cdebconf": "x"},
     "core-dumps": {"/var/lib/systemd/coredump/core.x.zst": "x", "/var/crash/x.crash": "x", "/core": "x", "/core.4711": "x"},

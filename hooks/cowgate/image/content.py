@@ -1,0 +1,508 @@
+"""What a file holds that must not be in an image, told by its bytes alone. Pure: a path, bytes, and a reason come and go.
+
+Two measures. A configuration file is read as what uses it reads it: a password is one however short. Documentation and program
+text, where examples stand, only counts for what no example looks like.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from cowgate.quoting import SECRET_NAME, find_hashes, find_tokens, holds_secret
+
+LIMIT = 4 << 20  # bytes of a file that are read; keys and settings are far smaller
+HEAD = 1 << 20  # bytes that are read of a larger one
+
+KEY = "a private key"
+HASH = "a password hash"
+URL = "a URL with a password"
+SETTING = "a password or token"
+
+# -- which measure -----------------------------------------------------------------------------------------------------------
+
+_PROGRAM = frozenset(
+    [
+        ".py",
+        ".pyi",
+        ".pl",
+        ".pm",
+        ".rb",
+        ".js",
+        ".mjs",
+        ".cjs",
+        ".ts",
+        ".jsx",
+        ".tsx",
+        ".c",
+        ".h",
+        ".cc",
+        ".cpp",
+        ".hpp",
+        ".go",
+        ".rs",
+        ".java",
+        ".kt",
+        ".lua",
+        ".tcl",
+        ".el",
+        ".css",
+        ".scss",
+        ".html",
+        ".htm",
+        ".svg",
+        ".md",
+        ".rst",
+        ".adoc",
+        ".pod",
+        ".tex",
+        ".po",
+        ".pot",
+        ".map",
+        ".vim",
+        ".1",
+        ".5",
+        ".7",
+        ".8",
+        ".am",
+        ".in",
+        ".m4",
+        ".cmake",
+        ".swift",
+        ".cs",
+        ".patch",
+        ".diff",
+        ".sample",
+        ".example",
+        ".dist",
+        ".tmpl",
+        ".template",
+        ".j2",
+        ".tpl",
+        ".erb",
+    ]
+)
+_PROSE = frozenset((".txt", ".log", ".csv", ".lst"))
+_TALK = re.compile(
+    r"(?i)^(readme|license|licence|copying|notice|changelog|changes|news|authors|contributing|todo|install|makefile)\b"
+)
+# What a package manager of a language put there: examples and tests come with it, settings do not.
+_LIBRARY = re.compile(
+    r"/(site-packages|dist-packages|node_modules|vendor/(bundle|composer)|gems|docs?|examples?|tests?|testdata|fixtures|locale|man)/"
+)
+
+
+def is_settings(path: str) -> bool:
+    """Whether a file may be a configuration file, or the data of a program, that something reads a password from."""
+    name = os.path.basename(path)
+    return os.path.splitext(name)[1].lower() not in _PROGRAM and not _TALK.match(name) and not _LIBRARY.search(path)
+
+
+# -- the rules ---------------------------------------------------------------------------------------------------------------
+
+
+def reason(path: str, data: bytes) -> Optional[str]:
+    """What is in the file that must not be in an image, with the line where there is one; None where nothing is.
+
+    The reason holds nothing of the file but the number of a line.
+    """
+    if not data:
+        return None
+    for rule in (_binary_key, _text_key):
+        found = rule(data)
+        if found:
+            return found
+    if _is_binary(data):
+        return _shaped(data.decode("latin-1"), library=True)
+    text = _decoded(data)
+    library = not is_settings(path)
+    found = _shaped(text, library=library)
+    if found or library:
+        return found
+    return _settings(path, text)
+
+
+def _is_binary(data: bytes) -> bool:
+    return b"\0" in data[:8192] and not data.startswith((b"\xff\xfe", b"\xfe\xff"))
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8-sig", "replace").replace("\r\n", "\n")
+
+
+def _at(text: str, position: int) -> str:
+    return f"line {text.count(chr(10), 0, position) + 1}"
+
+
+# -- private keys ------------------------------------------------------------------------------------------------------------
+
+# A marker with a body behind it: program text that only looks for keys has the marker alone. In JSON a line feed is `\n`.
+_BREAK = rb"(?:\r?\n|\\r\\n|\\n|\\\\n|&#10;|\s)"
+_PEM = re.compile(
+    rb"-----? ?BEGIN (?:[A-Z0-9]+ )*(?:PRIVATE KEY|PRIVATE KEY BLOCK|SECRET KEY)-----?" + _BREAK + rb"+"
+    rb"(?:[ \t]*[A-Za-z][A-Za-z0-9-]*: [^\r\n\\]*" + _BREAK + rb"+)*" + _BREAK + rb"*[ \t>]*[A-Za-z0-9+/=]{4}"
+)
+_OTHER_KEYS = re.compile(
+    rb"PuTTY-User-Key-File-\d:[^\0]{0,4096}?Private-(?:Lines|MAC|Hash):"
+    rb"|SSH PRIVATE KEY FILE FORMAT 1\.1\n"
+    rb"|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
+    rb"|\((?:11:private-key|21:protected-private-key|20:shadowed-private-key|private-key |protected-private-key )"
+    rb"|Private-key-format: v\d"  # BIND
+    rb"|untrusted comment: [^\n]{0,200}secret key\n"  # minisign, signify
+    rb"|openssh-key-v1\0"
+    rb"|AGE-SECRET-KEY-1[A-Z0-9]{20}"
+)
+_JWK = re.compile(rb"\"kty\"\s*:\s*\"(?:RSA|EC|OKP|oct)\"")
+_JWK_SECRET = re.compile(rb"\"[dk]\"\s*:\s*\"[A-Za-z0-9_=-]{8,}\"")
+
+
+def _text_key(data: bytes) -> Optional[str]:
+    for pattern in (_PEM, _OTHER_KEYS):
+        match = pattern.search(data)
+        if match:
+            return f"{KEY}, line {data.count(10, 0, match.start()) + 1}"
+    utf16 = b"P\0R\0I\0V\0A\0T\0E\0 \0K\0E\0Y\0"
+    if utf16 in data and _PEM.search(data.replace(b"\0", b"")):
+        return KEY
+    if _JWK.search(data) and _JWK_SECRET.search(data):
+        return f"{KEY} (a JSON Web Key)"
+    return None
+
+
+def _binary_key(data: bytes) -> Optional[str]:
+    if data[:4] in (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce"):
+        return f"{KEY} (a Java key store)"
+    if data[:2] == b"\x05\x02" and len(data) > 8 and 0 < int.from_bytes(data[2:6], "big") <= len(data):
+        return f"{KEY} (a Kerberos keytab)"
+    if data.startswith((b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5", b"\x03\xd9\xa2\x9a\x65\xfb\x4b\xb5")):
+        return "a password store (KeePass)"
+    if data[:6] in (b"LUKS\xba\xbe", b"SKUL\xba\xbe"):
+        return "the header of an encrypted disk"
+    if data[0] == 0x30:
+        return _der_key(data)
+    return _openpgp_key(data)
+
+
+# Tags of DER: INTEGER, OCTET STRING, OBJECT IDENTIFIER, SEQUENCE
+_INTEGER, _OCTETS, _OID, _SEQUENCE = 2, 4, 6, 0x30
+_PKCS5_AND_12 = (b"\x2a\x86\x48\x86\xf7\x0d\x01\x05", b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c")
+_PKCS7 = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07"
+
+
+def _der_key(data: bytes) -> Optional[str]:
+    """PKCS#1, PKCS#8 (encrypted or not), SEC 1, DSA and PKCS#12, by their structure."""
+    outer = _element(data, 0)
+    if outer is None or outer[0] != _SEQUENCE or outer[2] > len(data):
+        return None
+    parts = list(_elements(data, outer[1], outer[2]))
+    tags = [tag for tag, _, _ in parts]
+    first = data[parts[0][1] : parts[0][2]] if parts else b""
+    if tags[:1] == [_INTEGER]:
+        if first in (b"\0", b"\1"):
+            if tags[:3] == [_INTEGER, _SEQUENCE, _OCTETS] or (len(tags) in (9, 10) and set(tags[:9]) == {_INTEGER}):
+                return f"{KEY} (DER)"
+            if tags[:2] == [_INTEGER, _OCTETS] or (len(tags) == 6 and set(tags) == {_INTEGER}):
+                return f"{KEY} (DER)"
+        if first == b"\3" and tags[1:2] == [_SEQUENCE] and _inner_oid(data, parts[1]).startswith(_PKCS7):
+            return f"{KEY} (PKCS#12)"
+    if tags == [_SEQUENCE, _OCTETS] and _inner_oid(data, parts[0]).startswith(_PKCS5_AND_12):
+        return f"{KEY} (DER, encrypted)"
+    return None
+
+
+def _element(data: bytes, at: int) -> Optional[tuple[int, int, int]]:
+    """Tag, start and end of the content of one DER (or indefinite BER) element."""
+    if at + 2 > len(data):
+        return None
+    tag, length, start = data[at], data[at + 1], at + 2
+    if length == 0x80:
+        return tag, start, len(data)
+    if length > 0x80:
+        count = length & 0x7F
+        if count > 4 or start + count > len(data):
+            return None
+        length, start = int.from_bytes(data[start : start + count], "big"), start + count
+    return tag, start, start + length
+
+
+def _elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    for _ in range(12):
+        found = _element(data, at) if at < end else None
+        if found is None or found[2] > len(data):
+            return
+        yield found
+        at = found[2]
+
+
+def _inner_oid(data: bytes, part: tuple[int, int, int]) -> bytes:
+    found = _element(data, part[1])
+    return data[found[1] : found[2]] if found and found[0] == _OID else b""
+
+
+def _openpgp_key(data: bytes) -> Optional[str]:
+    """A binary OpenPGP file that begins with a secret key packet (RFC 9580, tags 5 and 7)."""
+    tag = data[0]
+    if tag & 0xC0 == 0xC0:
+        kind, body = tag & 0x3F, 2 if len(data) > 1 and data[1] < 192 else 3 if len(data) > 1 and data[1] < 224 else 6
+    elif tag & 0x80:
+        kind, body = (tag >> 2) & 0x0F, (2, 3, 5, 1)[tag & 3]
+    else:
+        return None
+    if kind not in (5, 7) or len(data) < body + 20 or data[body] not in (3, 4, 5, 6):
+        return None
+    made = int.from_bytes(data[body + 1 : body + 5], "big")
+    algorithm = data[body + 5 + (2 if data[body] == 3 else 0)]
+    known = algorithm in (1, 2, 3, 16, 17, 18, 19, 22, 25, 26, 27, 28)
+    return f"{KEY} (OpenPGP)" if known and 600_000_000 < made < 4_200_000_000 else None
+
+
+# -- hashes, URLs and tokens: what has a shape of its own ---------------------------------------------------------------------
+
+_URL = re.compile(
+    r"\b[A-Za-z][A-Za-z0-9+.-]*://(?P<user>[^\s:/@\"'<>\\]*):(?P<password>[^\s\"'<>@\\]+)@(?P<host>[^\s\"'<>/:@]+)"
+)
+_PLACEHOLDER = re.compile(
+    r"(?i)[$%&*<{(\[].*|x{2,}|\*+|\.{2,}|.*[>}\])]|(my|your|the|some|a)[-_ ]?.*|pass(word|wd|phrase)?|pwd|pw|secret|token|"
+    r"change[-_]?me|hunter2|foo|bar|baz|test|example.*|dummy|redacted|hidden|user|u|p"
+)
+_PORT_AND_PATH = re.compile(r"\d{1,5}/")  # https://host:8080/@someone has no password in it
+_EXAMPLE_HOST = re.compile(
+    r"(?i)(?:.*\.)?(example\.(com|org|net)|example|localhost|host(name)?|server|proxy|domain(\.tld)?|test|invalid)"
+)
+
+
+def _shaped(text: str, *, library: bool) -> Optional[str]:
+    for match in find_hashes(text):
+        if not (library and (match.group().startswith("{") or _repeats(match.group()))):
+            return f"{HASH}, {_at(text, match.start())}"
+    for start in _places(text, "://"):
+        # what stands before :// on its line is the scheme's; nothing longer than a line is looked at
+        begin = max(text.rfind("\n", 0, start) + 1, start - 64)
+        url = _URL.search(text, begin, start + 512)
+        if url and _is_password_in_url(url, library):
+            return f"{URL}, {_at(text, url.start())}"
+    for who, match in find_tokens(text):
+        if not _repeats(match.group()) and not (library and "EXAMPLE" in match.group().upper()):
+            return f"an access token of {who}, {_at(text, match.start())}"
+    return None
+
+
+def _places(text: str, part: str) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
+
+
+def _is_password_in_url(match: re.Match[str], library: bool) -> bool:
+    password = match["password"]
+    if (password[0] in "$%<{*" and not password.startswith("%")) or _PORT_AND_PATH.match(password):
+        return False
+    return not library or not (_PLACEHOLDER.fullmatch(password) or _EXAMPLE_HOST.fullmatch(match["host"]))
+
+
+def _repeats(text: str) -> bool:
+    """Whether it is a placeholder in the shape of the real thing: nothing but one character, or a count."""
+    tail = text[-16:]
+    return len(set(tail)) <= 2 or tail.lower() in "0123456789abcdef0123456789abcdef"
+
+
+# -- settings -------------------------------------------------------------------------------------------------------------
+
+_VALUE = r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\])]+)"
+_KEYED = re.compile(
+    rf"(?<![A-Za-z0-9_$/])(?P<quote>[\"']?)(?P<key>[A-Za-z0-9_.-]*?{SECRET_NAME})(?P=quote)[ \t]*(?:=>|[?:]?=|:)[ \t]*"
+    rf"{_VALUE}",
+    re.IGNORECASE,
+)
+_WORD_PAIR = re.compile(  # where a space stands between name and value: msmtp, fetchmail, redis, kickstart, netrc
+    r"^[ \t]*(?:(?:set|user|default_user)[ \t]+)?(?:password|passwd|passphrase|requirepass|masterauth|rootpw|sslpassword|"
+    rf"secret|sasl_passwd|authkey|encryption_key)[ \t]+(?:--?[a-z]+[ \t]+)*{_VALUE}",
+    re.IGNORECASE,
+)
+_PRESEED = re.compile(
+    r"^[ \t]*\S+[ \t]+\S*(?:passw(?:or)?d|passphrase|secret|token)\S*[ \t]+(?:password|string)[ \t]+(?P<value>\S+)",
+    re.IGNORECASE,
+)
+_ON_A_COMMAND_LINE = re.compile(
+    r"(?:--(?:[a-z-]*(?:password|passwd|passphrase|token|secret|api-?key|auth-?key))[ =]|\bsshpass +-p *|"
+    r"\b(?:curl|wget)\b[^\n]*? (?:-u|--user)[ =]\S+:|"
+    r"\b(?:mysql|mysqldump|mariadb|mysqladmin)\b[^\n]*? -p(?=[^\s]))(?P<value>\"[^\"\n]*\"|'[^'\n]*'|\S+)",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(
+    r"\b(?:Authorization|Proxy-Authorization)\b\W{1,8}(?:Basic|Bearer|token)\s+(?P<value>[^\s\"']+)", re.IGNORECASE
+)
+_ELEMENT = re.compile(rf"<(?:\w+:)?\w*?{SECRET_NAME}(?:\s[^>]*)?>(?P<value>[^<]+)</", re.IGNORECASE)
+_PROXY = re.compile(r"proxy\S*\s*[:=]\s*[\"']?[^\s:@/\"'=]+:(?P<value>[^\s@\"']+)@", re.IGNORECASE)
+_COMMENT = re.compile(r"\s*(#(?!cloud-config)|;|//|--\s|!|<!--|\*\s)")
+_FILE_NAME = re.compile(
+    r"/[\w.-]+\.(?:key|pem|crt|cer|p12|pfx|jks|gpg|asc|pub|txt|conf|cnf|ya?ml|json|secret|keytab|db|sock)\Z"
+)
+_HASHED = re.compile(r"\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$")
+_BORING = frozenset(
+    [
+        "true",
+        "false",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "none",
+        "null",
+        "nil",
+        "0",
+        "1",
+        "~",
+        "files",
+        "file",
+        "compat",
+        "systemd",
+        "sss",
+        "db",
+        "nis",
+        "ldap",
+        "winbind",
+        "required",
+        "requisite",
+        "optional",
+        "sufficient",
+        "include",
+        "substack",
+        "ask",
+        "prompt",
+        "interactive",
+        "default",
+        "auto",
+        "always",
+        "never",
+        "enabled",
+        "disabled",
+        "enable",
+        "disable",
+        "allow",
+        "deny",
+        "read",
+        "write",
+        "public",
+        "string",
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "str",
+        "bool",
+        "int",
+        "text",
+        "any",
+        "env",
+        "environment",
+        "keyring",
+        "session",
+        "basic",
+        "bearer",
+        "digest",
+        "plain",
+        "login",
+        "crypt",
+        "md5",
+        "sha1",
+        "sha256",
+        "sha512",
+        "scram-sha-256",
+        "peer",
+        "trust",
+        "ident",
+        "gss",
+        "pam",
+        "cert",
+        "unix-token",
+        "locked",
+        "unset",
+        "undefined",
+    ]
+)
+_NOT_HERE = frozenset(("nsswitch.conf", "login.defs", "services", "protocols", "magic", "mime.types", "user.conf"))
+
+
+def _settings(path: str, text: str) -> Optional[str]:
+    name = os.path.basename(path)
+    if name in _NOT_HERE or "/pam.d/" in path:
+        return None
+    document = _json(text) if text.lstrip()[:1] in ("{", "[") else None
+    if document is not None:
+        key = _secret_key(document)
+        return f"{SETTING} (key {key})" if key else None
+    prose = os.path.splitext(name)[1].lower() in _PROSE
+    patterns = (_ELEMENT,) if text.lstrip().startswith("<?xml") else _PATTERNS
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > LINE or not _HINT.search(line.lower()) or _COMMENT.match(line):
+            continue
+        for pattern in patterns:
+            for match in pattern.finditer(line):
+                if not (prose and line[: match.start()].strip()) and _tells(match["value"], line[match.end() :]):
+                    return f"{SETTING}, line {number}"
+    return _accounts(text)
+
+
+_PATTERNS = (_KEYED, _WORD_PAIR, _PRESEED, _ON_A_COMMAND_LINE, _HEADER, _ELEMENT, _PROXY)
+
+
+# Most lines hold none of these words: asking for them first makes a scan ten times as fast.
+_HINT = re.compile("pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|curl|wget|mysql|maria|proxy")
+LINE = 1 << 14  # characters: what is longer is no setting that a person wrote
+
+
+def _tells(value: str, whole: str = "") -> bool:
+    """Whether a value under a secret's key is one: not empty, no variable, no name of a file, no mere choice."""
+    bare = value.strip().strip("\"'`").strip()
+    if not bare or bare.lower() in _BORING or (bare.strip("*!x.-_?") == "" and len(bare) != 1):
+        return False
+    if bare in ("*", "!", "|", ">", "-", "\\", "{", "[", "(", "?", "="):
+        return False
+    if _HASHED.match(bare):
+        return True
+    if bare[0] in "$%<{@&[(" or re.match(r"(?:~?/|\./|file:|env:|vault:|!)[\w.~-]", bare) or bare.endswith(("(", "{", "()")):
+        return False
+    if _FILE_NAME.search(bare):
+        return False
+    # a sentence, not a value: `password: see the manual`
+    return not (value[:1] not in "\"'" and re.match(r"[ \t]+[a-z]+[ \t]+[a-z]+", whole))
+
+
+_ACCOUNT = re.compile(r"^[ \t]*[a-z_][a-z0-9_.@-]{0,63}\$?:\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$", re.MULTILINE)
+
+
+def _accounts(text: str) -> Optional[str]:
+    """Lines as in shadow(5), htpasswd and Dovecot's passwd-file, with any digest."""
+    match = _ACCOUNT.search(text) if ":$" in text else None
+    return f"{HASH}, {_at(text, match.start())}" if match else None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _secret_key(document: Any) -> str:
+    """The first key of a JSON document that has a secret under it, "" where there is none. By hand: it may be deep."""
+    todo = [document]
+    while todo:
+        here = todo.pop()
+        if isinstance(here, list):
+            todo += here
+        elif isinstance(here, dict):
+            for key, value in here.items():
+                if isinstance(value, str):
+                    if holds_secret(key) and value and _tells(value):
+                        return str(key)[:40]
+                else:
+                    todo.append(value)
+    return ""

@@ -1,0 +1,252 @@
+"""What may be shown, and how: the one decision about quoting other programs, the masks, and the one escape of what is printed.
+
+Pure text work: commands, journal and report all come here.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator
+from typing import Any, Optional
+
+MASK = "***"
+
+# -- characters that a terminal or a reader would obey ---------------------------------------------------------------------
+
+# C0, DEL and C1 controls; soft hyphen; what changes the direction of text or has no width; line and paragraph separators;
+# lone surrogates (bytes of a name that are no UTF-8); tags.
+_HIDDEN = (
+    "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff"
+)
+_ONE_LINE = re.compile(f"[{_HIDDEN}]")
+_LINES = re.compile(f"(?![\n\t])[{_HIDDEN}]")
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def visible(text: str) -> str:
+    """The text as one line in which every control and direction character can be seen: for names and single sentences."""
+    return text if text.isascii() and text.isprintable() else _ONE_LINE.sub(_escaped, text)
+
+
+def visible_lines(text: str) -> str:
+    """The same for text of several lines: line feeds and tabs stay."""
+    return _LINES.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    char = match.group()
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8 (surrogateescape)
+        return f"\\x{code - 0xDC00:02x}"
+    return _SHORT.get(char) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+# -- what is a secret wherever it stands: its shape tells ------------------------------------------------------------------
+
+# Greedy up to the last @: a password may hold / and @ where somebody did not encode it.
+URL_CREDENTIALS = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s\"'<>\\]*@")
+PRIVATE_KEY = re.compile(
+    r"-----? ?BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----?(?:.*?-----? ?END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----?|.*)", re.S
+)
+# crypt(5), and what web servers, Dovecot and GRUB use. The lengths are those of the digests.
+CRYPT_HASH = re.compile(
+    r"\$(?:1|apr1)\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}(?![./A-Za-z0-9])"
+    r"|\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{53}"
+    r"|\$5\$(?:rounds=\d+\$)?[^\s$:]{1,16}\$[./A-Za-z0-9]{43}"
+    r"|\$6\$(?:rounds=\d+\$)?[^\s$:]{1,16}\$[./A-Za-z0-9]{86}"
+    r"|\$(?:y|gy|7|sm3)\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{0,86}\$[./A-Za-z0-9]{43}"
+    r"|\$argon2(?:id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[+/A-Za-z0-9]+\$[+/A-Za-z0-9]{20,}"
+    r"|\$pbkdf2(?:-sha\d+)?\$\d+\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{27,}"
+    r"|\$scrypt\$ln=\d+,r=\d+,p=\d+\$[+/A-Za-z0-9]+\$[+/A-Za-z0-9]{20,}"
+    r"|\bgrub\.pbkdf2\.sha512\.\d+\.[0-9A-Fa-f]{32,}\.[0-9A-Fa-f]{32,}"
+    r"|\{(?:SSHA|SMD5|SHA|SSHA256|SSHA512|SHA256|SHA512|MD5)\}[A-Za-z0-9+/]{20,}={0,2}"
+    r"|\{[A-Z0-9-]*CRYPT\}\S{13,}"
+    r"|\{(?:PLAIN|CLEARTEXT|CRAM-MD5)\}\S+"
+)
+# Who gives it, what each of them holds (looking for that first makes the search a hundred times as fast), and the shape.
+_TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    (
+        "GitHub",
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        r"gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,}",
+    ),
+    (
+        "GitLab",
+        ("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glsoat-", "glagent-", "gloas-"),
+        r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas)-[A-Za-z0-9_-]{16,}",
+    ),
+    ("AWS", ("AKIA", "ASIA"), r"(?:AKIA|ASIA)[A-Z2-7]{16}"),
+    (
+        "Slack",
+        ("xox", "xapp-", "hooks.slack.com"),
+        r"xox[abposr]-[A-Za-z0-9-]{10,}|xapp-\d-[A-Za-z0-9-]{10,}|hooks\.slack\.com/services/T[A-Za-z0-9/]{20,}",
+    ),
+    ("Discord", ("/api/webhooks/",), r"discord(?:app)?\.com/api/webhooks/\d{15,}/[A-Za-z0-9_-]{40,}"),
+    ("Stripe", ("k_live_", "k_test_", "whsec_"), r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9]{24,}"),
+    (
+        "Google",
+        ("AIza", "ya29.", "GOCSPX-", "1//0"),
+        r"AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,}|1//0[A-Za-z0-9_-]{40,}",
+    ),
+    ("DigitalOcean", ("_v1_",), r"d(?:op|oo|or)_v1_[a-f0-9]{64}"),
+    ("npm", ("npm_",), r"npm_[A-Za-z0-9]{36}"),
+    ("PyPI", ("pypi-AgE",), r"pypi-AgE[A-Za-z0-9_-]{40,}"),
+    ("crates.io", ("cio",), r"cio[A-Za-z0-9]{32}"),
+    ("RubyGems", ("rubygems_",), r"rubygems_[a-f0-9]{48}"),
+    ("Docker", ("dckr_",), r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
+    ("Hugging Face", ("hf_",), r"hf_[A-Za-z0-9]{30,}"),
+    ("Vault", ("hvs.", "hvb.", "hvr."), r"hv[sbr]\.[A-Za-z0-9_-]{24,}"),
+    ("Terraform", (".atlasv1.",), r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{60,}"),
+    ("Pulumi", ("pul-",), r"pul-[a-f0-9]{40}"),
+    ("Grafana", ("glsa_", "glc_"), r"gl(?:sa|c)_[A-Za-z0-9+/=_]{32,}"),
+    ("New Relic", ("NRAK-",), r"NRAK-[A-Z0-9]{27}"),
+    ("SendGrid", ("SG.",), r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{32,}"),
+    ("Mailgun", ("key-",), r"key-[0-9a-f]{32}"),
+    ("Mailchimp", ("-us",), r"[0-9a-f]{32}-us\d{1,2}"),
+    ("Tailscale", ("tskey-",), r"tskey-[a-z]+-[A-Za-z0-9-]{10,}"),
+    ("Cloudflare", ("v1.0-",), r"v1\.0-[a-f0-9]{24}-[a-f0-9]{146}"),
+    ("Telegram", (":AA",), r"\d{8,10}:AA[A-Za-z0-9_-]{33}"),
+    ("Shopify", ("shpat_", "shpca_", "shppa_", "shpss_"), r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}"),
+    ("Doppler", ("dp.pt.", "dp.st.", "dp.ct."), r"dp\.(?:pt|st|ct)\.[A-Za-z0-9]{40,}"),
+    ("OpenAI or Anthropic", ("sk-",), r"sk-(?:proj-|ant-[a-z0-9]+-)?[A-Za-z0-9_-]{32,}"),
+    (
+        "Azure",
+        ("AccountKey=", "SharedAccessKey=", "SharedSecretKey="),
+        r"(?:AccountKey|SharedAccessKey|SharedSecretKey)=[A-Za-z0-9+/]{32,}={0,2}",
+    ),
+    ("Scaleway", ("SCW_SECRET_KEY=",), r"SCW_SECRET_KEY=[0-9a-f-]{36}"),
+    ("age", ("AGE-SECRET-KEY-1",), r"AGE-SECRET-KEY-1[A-Z0-9]{50,}"),
+    ("1Password", ("ops_eyJ",), r"ops_eyJ[A-Za-z0-9_-]{100,}"),
+    (
+        "somebody's web service (a JSON Web Token)",
+        ("eyJ",),
+        r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{16,}",
+    ),
+)
+TOKENS = tuple((who, parts, re.compile(rf"(?<![A-Za-z0-9_-])(?:{shape})")) for who, parts, shape in _TOKENS)
+_HASH_PARTS = (
+    "$1$",
+    "$apr1$",
+    "$2",
+    "$5$",
+    "$6$",
+    "$y$",
+    "$gy$",
+    "$7$",
+    "$sm3$",
+    "$argon2",
+    "$pbkdf2",
+    "$scrypt$",
+    "grub.pbkdf2",
+    "SHA",
+    "}",
+)
+
+
+def find_tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Every access token, with who gave it."""
+    for who, parts, shape in TOKENS:
+        if any(part in text for part in parts):
+            yield from ((who, match) for match in shape.finditer(text))
+
+
+def find_hashes(text: str) -> Iterator[re.Match[str]]:
+    """Every password hash."""
+    if any(part in text for part in _HASH_PARTS):
+        yield from CRYPT_HASH.finditer(text)
+
+
+def shapes_masked(text: str) -> str:
+    """The text without what is a secret by its shape: keys, password hashes, tokens, the user part of URLs."""
+    if "://" in text:
+        text = URL_CREDENTIALS.sub(rf"\1{MASK}@", text)
+    if "PRIVATE KEY" in text:
+        text = PRIVATE_KEY.sub(f"{MASK} (a private key)", text)
+    if any(part in text for part in _HASH_PARTS):
+        text = CRYPT_HASH.sub(MASK, text)
+    for _, parts, shape in TOKENS:
+        if any(part in text for part in parts):
+            text = shape.sub(MASK, text)
+    return text
+
+
+# -- what is a secret because of the key that it stands under ----------------------------------------------------------------
+
+# The end of a key's name. Not: file names (password_file), counts (passwd_tries), public keys.
+SECRET_NAME = (
+    r"(?:pass(?:word|wd|phrase|wort|code)[0-9]?|(?:[._-]|\b|(?:db|root|redis|smtp|imap|mail|user|admin|sql|login|bind|ldap|key|"
+    r"store|ftp|rcon|require|master|proxy|vnc|rpc|repl|auth))pass|pass_?(?:plain|hash)|pwd|passwd_?hash|pw_?hash|rootpw|"
+    r"secrets?|secret[_-]?(?:id|string|value|token|base|key[_-]?base)|tokens?|"
+    r"api[_-]?keys?|(?:secret|access|private|account|encryption|signing|license|licence|master|shared|auth|dqs|app|client|consumer|"
+    r"session|service|storage|registration|activation|subscription|root|deploy|tsig|hmac|crypt|cipher|ssh|webhook|ingest|write|"
+    r"integration|routing|application|bearer|stream|admin|preshared|pre-shared)[_-]?keys?(?:[_-]data)?|psk|wep_key\d|"
+    r"credentials?|authorization|(?:^|[^a-z])auth|_?auth(?:token|[_-]secret)?|requirepass|masterauth|community|cookie)"
+)
+_SETTING = re.compile(
+    rf"(?P<before>(?P<quote>[\"']?)[A-Za-z0-9_.$-]*{SECRET_NAME}(?P=quote)\s*(?:=>|[:=])\s*)"
+    r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\]]+)",
+    re.IGNORECASE,
+)
+_ELEMENT = re.compile(rf"(<(?:\w*{SECRET_NAME})>)[^<]+", re.IGNORECASE)
+_OPTION = re.compile(rf"(--?[a-z-]*{SECRET_NAME}[= ])\S+", re.IGNORECASE)
+_USER_AND_PASSWORD = re.compile(r"(proxy\S*\s*[:=]\s*[\"']?)[^\s:@/\"']+:[^\s@\"']+@", re.IGNORECASE)
+_SECRET_NAME = re.compile(rf"{SECRET_NAME}\Z", re.IGNORECASE)
+
+
+def holds_secret(key: str) -> bool:
+    """Whether the value under a key of this name is a secret, as its name tells."""
+    return bool(_SECRET_NAME.search(key))
+
+
+def masked(text: str) -> str:
+    """The text without secrets, those under the keys of a configuration file included: for diffs and for quoted text."""
+    text = shapes_masked(text)
+    text = _SETTING.sub(_masked_setting, text)
+    text = _ELEMENT.sub(rf"\1{MASK}", text)
+    return _USER_AND_PASSWORD.sub(rf"\1{MASK}@", _OPTION.sub(rf"\1{MASK}", text))
+
+
+def _masked_setting(match: re.Match[str]) -> str:
+    value = match["value"]
+    if value in ("true", "false", "null", "{", "[", "|", ">", '""', "''", MASK):
+        return match.group()
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{match['before']}{quote}{MASK}{quote}"
+
+
+def masked_document(document: Any) -> Any:
+    """A decoded JSON document without secrets, by the names of its keys and by shape."""
+    if isinstance(document, dict):
+        return {
+            key: MASK if value and isinstance(value, str) and holds_secret(key) else masked_document(value)
+            for key, value in document.items()
+        }
+    if isinstance(document, list):
+        return [masked_document(value) for value in document]
+    return masked(document) if isinstance(document, str) else document
+
+
+# -- what may be quoted --------------------------------------------------------------------------------------------------
+
+
+class Origin(enum.Enum):
+    """Where text that is not ours comes from."""
+
+    FILTER = "the rules of a packet filter"
+    READABLE = "an error about a file that everybody may read"
+    FOREIGN = "any other text of another program"
+
+
+def quoted(origin: Origin, text: str, limit: int = 300) -> Optional[str]:
+    """What a report may hold of this text, as one line; None where it may hold nothing of it.
+
+    Rules of a packet filter, and errors about files that everybody may read, with values under secret keys masked. Any other
+    text (of apt, git, Compose, a container) goes to root's terminal and a 0600 log, escaped, and nowhere else: an error of
+    Compose holds lines of files that only root may read.
+    """
+    if origin is Origin.FOREIGN:
+        return None
+    text = visible(masked(" ".join(text.split())))
+    return text if len(text) <= limit else f"{text[:limit]}..."
