@@ -77,14 +77,24 @@ def scan(host: Host, policy: Policy, *, living: bool) -> Hygiene:
 def names_of(host: Host, policy: Policy) -> Names:
     """What the patterns of the table stand for on this machine."""
     return Names(
-        home_directories(host.read_or_none("/etc/passwd") or ""),
+        home_directories_text(host, "/etc/passwd"),
         policy.install_dir,
         docker_root(host),
         {
-            "@SWAP@": swap_places(host.read_or_none("/etc/fstab") or ""),
-            "@AUTHORIZED@": _authorized_keys(host.read_or_none("/etc/ssh/sshd_config") or ""),
+            "@SWAP@": swap_places_text(host, "/etc/fstab"),
+            "@AUTHORIZED@": _authorized_keys_text(host, "/etc/ssh/sshd_config"),
         },
     )
+
+
+def _text(host: Host, path: str) -> str:
+    """The content; nothing where it is no file that can be read as one. Raises PermissionError."""
+    try:
+        return host.read_or_none(path) or ""
+    except PermissionError:
+        raise
+    except OSError:  # a directory, a circle of links, far too large
+        return ""
 
 
 def docker_root(host: Host) -> str:
@@ -92,11 +102,11 @@ def docker_root(host: Host) -> str:
     for directory in ("/etc/systemd/system/docker.service.d", "/lib/systemd/system", "/etc/systemd/system", "/etc/default"):
         for name in host.listdir(directory):
             if name in ("docker.service", "docker") or directory.endswith(".d"):
-                text = host.read_or_none(f"{directory}/{name}") or ""
+                text = _text(host, f"{directory}/{name}")
                 match = re.search(r"(?m)^[^#\n]*--data-root[= ]+\"?(/[^\s\"']+)", text)
                 if match:
                     return match[1].rstrip("/")
-    document = document_of(host.read_or_none("/etc/docker/daemon.json") or "")
+    document = document_of_text(host, "/etc/docker/daemon.json")
     place = document.get("data-root") if isinstance(document, dict) else None
     return place.rstrip("/") if isinstance(place, str) and place.startswith("/") else DOCKER_ROOT
 

@@ -114,6 +114,11 @@ def _not_seed(look: Look) -> Optional[str]:
     return None if look.path.endswith("/seed") else ""
 
 
+def _runtime(look: Look) -> Optional[str]:
+    # what the seal itself wrote there keeps the journal in memory until the machine goes down
+    return None if look.path.endswith("/90-cowgate-seal.conf") else _has_content(look)
+
+
 def _not_config(look: Look) -> Optional[str]:
     return None if look.path.endswith((".conf", ".d")) else ""
 
@@ -323,6 +328,7 @@ PROBES: dict[str, Callable[[Look], Optional[str]]] = {
     "directory": _is_directory,
     "not-empty": _not_empty,
     "not-seed": _not_seed,
+    "runtime": _runtime,
     "not-config": _not_config,
     "database": _database,
     "machine-id": _machine_id,

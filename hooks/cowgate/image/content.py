@@ -344,6 +344,7 @@ _COMMENT = re.compile(r"\s*(#(?!cloud-config)|;|//|--\s|!|<!--|\*\s)")
 _FILE_NAME = re.compile(
     r"/[\w.-]+\.(?:key|pem|crt|cer|p12|pfx|jks|gpg|asc|pub|txt|conf|cnf|ya?ml|json|secret|keytab|db|sock)\Z"
 )
+_MACRO = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")  # the name of something that stands elsewhere
 _HASHED = re.compile(r"\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$")
 _BORING = frozenset(
     [
@@ -469,7 +470,7 @@ def _tells(value: str, whole: str = "") -> bool:
         return True
     if bare[0] in "$%<{@&[(" or re.match(r"(?:~?/|\./|file:|env:|vault:|!)[\w.~-]", bare) or bare.endswith(("(", "{", "()")):
         return False
-    if _FILE_NAME.search(bare):
+    if _FILE_NAME.search(bare) or _MACRO.fullmatch(bare):
         return False
     # a sentence, not a value: `password: see the manual`
     return not (value[:1] not in "\"'" and re.match(r"[ \t]+[a-z]+[ \t]+[a-z]+", whole))

@@ -571,7 +571,7 @@ TRACES: tuple[Rule, ...] = (
         # private directories of services that run, and the places of sockets
         living=("*/systemd-private-*", "/tmp/.*-unix", "/dev/shm/*"),
     ),
-    Rule("runtime", ("/run/**", "/var/run/**"), REMOVE, "what ran on the builder", probe="content", living=("*",)),
+    Rule("runtime", ("/run/**", "/var/run/**"), REMOVE, "what ran on the builder", probe="runtime", living=("*",)),
     Rule(
         "apt-cache",
         ("/var/cache/apt/archives/*.deb", "/var/cache/apt/archives/partial/*", "/var/cache/apt/*.bin"),

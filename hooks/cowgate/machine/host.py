@@ -221,7 +221,8 @@ class Host:
         try:
             first, own = os.stat("/proc/1/root"), os.stat("/")
         except PermissionError:
-            return False  # without root nothing is changed
+            # Root, and may not ask: when in doubt nothing of systemd is touched. Anybody else changes nothing anyway.
+            return self.euid() == 0
         except FileNotFoundError:
             return True  # no /proc
         return (first.st_dev, first.st_ino) != (own.st_dev, own.st_ino)
