@@ -77,12 +77,12 @@ def scan(host: Host, policy: Policy, *, living: bool) -> Hygiene:
 def names_of(host: Host, policy: Policy) -> Names:
     """What the patterns of the table stand for on this machine."""
     return Names(
-        home_directories_text(host, "/etc/passwd"),
+        home_directories(_text(host, "/etc/passwd")),
         policy.install_dir,
         docker_root(host),
         {
-            "@SWAP@": swap_places_text(host, "/etc/fstab"),
-            "@AUTHORIZED@": _authorized_keys_text(host, "/etc/ssh/sshd_config"),
+            "@SWAP@": swap_places(_text(host, "/etc/fstab")),
+            "@AUTHORIZED@": _authorized_keys(_text(host, "/etc/ssh/sshd_config")),
         },
     )
 
@@ -106,7 +106,7 @@ def docker_root(host: Host) -> str:
                 match = re.search(r"(?m)^[^#\n]*--data-root[= ]+\"?(/[^\s\"']+)", text)
                 if match:
                     return match[1].rstrip("/")
-    document = document_of_text(host, "/etc/docker/daemon.json")
+    document = document_of(_text(host, "/etc/docker/daemon.json"))
     place = document.get("data-root") if isinstance(document, dict) else None
     return place.rstrip("/") if isinstance(place, str) and place.startswith("/") else DOCKER_ROOT
 
