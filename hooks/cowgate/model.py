@@ -125,7 +125,7 @@ def deferred(why: str) -> Verdict:
 
 
 def unknown(why: str, *, remedy: str = "", commands: Commands = ()) -> Verdict:
-    """Could not be found out. On a required row this blocks: when in doubt the gate stays shut."""
+    """Not determined. On a required row this blocks: when in doubt the gate stays shut."""
     return Verdict(Status.UNKNOWN, diagnosis=why, remedy=Remedy(remedy, commands) if remedy else None)
 
 

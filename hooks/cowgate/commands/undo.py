@@ -54,11 +54,11 @@ def run(options: Options) -> int:
         common.progress(notice)
     for failure in result.failures:
         common.progress(
-            f"not put back: {failure.target or failure.fix}: {failure.message}"
+            f"not reverted: {failure.target or failure.fix}: {failure.message}"
             + (f" ({failure.hint})" if failure.hint else "")
         )
     changes = "1 change" if len(result.undone) == 1 else f"{len(result.undone)} changes"
-    common.progress(f"{changes} put back, {len(result.failures)} not; the gate is shut")
+    common.progress(f"{changes} reverted, {len(result.failures)} failed; the gate is shut")
     return EXIT_INTERNAL if result.failures else EXIT_READY
 
 

@@ -54,7 +54,7 @@ def build(
 
     `machine` is identity() or NO_MACHINE. `boottime` is CLOCK_BOOTTIME in seconds at the end of the evaluation. `complete`:
     every requirement was judged on the live machine under its installed policy, by a run. `partial`: it was less than that, so
-    that "ready" can not be said of it. `remarks` go into its notes.
+    that "ready" cannot be said of it. `remarks` go into its notes.
     """
     rows = [row_of(row) for row in evaluation.rows]
     # Not the day on which it was started: a first boot puts its clock right meanwhile, and judges once more.

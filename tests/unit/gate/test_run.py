@@ -370,14 +370,14 @@ def test_undo_tells_what_it_did_and_shuts(
         assert capsys.readouterr().out.startswith("run 1  ")
         assert cli.main(["undo", "9"]) == 2
         assert cli.main(["undo"]) == 0
-    assert "1 change put back, 0 not; the gate is shut" in capsys.readouterr().err
+    assert "1 change reverted, 0 failed; the gate is shut" in capsys.readouterr().err
     assert not (machine.tree.root / OVERRIDE).exists()
     failed = UndoResult((), (results.Failure("f", "/etc/x", "was changed", "do it by hand"),), ("a notice",))
     monkeypatch.setattr(undo_command.engine, "undo", lambda *_, **__: failed)
     with machine.tree.inside():
         assert cli.main(["undo"]) == 1
     told = capsys.readouterr().err
-    assert "cowgate: a notice\ncowgate: not put back: /etc/x: was changed (do it by hand)\n" in told
+    assert "cowgate: a notice\ncowgate: not reverted: /etc/x: was changed (do it by hand)\n" in told
 
 
 # -- asking ----------------------------------------------------------------------------------------------------------
