@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
@@ -29,6 +30,7 @@ JUDGED_IN: dict[Phase, tuple[Phase, ...]] = {
 def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy, phase: Phase, today: date) -> tuple[Row, ...]:
     """One row for each requirement, in order. Pure: the same facts, policy, phase and day give the same rows."""
     rows = []
+    root = facts.system.content is not None and facts.system.content.root
     installed = facts.mailcow.state == "value" and is_installed(facts)
     for requirement in requirements:
         if phase is Phase.EARLY and Phase.EARLY not in requirement.phases:
@@ -37,6 +39,8 @@ def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy,
             continue  # no later phase will decide what only an image can have wrong
         level = Level.REQUIRED if requirement.id in policy.raised else requirement.level
         verdict = _judge(requirement, facts, policy, phase)
+        if root and verdict.remedy:
+            verdict = replace(verdict, remedy=_as_root(verdict.remedy))
         if installed and verdict.remedy:
             verdict = replace(verdict, remedy=_by_hand(verdict.remedy))
         if verdict.status is Status.FAIL and level is Level.ADVISED:
@@ -61,6 +65,13 @@ def _judge(requirement: Requirement, facts: Facts, policy: Policy, phase: Phase)
         return replace(verdict, measured=requirement.measure(facts, policy)) if requirement.measure else verdict
     except Exception as error:  # a bug in one row must not hide the others, and must not open the gate
         return unknown(f"internal error in {requirement.id}: {type(error).__name__}: {error}")
+
+
+def _as_root(remedy: Remedy) -> Remedy:
+    """A remedy for somebody who is root already: what only root may see was kept from root, too."""
+    told = "cowgate ran as root already: see whether a sandbox, SELinux, AppArmor or a broken disk keeps it from reading this"
+    text = re.sub(r"run (it again as root|`cowgate check` as root|cowgate as root)(: [^;,]*)?", told, remedy.text)
+    return Remedy(text, tuple(words for words in remedy.commands if words[0] != "sudo"))
 
 
 def _by_hand(remedy: Remedy) -> Remedy:

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kernel:
-    """`page_size` in bytes. `inotify_instances` (per user) and `overcommit` are None where the kernel has no such setting."""
+    """`page_size` in bytes. `inotify_instances` (per user) and `overcommit` are None where the kernel has no such setting.
+
+    `modules_gone`: the running kernel's modules are no longer there, and other kernels' are: it can load no more.
+    """
 
     release: str
     page_size: int
     inotify_instances: Optional[int] = None
     overcommit: Optional[int] = None
+    modules_gone: bool = False
 
 
 def collect(host: Host, policy: Policy) -> Fact[Kernel]:
@@ -29,9 +33,19 @@ def collect(host: Host, policy: Policy) -> Fact[Kernel]:
             release=host.uname().release,
             page_size=host.page_size(),
             inotify_instances=parse_number(host.read_or_none("/proc/sys/fs/inotify/max_user_instances")),
+            modules_gone=_modules_gone(host, host.uname().release),
             overcommit=parse_number(host.read_or_none("/proc/sys/vm/overcommit_memory")),
         )
     )
+
+
+def _modules_gone(host: Host, release: str) -> bool:
+    """Whether the running kernel's modules were removed, as an update does: those of another kernel are there. In a container
+    there are none at all.
+    """
+    places = ("/lib/modules", "/usr/lib/modules")
+    there = [name for place in places for name in host.listdir(place) if host.exists(f"{place}/{name}/modules.dep")]
+    return bool(there) and release not in there
 
 
 def parse_number(text: str | None) -> Optional[int]:

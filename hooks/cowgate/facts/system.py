@@ -38,6 +38,7 @@ class System:
 
     `umask` is that of this process, None in an offline tree. `selinux` is enforcing, permissive, disabled, or None in an
     offline tree. `apparmor` says whether the kernel enforces it, `apparmor_parser` where the program is.
+    `root`: root collected these facts, and needs not be told to become it.
     """
 
     hostname: str
@@ -48,6 +49,7 @@ class System:
     container_selinux: bool = False
     apparmor: Optional[bool] = None
     apparmor_parser: Optional[str] = None
+    root: bool = False
 
 
 def collect(host: Host, policy: Policy) -> Fact[System]:
@@ -64,6 +66,7 @@ def collect(host: Host, policy: Policy) -> Fact[System]:
             container_selinux=any(host.exists(path) for path in CONTAINER_SELINUX),
             apparmor=_apparmor(host) if host.live else None,
             apparmor_parser=host.which("apparmor_parser"),
+            root=host.live and host.euid() == 0,
         )
     )
 

@@ -35,7 +35,8 @@ TIME_KEYS = (
 NETWORK_STATE = "/run/systemd/netif/state"
 
 CHRONY_CONFS = ("/etc/chrony/chrony.conf", "/etc/chrony.conf")
-CHRONY_SOURCES = ("server", "pool", "peer", "refclock")
+REFCLOCK = "refclock"
+CHRONY_SOURCES = ("server", "pool", "peer", REFCLOCK)
 OUR_CHRONY_FILE = "cowgate.sources"
 INCLUDE_DEPTH = 5  # chrony's own limit on includes in includes is 10; a loop ends here
 
@@ -228,7 +229,7 @@ class _ChronyReader:
         for line, words in parse_chrony(self._text(path)):
             name, arguments = words[0].lower(), words[1:]
             if name in CHRONY_SOURCES:
-                self.sources.append(Source(arguments[0], path, line))
+                self.sources.append(Source(_chrony_name(name, arguments), path, line))
             elif name == "sourcedir":
                 self.sourcedirs += arguments
             elif name == "confdir" and depth < INCLUDE_DEPTH:
@@ -243,7 +244,7 @@ class _ChronyReader:
         for path in self._files(self.sourcedirs, "*.sources"):
             for line, words in parse_chrony(self._text(path)):
                 if words[0].lower() in CHRONY_SOURCES:
-                    self.sources.append(Source(words[1], path, line))
+                    self.sources.append(Source(_chrony_name(words[0].lower(), words[1:]), path, line))
 
     def _text(self, path: str) -> str:
         try:
@@ -290,6 +291,11 @@ def _our_block(text: str) -> range:
     lines = [line.strip() for line in text.splitlines()]
     begin, end = "# BEGIN cowgate time", "# END cowgate time"
     return range(lines.index(begin) + 2, lines.index(end) + 1) if begin in lines and end in lines else range(0)
+
+
+def _chrony_name(directive: str, arguments: list[str]) -> str:
+    """A server's name; of a reference clock its driver and device (PHC /dev/ptp0), marked as one: nothing is asked there."""
+    return " ".join((REFCLOCK, *arguments[:2])) if directive == REFCLOCK else arguments[0]
 
 
 def parse_chrony(text: str) -> list[tuple[int, list[str]]]:

@@ -18,17 +18,22 @@ NAMES = ("git", "openssl", "curl", "awk", "sha1sum", "grep", "cut", "jq", "bash"
 # Those that must not be BusyBox's: its versions lack options that the scripts use.
 NOT_BUSYBOX = ("grep", "cp", "sed")
 # command of the package manager -> its name; the first that is there counts
+DPKG_UPDATES = "/var/lib/dpkg/updates"  # files are in it while dpkg works, and after it was interrupted
 MANAGERS = {"apt-get": "apt", "dnf": "dnf", "apk": "apk"}
 
 
 @dataclass(frozen=True)
 class Tools:
-    """`paths` says where each command is that was found. `busybox` are those of grep, cp, sed that BusyBox provides."""
+    """`paths` says where each command is that was found. `busybox` are those of grep, cp, sed that BusyBox provides.
+
+    `interrupted`: a dpkg did not finish what it had begun, and apt installs nothing before it does.
+    """
 
     paths: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     busybox: tuple[str, ...] = ()
     manager: Optional[str] = None
+    interrupted: bool = False
 
 
 def collect(host: Host, policy: Policy) -> Fact[Tools]:
@@ -40,6 +45,7 @@ def collect(host: Host, policy: Policy) -> Fact[Tools]:
             missing=tuple(name for name, path in found.items() if not path),
             busybox=tuple(name for name in NOT_BUSYBOX if _is_busybox(host, name)),
             manager=next((name for command, name in MANAGERS.items() if host.which(command)), None),
+            interrupted=bool(host.listdir(DPKG_UPDATES)),
         )
     )
 

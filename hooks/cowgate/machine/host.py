@@ -651,7 +651,9 @@ def _demand_root_only(path: str, found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode) and found.st_mode & 0o022:
         raise UntrustedPath(
             f"{path} can be written by others than root (mode {stat.S_IMODE(found.st_mode):04o})",
-            hint=f"take that away: chmod go-w {path}",
+            hint="use a directory that only root can change"
+            if found.st_mode & stat.S_ISVTX
+            else f"take that away: chmod go-w {path}",
         )
 
 

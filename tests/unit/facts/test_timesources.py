@@ -189,7 +189,7 @@ def test_chrony_of_debian(tmp_path: Path) -> None:
     found = tree(tmp_path, files).chrony
     assert found is not None
     assert found.path == "/etc/chrony/chrony.conf"
-    assert names(found.sources) == ["PHC", "upper.case.test", "2.debian.pool.ntp.org", "ntp.site.test"]
+    assert names(found.sources) == ["refclock PHC /dev/ptp0", "upper.case.test", "2.debian.pool.ntp.org", "ntp.site.test"]
     assert found.sources[3] == Source("ntp.site.test", "/etc/chrony/sources.d/site.sources", 2)
     assert names(found.ours) == ["ours.test"]
     assert found.sourcedirs == ("/run/chrony-dhcp", "/etc/chrony/sources.d")

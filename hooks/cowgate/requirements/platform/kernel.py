@@ -36,6 +36,15 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             expected=expected,
             observed=release,
         )
+    if facts.kernel.value.modules_gone:
+        return failed(
+            f"the modules of the running kernel {release} are gone (an update removed them): Docker cannot load what it needs "
+            "for its bridges and rules",
+            remedy="reboot into the kernel that is installed",
+            commands=(("reboot",),),
+            expected=expected,
+            observed=f"no /lib/modules/{release}",
+        )
     return passed(release, expected=expected, evidence={"uname": release})
 
 

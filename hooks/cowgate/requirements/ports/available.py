@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
-from cowgate.requirements.installed import is_own
+from cowgate.requirements.installed import is_own, own_projects
 from cowgate.requirements.published import taken_sockets, wanted_sockets
 from cowgate.requirements.services.conflicts import is_kept
 from cowgate.requirements.services.shared import listed_with_and, turn_down, turn_off
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     from cowgate.requirements.published import Wanted
     from cowgate.servers import Server
 
+# Logins and VPNs, as units and as processes. On port 443 they get through most firewalls, so people put them there.
+LIFELINES = (
+    *("ssh", "sshd", "dropbear", "cockpit", "openvpn", "openvpn-server", "openvpn-client", "wg-quick", "tailscaled", "ocserv"),
+    *(
+        "strongswan",
+        "ipsec",
+        "charon",
+        "zerotier-one",
+        "softether-vpnserver",
+        "vpnserver",
+        "xl2tpd",
+        "headscale",
+        "shellinabox",
+    ),
+)
 DOCKER_PROCESSES = ("docker-proxy", "dockerd", "rootlesskit")
 
 
@@ -59,7 +74,9 @@ def _is_mailcows(listener: Listener, facts: Facts) -> bool | None:
     if docker is None or not docker.running:
         return None
     published = _publisher(listener, facts)
-    return published is not None and is_own(facts, published.project)
+    if published is None:  # a container that starts again and again publishes nothing between two starts
+        return any(project.containers for project in own_projects(facts))
+    return is_own(facts, published.project)
 
 
 def _publisher(listener: Listener, facts: Facts) -> Published | None:
@@ -127,6 +144,18 @@ def _release(
     unit = listener.unit or (_openrc_service(server, facts) if server and manager == "openrc" else "")
     # All that a user runs is in user@1000.service: who stops that ends his whole session.
     is_unit = unit.endswith((".service", ".socket")) and not unit.startswith("user@")
+    if listener.process in DOCKER_PROCESSES and not container:
+        text = (
+            "no container publishes it now, so it is one that starts again and again: find it, and stop that container (never "
+            f"Docker itself), or give mailcow other ports ({keys})"
+        )
+        return "", text, [("docker", "ps", "-a", "--filter", "status=restarting", "--filter", "status=created")]
+    if _lifeline(listener):
+        text = (
+            f"{listener.process or unit} may be your own way into this machine, so do not stop it: give it another port, and "
+            f"check that you can still log in, or give mailcow other ports ({keys})"
+        )
+        return "", text, [("ss", "-Hltnp", f"( {' or '.join(f'sport = :{w.port}' for w in blocked)} )")]
     if container:
         text = f"stop the container {container}, or give mailcow other ports ({keys})"
         return "", text, [("docker", "stop", container)]
@@ -146,6 +175,12 @@ def _release(
     text = f"{listener.process} was not started as a service of the system: find out who needs it, then end it"
     look = ("ps", "-o", "pid,ppid,user,lstart,args", "-p", str(listener.pid))
     return "", text, [look, ("kill", str(listener.pid))]
+
+
+def _lifeline(listener: Listener) -> bool:
+    """Whether whoever stops this may cut off themselves: a login or a VPN."""
+    name = listener.unit.partition(".")[0].partition("@")[0]
+    return name in LIFELINES or listener.process in LIFELINES
 
 
 def _openrc_service(server: Server, facts: Facts) -> str:

@@ -33,14 +33,15 @@ def images_of(facts: Facts) -> Filesystem | None:
 
 def judge_setting(key: str, value: int | None, wanted: int, *, at_least: bool, why: str) -> Verdict:
     expected = f"{wanted} or more" if at_least else str(wanted)
+    file = f"/etc/sysctl.d/60-{key}.conf"
     if value is None:
         return unknown(f"this kernel has no setting {key}")
     if value == wanted or (at_least and value > wanted):
         return passed(f"{key} = {value}", expected=expected)
     return failed(
         f"{key} is {value}: {why}",
-        remedy=f"set it to {wanted}, and write it to a file in /etc/sysctl.d so that it lasts",
-        commands=(("sysctl", "-w", f"{key}={wanted}"),),
+        remedy=f"set it to {wanted}, in a file that is read at every boot",
+        commands=(("sh", "-c", f"echo '{key} = {wanted}' > {file}"), ("sysctl", "-p", file)),
         expected=expected,
         observed=str(value),
     )

@@ -25,7 +25,8 @@ def manager_of(facts: Facts) -> str:
 def install(facts: Facts, *packages: str) -> Commands:
     """The commands that install packages; none where the package manager is not known."""
     commands = INSTALL.get(manager_of(facts), ())
-    return (*commands[:-1], (*commands[-1], *packages)) if commands else ()
+    first: Commands = (("dpkg", "--configure", "-a"),) if facts.tools.content and facts.tools.content.interrupted else ()
+    return (*first, *commands[:-1], (*commands[-1], *packages)) if commands else ()
 
 
 def restart(facts: Facts, unit: str) -> Commands:

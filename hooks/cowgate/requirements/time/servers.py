@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 
+DROPIN_DIRECTORY = "/etc/systemd/timesyncd.conf.d"
+
+
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """By the daemon's own files; a fallback counts when it synchronizes. Settings that nobody reads are named."""
     daemon, _ = daemon_in_use(facts)
@@ -27,7 +30,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     sources = facts.timesources.value
     names = servers_in_use(facts)
     if daemon == "systemd-timesyncd" and sources.timesyncd:
-        return _timesyncd_servers(sources.timesyncd, names, facts.clock.value.synchronized, phase, expected)
+        return _timesyncd_servers(sources.timesyncd, names, facts.clock.value.synchronized, phase, expected, policy)
     if not names:
         hidden = sources.chrony.unreadable if daemon == "chrony" and sources.chrony else ()
         if hidden:
@@ -44,7 +47,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 
 def _timesyncd_servers(
-    timesyncd: Timesyncd, names: tuple[str, ...], synchronized: bool | None, phase: Phase, expected: str
+    timesyncd: Timesyncd, names: tuple[str, ...], synchronized: bool | None, phase: Phase, expected: str, policy: Policy
 ) -> Verdict:
     dead = [item for item in timesyncd.dead if not set(item.servers) <= set(names)]
     own = bool(timesyncd.servers or timesyncd.network)
@@ -56,8 +59,12 @@ def _timesyncd_servers(
         return failed(
             f"systemd-timesyncd has no servers of its own, and "
             f"{fallback if timesyncd.fallback else 'no fallback either'}{explained}",
-            remedy="write NTP= with servers below [Time] in /etc/systemd/timesyncd.conf.d/60-cowgate.conf, then restart it",
-            commands=(restart,),
+            remedy="name servers in a file of its own, then restart it",
+            commands=(
+                ("mkdir", "-p", DROPIN_DIRECTORY),
+                ("sh", "-c", f"printf '[Time]\\nNTP={' '.join(policy.time.servers)}\\n' > {DROPIN_DIRECTORY}/60-ntp.conf"),
+                restart,
+            ),
             expected=expected,
             observed="none of its own",
             evidence=_where(timesyncd),

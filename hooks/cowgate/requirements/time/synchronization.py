@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, Command
+from cowgate.facts.timesources import REFCLOCK
 from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.time.shared import daemon_in_use, is_on, no_daemon, servers_in_use, switch_on_daemon
@@ -42,12 +43,16 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             evidence=evidence,
         )
     if not clock.synchronized:
-        servers = ", ".join(servers_in_use(facts)) or "no server"
+        names = servers_in_use(facts)
+        servers = ", ".join(names) or "no server"
+        clocks = bool(names) and all(name.startswith(f"{REFCLOCK} ") for name in names)
         runs = f"{name} runs, but the clock is not synchronized"
         whether = f"the clock is not synchronized, and whether {name} runs not determined"
         return failed(
             f"{runs if on else whether} (its servers: {servers})",
-            remedy="let UDP port 123 out to these servers, or name reachable ones as time.servers in the policy",
+            remedy="see whether chrony reads its reference clock (the hypervisor's, or a receiver), or name servers as well"
+            if clocks
+            else "let UDP port 123 out to these servers, or name reachable ones as time.servers in the policy",
             commands=_explain(daemon),
             expected=expected,
             observed="not synchronized",
