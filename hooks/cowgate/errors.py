@@ -50,6 +50,11 @@ class MissingModule(UsageError):
             hint=f"`hooks/cowgate.sh --setup` gets what is missing; by hand it is the package {package}",
         )
 
+    @property
+    def reason(self) -> str:
+        """Why a fact could not be read, in one sentence."""
+        return f"{self.message.partition(',')[0]}: {self.hint}"
+
     @classmethod
     def of(cls, error: Exception) -> MissingModule | None:
         """The same as an error of ours, where this is an import of such a module that failed; else None."""

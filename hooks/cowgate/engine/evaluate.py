@@ -59,7 +59,12 @@ def _judge(requirement: Requirement, facts: Facts, policy: Policy, phase: Phase)
         if fact.state == "offline":
             return deferred(f"decided at first boot: {fact.reason}")
         if fact.state == "unreadable":
-            return unknown(f"{name} could not be read: {fact.reason}", remedy="run `cowgate check` as root")
+            way = (
+                "run `hooks/cowgate.sh --setup`, then look again"
+                if "--setup" in fact.reason
+                else "run `cowgate check` as root"
+            )
+            return unknown(f"{name} could not be read: {fact.reason}", remedy=way)
     try:
         verdict = requirement.judge(facts, policy, phase)
         return replace(verdict, measured=requirement.measure(facts, policy)) if requirement.measure else verdict
@@ -119,9 +124,12 @@ class Evaluation:
         return is_ready(self.rows)
 
 
-def collect_facts(host: Host, policy: Policy, requirements: Iterable[Requirement]) -> Facts:
-    """The facts that the requirements need, and whether mailcow is installed: that decides whether anything may be fixed."""
-    names = {"mailcow", "docker"}.union(*(requirement.needs + requirement.wants for requirement in requirements))
+def collect_facts(host: Host, policy: Policy, requirements: Iterable[Requirement], *, early: bool = False) -> Facts:
+    """The facts that the requirements need, and whether mailcow is installed: that decides whether anything may be fixed.
+
+    Early there is no network to look at, and the standard library only: what rows merely want is not asked.
+    """
+    names = {"mailcow", "docker"}.union(*(each.needs if early else each.needs + each.wants for each in requirements))
     return collect(host, policy, sorted(names))
 
 
@@ -142,7 +150,7 @@ def check(
     if facts is None:
         # What no row of this phase is decided by is not asked: early, not one packet leaves.
         judged = [requirement for requirement in requirements if set(JUDGED_IN[phase]) & set(requirement.phases)]
-        facts = collect_facts(host, policy, judged)
+        facts = collect_facts(host, policy, judged, early=phase is Phase.EARLY)
     today = datetime.fromtimestamp(started, timezone.utc).date()
     rows = judge_all(requirements, facts, policy, phase, today)
     return Evaluation(facts, rows, phase, started, host.now() if now is None else now, host.live)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate import codec
-from cowgate.errors import CowgateError, OfflineError, UsageError
+from cowgate.errors import CowgateError, MissingModule, OfflineError, UsageError
 from cowgate.facts import (
     clock,
     cpu,
@@ -183,6 +183,8 @@ def _collect_one(host: Host, policy: Policy, name: str) -> Fact[Any]:
         fact: Fact[Any] = SOURCES[name].collect(host, policy)
     except OfflineError as error:
         return Fact.offline(error.message)
+    except MissingModule as error:
+        return Fact.unreadable(error.reason)
     except CowgateError as error:
         return Fact.unreadable(error.message)
     except Exception as error:  # a collector's own bug must not become a verdict, nor end the others

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 CPUINFO_LIMIT = 16 << 20  # bytes; 1.5 kB for each of at most some thousand processors
-MAX_FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"  # kHz
+BY_PSUTIL, BY_NAME = "psutil.cpu_freq", "/proc/cpuinfo"  # who told the frequency
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """`mhz` is the highest frequency (None where the platform does not tell), `told_by` the file that tells it.
+    """`mhz` is the highest frequency (None where the platform does not tell), `told_by` who tells it.
 
-    `flags` are those that every processor has, sorted; empty where the kernel lists none.
+    `flags` are those that every processor has, sorted; empty where the kernel lists none. `disagreement` says where psutil
+    and the kernel's list are not of one mind.
     """
 
     count: int
@@ -27,30 +28,38 @@ class Cpu:
     told_by: str = ""
     model: str = ""
     flags: tuple[str, ...] = ()
+    disagreement: str = ""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What /proc/cpuinfo alone tells: `named` is the frequency in the model's name, in MHz (0.0: none)."""
+
+    count: int
+    named: float = 0.0
+    model: str = ""
+    flags: tuple[str, ...] = ()
 
 
 def collect(host: Host, policy: Policy) -> Fact[Cpu]:
     """Raises OfflineError for an offline tree: the processors are the builder's."""
     host.demand_live("the processors")
-    cpu = parse_cpuinfo(host.read("/proc/cpuinfo", CPUINFO_LIMIT))
-    most = host.read_or_none(MAX_FREQUENCY)
-    if most is None or not most.strip().isdecimal():
-        return Fact.of(cpu)
-    return Fact.of(Cpu(cpu.count, int(most) / 1000, MAX_FREQUENCY, cpu.model, cpu.flags))
+    told = host.processors()
+    listed = parse_cpuinfo(host.read("/proc/cpuinfo", CPUINFO_LIMIT))
+    # Without a limit there is only the frequency of this moment: on bare metal that of an idle processor, and its name
+    # says what it can do.
+    mhz, told_by = max((told.most or told.now, BY_PSUTIL), (0.0 if told.most else listed.named, BY_NAME))
+    disagreement = ""
+    if listed.count and told.count != listed.count:
+        disagreement = f"psutil counts {told.count} processors, /proc/cpuinfo lists {listed.count}"
+    return Fact.of(
+        Cpu(told.count, mhz or None, told_by if mhz else "", listed.model, listed.flags, disagreement),
+    )
 
 
-def parse_mhz(text: str) -> float:
-    """Megahertz as the kernel writes them; 0 where it writes something else ("unknown")."""
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
-
-
-def parse_cpuinfo(text: str) -> Cpu:
-    """/proc/cpuinfo of x86 (`flags`, `cpu MHz`) and ARM (`Features`, no frequency)."""
-    count, model = 0, ""
-    mhz: Optional[float] = None
+def parse_cpuinfo(text: str) -> Listed:
+    """/proc/cpuinfo of x86 (`flags`, `model name`) and ARM (`Features`)."""
+    count, model, named = 0, "", 0.0
     flags: Optional[set[str]] = None
     seen: set[str] = set()
     for line in text.splitlines():
@@ -59,12 +68,17 @@ def parse_cpuinfo(text: str) -> Cpu:
             count += 1
         elif key == "model name":
             model = value
-            # "@ 2.40GHz" in it: what it can do. The frequency beside it is, on bare metal, that of this idle moment.
-            mhz = max(mhz or 0.0, parse_mhz(value.rpartition("@")[2].partition("GHz")[0]) * 1000) or None
-        elif key == "cpu MHz":
-            mhz = max(mhz or 0.0, parse_mhz(value)) or None
+            named = max(named, parse_ghz(value.rpartition("@")[2].partition("GHz")[0]))
         elif key in ("flags", "Features") and value not in seen:
             seen.add(value)  # hundreds of processors repeat the same long line
             words = set(value.split())
             flags = words if flags is None else flags & words
-    return Cpu(count, mhz, "/proc/cpuinfo" if mhz else "", model, tuple(sorted(flags or ())))
+    return Listed(count, named, model, tuple(sorted(flags or ())))
+
+
+def parse_ghz(text: str) -> float:
+    """Megahertz of a number of gigahertz; 0.0 where it is none."""
+    try:
+        return float(text) * 1000
+    except ValueError:
+        return 0.0

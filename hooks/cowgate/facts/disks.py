@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import posixpath
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts.fact import Fact
 from cowgate.formats import fstab
 from cowgate.formats.jsontext import loads
+from cowgate.machine.modules import Mount, Space
+from cowgate.machine.net import Unfinished, together
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -23,6 +26,7 @@ CONTAINERD_ROOT = "/var/lib/containerd"
 PID_FILE = "/run/docker.pid"
 UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 ROOMY = 20 * 10**9  # bytes; with more than that free nobody needs to know what a volume group has left
+SECONDS = 3.0  # for what one filesystem has; a server that is gone never answers
 ST_NOEXEC = 8  # statvfs(3); os.ST_NOEXEC is not there with every C library
 
 
@@ -33,6 +37,8 @@ class Filesystem:
     Sizes in bytes; `free` is what a user other than root can fill. `ftype` is that of the data root's xfs (None: another
     filesystem, or not told). `inodes` is 0 where the filesystem has no fixed number of them (btrfs). `fstab`: /etc/fstab has
     a line for the mount. `group_free` is what the LVM volume group has left, asked only where the filesystem is tight.
+    `reason` says why nothing could be asked of it (a network filesystem whose server is gone); then sizes are 0, and the
+    mount is the one that the path as written lies in.
     """
 
     path: str
@@ -49,6 +55,7 @@ class Filesystem:
     noexec: bool = False
     fstab: bool = False
     group_free: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,31 +72,28 @@ class Disks:
     late: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Mount:
-    """One line of mountinfo, as far as it is needed."""
-
-    point: str
-    fstype: str
-    source: str
-
-
 def collect(host: Host, policy: Policy) -> Fact[Disks]:
     """Raises OfflineError for an offline tree, and in a chroot of an image build: the disk is not known yet."""
     host.demand_live("the disks")
-    mounts = parse_mountinfo(host.read_or_none("/proc/self/mountinfo") or "")
+    mounts = _mounts(host)
     if not any(mount.point == "/" for mount in mounts):
         raise OfflineError("the disks: / is no mount of its own, as in the chroot of an image build")
     data_root = parse_command(_text(host, f"/proc/{_text(host, PID_FILE).strip()}/cmdline"))
     data_root = data_root or parse_data_root(_text(host, DAEMON_JSON))
     containerd = parse_containerd_root(_text(host, CONTAINERD_CONFIG))
     lines = tuple(fields for line in _text(host, "/etc/fstab").splitlines() if (fields := fstab.fields(line)))
-    docker, *others = (_measure(host, mounts, lines, path) for path in (data_root, policy.install_dir, "/", containerd))
-    if docker.fstype == "xfs":
+    docker, *others = _measure(host, mounts, lines, (data_root, policy.install_dir, "/", containerd))
+    if docker.fstype == "xfs" and not docker.reason:
         docker = replace(docker, ftype=_ftype(host, docker.mount))
     units = "\n".join(_text(host, path) for path in _docker_units(host))
     late = tuple(dict.fromkeys(f.mount for f in (docker, others[2]) if is_late(f.mount, lines, units)))
     return Fact.of(Disks(docker, others[0], others[1], others[2], late))
+
+
+def _mounts(host: Host) -> tuple[Mount, ...]:
+    """By psutil, or where it is too old to be asked safely the same out of the kernel's file."""
+    told = host.mounts()
+    return parse_mountinfo(host.read_or_none("/proc/self/mountinfo") or "") if told is None else told
 
 
 def _text(host: Host, path: str) -> str:
@@ -186,26 +190,52 @@ def is_late(mount: str, lines: tuple[tuple[str, ...], ...], units: str) -> bool:
     return True
 
 
-def _measure(host: Host, mounts: tuple[Mount, ...], lines: tuple[tuple[str, ...], ...], path: str) -> Filesystem:
+def _measure(
+    host: Host, mounts: tuple[Mount, ...], lines: tuple[tuple[str, ...], ...], paths: tuple[str, ...]
+) -> tuple[Filesystem, ...]:
+    """The filesystem of each path. Each is asked in a thread of its own: one that hangs costs its own answer only."""
+    answers = together({path: partial(_look, host, path) for path in paths}, SECONDS)
+    return tuple(_filesystem(host, mounts, lines, path, answers[path]) for path in paths)
+
+
+def _look(host: Host, path: str) -> tuple[str, Space]:
+    """The nearest parent that exists, without links, and what its filesystem has."""
     measured = host.realpath(path)
     while not host.exists(measured):
         measured = posixpath.dirname(measured)
+    return measured, host.space(measured)
+
+
+def _filesystem(
+    host: Host,
+    mounts: tuple[Mount, ...],
+    lines: tuple[tuple[str, ...], ...],
+    path: str,
+    answer: tuple[str, Space] | Exception,
+) -> Filesystem:
+    if isinstance(answer, CowgateError):
+        raise answer
+    reason = ""
+    if isinstance(answer, Exception):
+        reason = str(answer) if isinstance(answer, Unfinished) else f"{type(answer).__name__}: {answer}"
+        answer = posixpath.normpath(path), Space(0, 0)
+    measured, space = answer
     mount = mount_of(mounts, measured)
-    space = host.statvfs(measured)
     return Filesystem(
         path=path,
         measured=measured,
         mount=mount.point,
         fstype=mount.fstype,
         source=mount.source,
-        total=space.f_blocks * space.f_frsize,
-        free=space.f_bavail * space.f_frsize,
-        inodes=space.f_files,
-        inodes_free=space.f_favail,
-        read_only=bool(space.f_flag & os.ST_RDONLY),
-        noexec=bool(space.f_flag & ST_NOEXEC),
+        total=space.total,
+        free=space.free,
+        inodes=space.inodes,
+        inodes_free=space.inodes_free,
+        read_only=bool(space.flags & os.ST_RDONLY),
+        noexec=bool(space.flags & ST_NOEXEC),
         fstab=any(line[1] == mount.point for line in lines),
-        group_free=_group_free(host, mount.source) if space.f_bavail * space.f_frsize < ROOMY else 0,
+        group_free=_group_free(host, mount.source) if not reason and space.free < ROOMY else 0,
+        reason=reason,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -15,6 +15,7 @@ from cowgate.facts.fact import Fact
 if TYPE_CHECKING:
     from cowgate.facts.ifupdown import Ifupdown
     from cowgate.machine.host import Host
+    from cowgate.machine.modules import Links
     from cowgate.policy.model import Policy
 
 # What the kernel reports for a lifetime without end (INFINITY_LIFE_TIME in linux/if_addr.h).
@@ -38,6 +39,7 @@ _SCOPES = {0x00: "global", 0x10: "host", 0x20: "link", 0x40: "site"}
 _RTF_UP, _RTF_GATEWAY, _RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
 _RTF_ADDRCONF, _RTF_LOCAL = 0x40000, 0x80000000  # linux/ipv6_route.h: learned from a router advertisement; our address
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
+ROUTES_LIMIT = 16 << 20  # bytes; 20,000 routes are 2.5 MB of ipv6_route
 _SETTINGS = ("accept_ra", "autoconf", "forwarding", "disable_ipv6")
 
 
@@ -107,7 +109,8 @@ class Interfaces:
     """The network as the kernel has it now. `settings` are those of all interfaces but loopback, and but veth without a
     default route. `ipv6` tells whether the kernel has IPv6 at all and it is not switched off (net.ipv6.conf.all.disable_ipv6).
     `source` is what was asked: "ip" (iproute2) or "proc" (kernel files; lifetimes are then partly unknown). `asks_ipv6` are
-    files of systemd-networkd or netplan that ask for IPv6 by advertisement or DHCPv6."""
+    files of systemd-networkd or netplan that ask for IPv6 by advertisement or DHCPv6. `disagreements` are sentences about
+    what netifaces, where it is there, says otherwise."""
 
     interfaces: tuple[Interface, ...] = ()
     addresses: tuple[Address, ...] = ()
@@ -116,6 +119,7 @@ class Interfaces:
     ipv6: bool = True
     source: str = "ip"
     asks_ipv6: tuple[str, ...] = ()
+    disagreements: tuple[str, ...] = ()
 
     def default_routes(self, family: int) -> tuple[Route, ...]:
         """Usable default routes of the main table, best metric first."""
@@ -151,22 +155,97 @@ class Interfaces:
 
 
 def collect(host: Host, policy: Policy) -> Fact[Interfaces]:
-    """Ask iproute2 in one process; where it is missing or too old for JSON, the kernel files and netifaces."""
+    """netifaces for interfaces, addresses and gateways, iproute2 in one process for what it does not tell (and for all where
+    it is missing); where iproute2 is missing or too old for JSON, kernel files.
+
+    Both look at a machine that moves: what differs is a disagreement only if a second look says the same.
+    """
     host.demand_live("network interfaces")
-    try:
-        # One process for all: two batch commands, each prints one JSON array. Without -4 or -6 both families are shown.
-        out = host.run(["ip", "-d", "-j", "-batch", "-"], input="addr show\nroute show table all\n").out
-        addresses, routes = parse_batch(out)
-        found = (parse_interfaces(addresses), parse_addresses(addresses), parse_routes(routes), "ip")
-    except (CommandMissing, CommandFailed, ValueError):  # BusyBox has an `ip` that knows no JSON
-        found = (*_from_kernel_files(host), "proc")
-    interfaces, addrs, routed, source = found
-    outward = {route.interface for route in routed if route.destination == "default"}
+    found, links = _look(host)
+    differ = disagreements(found, links)
+    if differ:
+        found, links = _look(host)
+        differ = tuple(word for word in disagreements(found, links) if word in differ)
+    interfaces, addresses = _united(host, found, links)
+    outward = _outward(found)
     named = [i.name for i in interfaces if i.kind not in ("loopback", "veth") or i.name in outward]
     settings = tuple(_settings(host, name) for name in named)
     off = host.read_or_none("/proc/sys/net/ipv6/conf/all/disable_ipv6")
     ipv6 = off is not None and off.strip() == "0"
-    return Fact.of(Interfaces(interfaces, addrs, routed, settings, ipv6, source, _asking_files(host)))
+    asking = _asking_files(host)
+    return Fact.of(Interfaces(interfaces, addresses, found.routes, settings, ipv6, found.source, asking, differ))
+
+
+def _look(host: Host) -> tuple[Interfaces, Links | None]:
+    """What iproute2 or the kernel files say, and what netifaces says of the same links.
+
+    It is asked about what leads outward first, and not about the hundreds of veth that a host of containers has.
+    """
+    try:
+        # One process for all: two batch commands, each prints one JSON array. Without -4 or -6 both families are shown.
+        out = host.run(["ip", "-d", "-j", "-batch", "-"], input="addr show\nroute show table all\n").out
+        addresses, routes = parse_batch(out)
+        found = Interfaces(parse_interfaces(addresses), parse_addresses(addresses), parse_routes(routes))
+    except (CommandMissing, CommandFailed, ValueError):  # BusyBox has an `ip` that knows no JSON
+        links = host.links()
+        return _from_kernel_files(host, links), links
+    outward = _outward(found)
+    return found, host.links((*outward, *(i.name for i in found.interfaces if i.kind != "veth" and i.name not in outward)))
+
+
+def _outward(found: Interfaces) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(route.interface for route in found.routes if route.destination == "default" and route.interface)
+    )
+
+
+# -- two sources ------------------------------------------------------------------------------------------------------
+
+
+def disagreements(found: Interfaces, links: Links | None) -> tuple[str, ...]:
+    """What netifaces says and the other source does not, or the other way round, each in one sentence, sorted."""
+    if links is None:
+        return ()
+    other = {"ip": "iproute2", "proc": "the kernel's files"}[found.source]
+    sentences: list[str] = []
+
+    def compare(what: str, one: Iterable[str], two: Iterable[str]) -> None:
+        one, two = set(one), set(two)
+        sentences.extend(f"netifaces says {what} {word}, {other} does not" for word in one - two)
+        sentences.extend(f"{other} says {what} {word}, netifaces does not" for word in two - one)
+
+    compare("interface", links.names, (i.name for i in found.interfaces))
+    compare(
+        "address",
+        (f"{address}/{prefix} on {link}" for link, address, prefix in links.addresses),
+        (f"{a.address}/{a.prefix} on {a.interface}" for a in found.addresses if a.interface in links.asked),
+    )
+    # netifaces knows neither routes with several hops nor those without a gateway or of another family: one way only
+    known = {(r.family, r.gateway, r.interface) for r in found.routes if r.destination == "default"}
+    sentences += [
+        f"netifaces says gateway {address} on {link}, {other} does not"
+        for family, address, link in links.gateways
+        if (family, address.partition("%")[0], link) not in known
+    ]
+    return tuple(sorted(sentences))
+
+
+def _united(host: Host, found: Interfaces, links: Links | None) -> tuple[tuple[Interface, ...], tuple[Address, ...]]:
+    """The interfaces and addresses of both sources; what netifaces alone knows has neither flags nor lifetimes."""
+    if links is None:
+        return found.interfaces, found.addresses
+    names = {i.name for i in found.interfaces}
+    addresses = {(a.interface, a.address, a.prefix) for a in found.addresses}
+    more = tuple(_interface(host, name) for name in sorted(links.names - names))
+    return (*found.interfaces, *more), (*found.addresses, *map(_plain, sorted(links.addresses - addresses)))
+
+
+def _plain(told: tuple[str, str, int]) -> Address:
+    """An address of which nothing else is known than what netifaces and psutil tell."""
+    link, address, prefix = told
+    one = ipaddress.ip_address(address)
+    scope = "host" if one.is_loopback else "link" if one.is_link_local else "global"
+    return Address(link, address, prefix, one.version, scope, (), None, None)
 
 
 # -- IPv6 that is configured, and not there yet -----------------------------------------------------------------------
@@ -325,13 +404,14 @@ def _cidr(destination: str, family: int) -> str:
 # -- kernel files -----------------------------------------------------------------------------------------------------
 
 
-def _from_kernel_files(host: Host) -> tuple[tuple[Interface, ...], tuple[Address, ...], tuple[Route, ...]]:
+def _from_kernel_files(host: Host, links: Links | None) -> Interfaces:
+    """IPv4 addresses are in no file that names their interface: by netifaces, or psutil where that is missing."""
     interfaces = tuple(_interface(host, name) for name in host.listdir("/sys/class/net") if name != "bonding_masters")
-    routes4 = parse_route4(host.read_or_none("/proc/net/route") or "")
-    routes6 = parse_route6(host.read_or_none("/proc/net/ipv6_route") or "")
-    addresses4 = _netifaces() or parse_fib_trie(host.read_or_none("/proc/net/fib_trie") or "", routes4)
-    addresses6 = parse_if_inet6(host.read_or_none("/proc/net/if_inet6") or "")
-    return interfaces, addresses4 + addresses6, routes4 + routes6
+    routes4 = parse_route4(host.read_or_none("/proc/net/route", ROUTES_LIMIT) or "")
+    routes6 = parse_route6(host.read_or_none("/proc/net/ipv6_route", ROUTES_LIMIT) or "")
+    told = host.addresses4() if links is None else sorted(one for one in links.addresses if ":" not in one[1])
+    addresses6 = parse_if_inet6(host.read_or_none("/proc/net/if_inet6", ROUTES_LIMIT) or "")
+    return Interfaces(interfaces, (*map(_plain, told), *addresses6), routes4 + routes6, source="proc")
 
 
 def _interface(host: Host, name: str) -> Interface:
@@ -348,30 +428,6 @@ def _interface(host: Host, name: str) -> Interface:
 def parse_uevent(text: str) -> str:
     """The kind of a link by its uevent file: DEVTYPE=bridge, vlan, bond, wlan, ...; empty for a plain device."""
     return next((line.partition("=")[2] for line in text.splitlines() if line.startswith("DEVTYPE=")), "")
-
-
-def _netifaces() -> tuple[Address, ...]:
-    """The IPv4 addresses that the optional netifaces module gives; empty without it."""
-    try:
-        import netifaces
-    except ImportError:
-        return ()
-    found = []
-    for name in netifaces.interfaces():
-        for entry in netifaces.ifaddresses(name).get(netifaces.AF_INET, []):
-            prefix = prefix_of_mask(entry.get("netmask") or entry.get("mask") or "255.255.255.255")
-            scope = (
-                "host" if entry["addr"].startswith("127.") else "link" if entry["addr"].startswith("169.254.") else "global"
-            )
-            found.append(Address(name, entry["addr"], prefix, 4, scope, (), None, None))
-    return tuple(found)
-
-
-def prefix_of_mask(mask: str) -> int:
-    """The prefix length of an IPv4 netmask, dotted or with a length after it."""
-    if "/" in mask:
-        return int(mask.rpartition("/")[2])
-    return sum(bin(int(part)).count("1") for part in mask.split("."))
 
 
 def parse_if_inet6(text: str) -> tuple[Address, ...]:
@@ -419,32 +475,6 @@ def parse_route6(text: str) -> tuple[Route, ...]:
         cidr = _cidr(f"{_ipv6(destination)}/{int(length, 16)}", 6)
         protocol = "ra" if bits & _RTF_ADDRCONF and bits & _RTF_GATEWAY else ""
         found.append(Route(6, cidr, name, via, int(metric, 16), None, protocol))
-    return tuple(found)
-
-
-def parse_fib_trie(text: str, routes: tuple[Route, ...]) -> tuple[Address, ...]:
-    """The IPv4 addresses in /proc/net/fib_trie, which does not name their interface: that of the connected route they lie
-    in, or else (a /32 as some clouds give) of the default route. An address that neither explains is left out."""
-
-    local = []
-    previous = ""
-    for line in text.splitlines():
-        if line.strip().startswith("|--"):
-            previous = line.split()[1]
-        elif "/32 host LOCAL" in line and previous not in local:
-            local.append(previous)
-    found = []
-    for address in local:
-        if address.startswith("127."):
-            found.append(Address("lo", address, 8, 4, "host", (), None, None))
-            continue
-        connected = [r for r in routes if not r.gateway and r.destination != "default"]
-        inside = [r for r in connected if ipaddress.ip_address(address) in ipaddress.ip_network(r.destination)]
-        inside.sort(key=lambda r: -int(r.destination.rpartition("/")[2]))
-        default = [r for r in routes if r.destination == "default"]
-        for route in (inside or default)[:1]:
-            prefix = int(route.destination.rpartition("/")[2]) if inside else 32
-            found.append(Address(route.interface, address, prefix, 4, "global", (), None, None))
     return tuple(found)
 
 

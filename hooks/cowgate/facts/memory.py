@@ -1,4 +1,4 @@
-"""Memory and swap, as the kernel counts them."""
+"""Memory and swap: the sums by psutil, the single areas, which it does not tell, out of /proc/swaps."""
 
 from __future__ import annotations
 
@@ -26,31 +26,27 @@ class Swap:
 
 @dataclass(frozen=True)
 class Memory:
-    """`total_kib` is MemTotal: all memory less what the kernel keeps for itself. `swap_files` are there, used or not."""
+    """`total_kib` is MemTotal: all memory less what the kernel keeps for itself. `swap_files` are there, used or not.
+    `disagreement` says where psutil's sum of the swap is not that of the areas."""
 
     total_kib: int
     swaps: tuple[Swap, ...] = ()
     swap_files: tuple[str, ...] = ()
+    disagreement: str = ""
 
 
 def collect(host: Host, policy: Policy) -> Fact[Memory]:
     """Raises OfflineError for an offline tree: the memory is the builder's."""
     host.demand_live("memory")
-    return Fact.of(
-        Memory(
-            total_kib=parse_meminfo(host.read("/proc/meminfo")),
-            swaps=parse_swaps(host.read_or_none("/proc/swaps") or ""),
-            swap_files=tuple(path for path in SWAP_FILES if host.exists(path)),
-        )
-    )
+    sizes = host.sizes()
+    swaps = parse_swaps(host.read_or_none("/proc/swaps") or "")
+    there = tuple(path for path in SWAP_FILES if host.exists(path))
+    return Fact.of(Memory(sizes.memory // 1024, swaps, there, _disagreement(sizes.swap // 1024, swaps)))
 
 
-def parse_meminfo(text: str) -> int:
-    """MemTotal in KiB (the kernel writes kB and means KiB, proc_meminfo(5)). Raises ValueError where it is missing."""
-    for line in text.splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1])
-    raise ValueError("/proc/meminfo has no MemTotal")
+def _disagreement(told: int, swaps: tuple[Swap, ...]) -> str:
+    listed = sum(area.kib for area in swaps)
+    return "" if told == listed else f"psutil counts {told} KiB of swap, the areas in /proc/swaps have {listed} KiB"
 
 
 def parse_swaps(text: str) -> tuple[Swap, ...]:

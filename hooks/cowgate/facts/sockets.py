@@ -1,11 +1,13 @@
-"""Listening sockets and who holds them, from the kernel: no process is started unless a port of mailcow's is taken."""
+"""Listening sockets and who holds them: by psutil, and out of /proc what it does not tell (unit, user, package).
+
+No process is started unless a port of mailcow's is taken.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import socket
-import struct
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Optional
@@ -16,6 +18,7 @@ from cowgate.probes.text import plain
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
+    from cowgate.machine.modules import Bound
     from cowgate.policy.model import Policy
 
 # What mailcow publishes by default (its docker-compose.yml); the package of a holder is looked up for these only.
@@ -33,15 +36,15 @@ class Listener:
     """One listening TCP socket, or bound UDP socket.
 
     `address` is as inet_ntop prints it; "0.0.0.0" and "::" are every address. `pid` and what follows from it are
-    None or empty where only root may know. `unit` is the systemd unit of the process, `package` the package of its
-    program; the package is looked up only for ports that mailcow wants.
+    None or empty where only root may know; then `uid` is the user whose socket it is. `unit` is the systemd unit of
+    the process, `package` the package of its program; the package is looked up only for ports that mailcow wants.
     """
 
     protocol: str  # tcp or udp
     family: int  # 4 or 6
     address: str
     port: int
-    uid: int = 0
+    uid: Optional[int] = None
     pid: Optional[int] = None
     process: str = ""
     unit: str = ""
@@ -60,69 +63,60 @@ class Sockets:
 def collect(host: Host, policy: Policy) -> Fact[Sockets]:
     """All listeners of this network namespace. Without root the processes of others stay unknown, and `reason` says so."""
     host.demand_live("listening sockets")
-    found: dict[str, Listener] = {}
-    for protocol, family, name in TABLES:
-        found.update(_table(host, protocol, family, name))
-    holders, hidden = _holders(host, set(found))
+    bound = host.bound_sockets()
     wanted = {*MAILCOW_PORTS, *_configured_ports(host, policy)}
-    listeners = [_describe(host, listener, holders.get(inode)) for inode, listener in found.items()]
+    owners = _owners_of_sockets(host) if any(one.pid is None for one in bound) else {}
+    programs: dict[int, tuple[str, str]] = {}
+    listeners = [_describe(host, one, one.port in wanted, owners, programs) for one in sorted(set(bound), key=_order)]
     listeners = _with_packages(host, _with_socket_units(host, listeners, wanted), wanted)
     reason = ""
     if any(x.pid is None for x in listeners):
-        seen = "only root may see" if hidden and host.euid() != 0 else "/proc does not show"
+        seen = "only root may see" if host.euid() != 0 else "/proc does not show"
         reason = f"{seen} which process holds a socket"
     dual = (host.read_or_none("/proc/sys/net/ipv6/bindv6only") or "0").strip() == "0"
-    ordered = sorted(listeners, key=lambda x: (x.protocol, x.port, x.family, x.address, x.pid or 0))
-    return Fact.of(Sockets(tuple(ordered), reason, dual))
+    return Fact.of(Sockets(tuple(dict.fromkeys(listeners)), reason, dual))
 
 
-def _table(host: Host, protocol: str, family: int, name: str) -> dict[str, Listener]:
-    """TCP by sock_diag(7), where the kernel looks at listeners alone; UDP, and what it cannot be asked, out of /proc."""
-    if protocol == "tcp":
-        told = host.listening(family)
-        if told is not None:
-            return parse_diag(told, family)
-    return parse_table(host.read_or_none(f"/proc/net/{name}", TABLE_LIMIT) or "", protocol, family)
+def _order(one: Bound) -> tuple[str, int, int, str, int]:
+    return one.protocol, one.port, one.family, one.address, one.pid or 0
 
 
-def parse_diag(told: bytes, family: int) -> dict[str, Listener]:
-    """The same listeners in messages of sock_diag(7): a header of 16 bytes, then struct inet_diag_msg."""
-
-    found, at = {}, 0
-    while at + 16 + DIAG_MESSAGE <= len(told):
-        (length,) = struct.unpack_from("=I", told, at)
-        (port,) = struct.unpack_from("!H", told, at + 20)
-        uid, inode = struct.unpack_from("=II", told, at + 16 + DIAG_MESSAGE - 8)
-        address = told[at + 24 : at + (28 if family == 4 else 40)]
-        found[str(inode)] = _listener("tcp", family, address, port, uid)
-        at += max(length + 3 & ~3, 16)
-    return found
+# -- the user of a socket --------------------------------------------------------------------------------------------
 
 
-def _listener(protocol: str, family: int, packed: bytes, port: int, uid: int) -> Listener:
-    text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
-    if text.startswith("::ffff:") and "." in text:
-        return Listener(protocol, 4, text[len("::ffff:") :], port, uid)
-    return Listener(protocol, family, text, port, uid)
+def _owners_of_sockets(host: Host) -> dict[tuple[str, int, str, int], int]:
+    owners: dict[tuple[str, int, str, int], int] = {}
+    for protocol, family, name in TABLES:
+        owners.update(parse_table(host.read_or_none(f"/proc/net/{name}", TABLE_LIMIT) or "", protocol, family))
+    return owners
 
 
-def parse_table(text: str, protocol: str, family: int) -> dict[str, Listener]:
-    """The listeners in /proc/net/{tcp,tcp6,udp,udp6}, by the inode of their socket."""
+def parse_table(text: str, protocol: str, family: int) -> dict[tuple[str, int, str, int], int]:
+    """The user of each listener in /proc/net/{tcp,tcp6,udp,udp6}, by protocol, family, address and port."""
     found = {}
     for line in text.splitlines()[1:]:
         words = line.split()
         if len(words) < 10 or words[3] != LISTEN[protocol]:
             continue
-        address, _, port = words[1].rpartition(":")
-        found[words[9]] = _listener(protocol, family, packed_address(address), int(port, 16), int(words[7]))
+        packed, _, port = words[1].rpartition(":")
+        found[(protocol, *_address(family, packed_address(packed)), int(port, 16))] = int(words[7])
     return found
+
+
+def _address(family: int, packed: bytes) -> tuple[int, str]:
+    text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+    if text.startswith("::ffff:") and "." in text:
+        return 4, text[len("::ffff:") :]
+    return family, text
 
 
 def packed_address(text: str) -> bytes:
     """An address as /proc/net prints it: 32-bit words in hexadecimal, each in the byte order of the machine."""
-
     words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
     return b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+
+
+# -- its process -----------------------------------------------------------------------------------------------------
 
 
 def parse_cgroup(text: str) -> str:
@@ -141,52 +135,55 @@ def parse_cgroup(text: str) -> str:
     return ""
 
 
-def _holders(host: Host, inodes: set[str]) -> tuple[dict[str, int], bool]:
-    """The process of each socket, and whether some processes could not be looked into.
-
-    Of several (a server's workers share its sockets) the oldest counts, but never init when a service has it too:
-    systemd keeps the sockets that it hands over.
-    """
-    holders: dict[str, int] = {}
-    hidden = False
-    for pid in sorted(int(name) for name in host.listdir("/proc") if name.isdecimal()):
-        try:
-            held = _sockets_of(host, pid)
-        except PermissionError:
-            hidden = True
-            continue
-        except OSError:  # it ended meanwhile
-            continue
-        for inode in held & inodes:
-            if holders.get(inode, 1) == 1:
-                holders[inode] = pid
-        if all(holders.get(inode, 1) != 1 for inode in inodes):
-            break  # the rest of the processes cannot change it
-    return holders, hidden
-
-
-def _sockets_of(host: Host, pid: int) -> set[str]:
-    held = set()
-    for fd in host.listdir(f"/proc/{pid}/fd"):
-        target = host.readlink(f"/proc/{pid}/fd/{fd}") or ""
-        if target.startswith("socket:["):
-            held.add(target[8:-1])
-    return held
-
-
-def _describe(host: Host, listener: Listener, pid: int | None) -> Listener:
-    if pid is None:
-        return listener
+def _describe(
+    host: Host,
+    one: Bound,
+    wanted: bool,
+    owners: dict[tuple[str, int, str, int], int],
+    programs: dict[int, tuple[str, str]],
+) -> Listener:
+    """The listener with its process; `programs` keeps the name and the unit of those that were looked at before."""
+    key = (one.protocol, one.family, one.address, one.port)
+    if one.pid is None:
+        return Listener(*key, owners.get(key))
+    pid = _oldest(host, one.pid, one.fd) if wanted else one.pid
     try:
-        process = (host.read_or_none(f"/proc/{pid}/comm") or "").rstrip("\n")
-        unit = parse_cgroup(host.read_or_none(f"/proc/{pid}/cgroup") or "")
+        if pid not in programs:
+            programs[pid] = _name(host, pid), parse_cgroup(host.read_or_none(f"/proc/{pid}/cgroup") or "")
     except OSError:  # it ended meanwhile
-        return listener
+        return Listener(*key)
+    process, unit = programs[pid]
+    return Listener(*key, None, pid, process, unit)
+
+
+def _oldest(host: Host, pid: int, fd: int) -> int:
+    """The server itself: of several processes that share a socket psutil names the newest, a worker or what it started.
+
+    Never init where another has it too: systemd keeps the sockets that it hands over.
+    """
+    try:
+        name = host.readlink(f"/proc/{pid}/fd/{fd}")
+        for parent in host.ancestors(pid):
+            if parent == 1 or name not in _sockets_of(host, parent):
+                break
+            pid = parent
+    except OSError:  # one of them ended meanwhile
+        return pid
+    return pid
+
+
+def _sockets_of(host: Host, pid: int) -> set[str | None]:
+    return {host.readlink(f"/proc/{pid}/fd/{fd}") for fd in host.listdir(f"/proc/{pid}/fd")}
+
+
+def _name(host: Host, pid: int) -> str:
+    """The name of a process, whole: psutil would complete it from the command line, where anybody writes what they like."""
+    process = (host.read_or_none(f"/proc/{pid}/comm") or "").rstrip("\n")
     if len(process) == COMM_LENGTH:
         program = os.path.basename(_program(host, pid))
         process = program if program.startswith(process) else process
     # anybody may name a process anything: what comes after a line break in it would look like a line of ours
-    return replace(listener, pid=pid, process=plain(process), unit=unit)
+    return plain(process)
 
 
 def _program(host: Host, pid: int) -> str:

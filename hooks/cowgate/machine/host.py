@@ -18,12 +18,13 @@ import struct
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cowgate.errors import BusyError, CommandFailed, CommandMissing, OfflineError, UntrustedPath
 from cowgate.formats import proxy_settings
+from cowgate.machine import modules
 from cowgate.machine.net import Net
 from cowgate.machine.tree import Tree
 
@@ -485,14 +486,6 @@ class Host:
 
         return Net()
 
-    def listening(self, family: int) -> bytes | None:
-        """The kernel's messages about all TCP sockets of a family (4 or 6) that listen (sock_diag(7)), None where it gives
-        none: it is built without them, or a sandbox is around us."""
-        try:
-            return self.net.listening(family)
-        except OSError:
-            return None
-
     def environment(self, suffix: str) -> dict[str, str]:
         """The variables of our own environment whose name ends like this, in any case (`_proxy`). Empty in an offline tree."""
         return {name: value for name, value in os.environ.items() if self.live and name.lower().endswith(suffix)}
@@ -523,9 +516,46 @@ class Host:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def statvfs(self, path: str) -> os.statvfs_result:
+    # what psutil and netifaces tell (modules.py): MissingModule or CommandFailed where they do not
+
+    def sizes(self) -> modules.Sizes:
+        """Memory and swap."""
+        self.demand_live("memory")
+        return modules.sizes()
+
+    def processors(self) -> modules.Processors:
+        self.demand_live("the processors")
+        return modules.processors()
+
+    def mounts(self) -> tuple[modules.Mount, ...] | None:
+        """The mount table; None where this psutil cannot be asked for it (then /proc/self/mountinfo has the same)."""
+        self.demand_live("the mounts")
+        return modules.mounts()
+
+    def space(self, path: str) -> modules.Space:
+        """What the filesystem of a path has. Hangs as long as the filesystem does."""
         self.demand_live(f"space on {path}")
-        return os.statvfs(path)
+        return modules.space(path)
+
+    def bound_sockets(self) -> tuple[modules.Bound, ...]:
+        """TCP sockets that listen, and UDP sockets without a peer."""
+        self.demand_live("listening sockets")
+        return modules.bound_sockets()
+
+    def ancestors(self, pid: int) -> tuple[int, ...]:
+        """The processes that a process descends from, the nearest first."""
+        self.demand_live("processes")
+        return modules.ancestors(pid)
+
+    def addresses4(self) -> tuple[tuple[str, str, int], ...]:
+        """Link, address and length of the prefix of each IPv4 address, by psutil."""
+        self.demand_live("the addresses")
+        return modules.addresses4()
+
+    def links(self, wanted: Collection[str] | None = None) -> modules.Links | None:
+        """What netifaces says, the addresses of the wanted links only (None: of all); None where it is missing or fails."""
+        self.demand_live("network interfaces")
+        return modules.links(wanted)
 
     def euid(self) -> int:
         return os.geteuid()

@@ -30,13 +30,6 @@ IP_MTU_DISCOVER, IP_RECVERR = 10, 11
 
 IPV6_MTU_DISCOVER, IPV6_RECVERR = 23, 25
 
-# From linux/netlink.h, linux/sock_diag.h and net/tcp_states.h; struct inet_diag_req_v2 with an empty socket id.
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, TCP_LISTEN = 4, 20, 10
-
-NLMSG_ERROR, NLMSG_DONE, NLM_DUMP_REQUEST = 2, 3, 0x301
-
-DIAG_REQUEST, DIAG_SECONDS, DIAG_BUFFER = "=BBxxI48x", 2.0, 1 << 16
-
 PMTUDISC_PROBE = 3  # set DF, and ignore what the kernel believes to know of the path
 
 # From linux/tcp.h: the option, and the flag that timestamps take twelve bytes of each packet.
@@ -218,30 +211,6 @@ class Net:
         """One context for all connections (loading the certificate authorities costs more than a handshake)."""
 
         return ssl.create_default_context()
-
-    def listening(self, family: int) -> bytes:
-        """The kernel's messages about the TCP sockets of family 4 or 6 that listen (sock_diag(7)). Raises OSError."""
-        kind = socket.AF_INET if family == 4 else socket.AF_INET6
-        asked = struct.pack(DIAG_REQUEST, kind, socket.IPPROTO_TCP, 1 << TCP_LISTEN)
-        header = struct.pack("=IHHII", 16 + len(asked), SOCK_DIAG_BY_FAMILY, NLM_DUMP_REQUEST, 1, 0)
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
-        told = b""
-        try:
-            sock.settimeout(DIAG_SECONDS)
-            sock.send(header + asked)
-            while True:
-                part, at = sock.recv(DIAG_BUFFER), 0
-                while at < len(part):
-                    length, kind = struct.unpack_from("=IH", part, at)
-                    if kind == NLMSG_ERROR:
-                        number = -struct.unpack_from("=i", part, at + 16)[0]
-                        raise OSError(number, os.strerror(number))
-                    if kind == NLMSG_DONE:
-                        return told + part[:at]
-                    at += length + 3 & ~3
-                told += part
-        finally:
-            sock.close()
 
     def datagram(self, address: str, port: int, payload: bytes, seconds: float, tries: int = 2) -> bytes:
         """The first answer from exactly that address and port. Raises TimeoutError, ConnectionRefusedError, OSError."""

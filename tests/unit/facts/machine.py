@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
 from cowgate.errors import CommandFailed
+from cowgate.machine import modules
 from cowgate.machine.host import Completed, Host
 
 DATA = Path(__file__).parent / "data"
@@ -37,6 +38,12 @@ class Machine(Host):
         self.clock = list(clock)
         self.passed = 0.0
         self.asked: list[str] = []
+        # what psutil told; no mounts: it is too old to be asked for them
+        self.mounted: Optional[tuple[modules.Mount, ...]] = None
+        self.sums = modules.Sizes(0, 0)
+        self.told_processors = modules.Processors(2)
+        self.bound: tuple[modules.Bound, ...] = ()
+        self.parents: dict[int, tuple[int, ...]] = {}
         for path, text in (files or {}).items():
             put(root, path, text)
         for line in self.answers:
@@ -48,15 +55,30 @@ class Machine(Host):
     def realpath(self, path: str) -> str:
         return self.tree.realpath(path)
 
-    def statvfs(self, path: str) -> os.statvfs_result:
+    def mounts(self) -> Optional[tuple[modules.Mount, ...]]:
+        return self.mounted
+
+    def space(self, path: str) -> modules.Space:
         self.asked.append(path)
-        return os.statvfs(self.resolve(path))
+        return modules.space(self.resolve(path))
+
+    def sizes(self) -> modules.Sizes:
+        return self.sums
+
+    def processors(self) -> modules.Processors:
+        return self.told_processors
+
+    def bound_sockets(self) -> tuple[modules.Bound, ...]:
+        return self.bound
+
+    def ancestors(self, pid: int) -> tuple[int, ...]:
+        return self.parents.get(pid, (1,))
+
+    def links(self, wanted: Optional[Collection[str]] = None) -> Optional[modules.Links]:  # noqa: ARG002 - no netifaces
+        return None
 
     def uname(self) -> os.uname_result:
         return os.uname_result(("Linux", "mail", "6.12.57+deb13-cloud-amd64", "#1 SMP", self.machine))
-
-    def listening(self, family: int) -> Optional[bytes]:  # noqa: ARG002 - a kernel without sock_diag
-        return None
 
     def clock_error(self) -> int:
         return self.clock.pop(0) if len(self.clock) > 1 else self.clock[0]

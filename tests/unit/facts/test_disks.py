@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from cowgate.errors import OfflineError
+from cowgate.facts import disks
 from cowgate.facts.disks import (
     DATA_ROOT,
     Disks,
-    Mount,
     collect,
     mount_of,
     parse_containerd_root,
@@ -18,6 +20,7 @@ from cowgate.facts.disks import (
     parse_xfs_info,
 )
 from cowgate.machine.host import Host
+from cowgate.machine.modules import Mount, Space
 from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, directory, put, recorded
 
@@ -51,7 +54,7 @@ def test_nearest_parent_that_exists_is_measured(tmp_path: Path) -> None:
     found = value(host)
     assert (found.data_root.path, found.data_root.measured) == ("/var/lib/docker", "/var/lib")
     assert (found.install.path, found.install.measured) == ("/opt/mailcow-dockerized", "/")
-    assert host.asked == ["/var/lib", "/", "/", "/var/lib"]
+    assert sorted(host.asked) == ["/", "/", "/var/lib", "/var/lib"]
     space = os.statvfs(tmp_path)
     assert found.root.total == space.f_blocks * space.f_frsize
     assert abs(found.root.free - space.f_bavail * space.f_frsize) < 1 << 30
@@ -162,3 +165,61 @@ def test_xfs_info(text: str, ftype: int | None) -> None:
 )
 def test_root_of_containerd(text: str, path: str) -> None:
     assert parse_containerd_root(text) == path
+
+
+# -- psutil ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_mount_table_by_psutil(tmp_path: Path) -> None:
+    """A psutil that can be asked counts, and the kernel's file is not read."""
+    directory(tmp_path, "/var/lib/docker")
+    host = Machine(tmp_path, {"/proc/self/mountinfo": MOUNTS})
+    host.mounted = (Mount("/", "btrfs", "/dev/vda2"), Mount("/var/lib/docker", "ext4", "/dev/vdb"))
+    found = value(host)
+    assert (found.root.fstype, found.data_root.source) == ("btrfs", "/dev/vdb")
+
+
+def test_the_mount_table_here_is_the_kernels() -> None:
+    told = Host("/").mounts()
+    read = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+    if told is not None:  # psutil before 6.0
+        assert [(m.point, m.fstype) for m in told] == [(m.point, m.fstype) for m in read]
+
+
+class Dead(Machine):
+    """A machine with a network filesystem whose server is gone: what asks for it waits."""
+
+    def __init__(self, root: Path, point: str) -> None:
+        mounts = MOUNTS + f"40 27 0:50 / {point} rw - nfs4 nas:/x rw\n"
+        super().__init__(root, {"/proc/self/mountinfo": mounts, "/var/lib/docker/x": "", "/opt/mailcow-dockerized/x": ""})
+        self.point, self.over = point, threading.Event()
+
+    def space(self, path: str) -> Space:
+        if path.startswith(self.point):
+            self.over.wait(60)
+        return super().space(path)
+
+
+@pytest.mark.parametrize("point", ["/var/lib/docker", "/opt/mailcow-dockerized"])
+def test_a_mount_that_hangs_costs_its_own_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    monkeypatch.setattr(disks, "SECONDS", 2.0)
+    host = Dead(tmp_path, point)
+    found = value(host)
+    host.over.set()
+    for filesystem in (found.data_root, found.install, found.root):
+        hangs = filesystem.path == point
+        assert filesystem.reason == ("no end within 2 s" if hangs else "")
+        assert (filesystem.total > 0) is not hangs
+        assert filesystem.fstype == ("nfs4" if hangs else "ext4")
+
+
+def test_a_filesystem_that_answers_with_an_error(tmp_path: Path) -> None:
+    class Broken(Machine):
+        def space(self, path: str) -> Space:
+            if path.startswith("/var/lib/docker"):
+                raise OSError(errno.ESTALE, "Stale file handle")
+            return super().space(path)
+
+    found = value(Broken(tmp_path, {"/proc/self/mountinfo": MOUNTS, "/var/lib/docker/x": ""}))
+    assert found.data_root.reason == "OSError: [Errno 116] Stale file handle"
+    assert (found.root.reason, found.install.reason) == ("", "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from cowgate.errors import OfflineError
 from cowgate.facts import cpu, kernel, memory
+from cowgate.facts.collection import collect
 from cowgate.facts.memory import Memory, Swap
 from cowgate.machine.host import Host
+from cowgate.machine.modules import Processors, Sizes
 from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, recorded
 
@@ -42,13 +45,15 @@ def test_number(text: str | None, number: int | None) -> None:
 
 def test_cpu_of_a_virtual_machine() -> None:
     found = cpu.parse_cpuinfo(recorded("cpu", "xeon"))
-    assert (found.count, found.mhz, found.told_by) == (2, 2299.998, "/proc/cpuinfo")
+    assert (found.count, found.named) == (2, 0.0)
     assert found.model == "Intel(R) Xeon(R) Processor"
     assert {"lm", "ssse3", "hypervisor"} <= set(found.flags)
 
 
-def test_cpu_flags_are_those_that_all_have_and_the_fastest_counts() -> None:
-    found = cpu.parse_cpuinfo(recorded("cpu", "kvm64"))
+def test_cpu_flags_are_those_that_all_have_and_the_fastest_counts(tmp_path: Path) -> None:
+    host = Machine(tmp_path, {"/proc/cpuinfo": recorded("cpu", "kvm64")})
+    host.told_processors = Processors(2, 0.0, 2600.0)
+    found = cpu.collect(host, Policy()).value
     assert (found.count, found.mhz) == (2, 2600.0)
     assert "cx16" in found.flags and "hypervisor" not in found.flags
 
@@ -61,31 +66,46 @@ def test_cpu_flags_are_those_that_all_have_and_the_fastest_counts() -> None:
         ("a@b", 799.996),
     ],
 )
-def test_an_idle_processor_is_as_fast_as_its_name_says(model: str, mhz: float) -> None:
+def test_an_idle_processor_is_as_fast_as_its_name_says(tmp_path: Path, model: str, mhz: float) -> None:
     """Where the firmware rules the frequency there is no cpufreq, and `cpu MHz` is what is measured at this moment."""
     text = f"processor\t: 0\nmodel name\t: {model}\ncpu MHz\t\t: 799.996\n"
-    assert cpu.parse_cpuinfo(text).mhz == mhz
+    host = Machine(tmp_path, {"/proc/cpuinfo": text})
+    host.told_processors = Processors(1, 0.0, 799.996)
+    assert cpu.collect(host, Policy()).value.mhz == mhz
 
 
-def test_cpu_of_arm_tells_no_frequency() -> None:
-    found = cpu.parse_cpuinfo(recorded("cpu", "ampere"))
+def test_cpu_of_arm_tells_no_frequency(tmp_path: Path) -> None:
+    found = cpu.collect(Machine(tmp_path, {"/proc/cpuinfo": recorded("cpu", "ampere")}), Policy()).value
     assert (found.count, found.mhz, found.told_by, found.model) == (2, None, "", "")
     assert "asimd" in found.flags and "lm" not in found.flags
 
 
 @pytest.mark.parametrize(
-    ("files", "mhz", "told_by"),
+    ("told", "mhz", "told_by"),
     [
-        ({}, 2600.0, "/proc/cpuinfo"),
-        ({cpu.MAX_FREQUENCY: "3500000\n"}, 3500.0, cpu.MAX_FREQUENCY),
-        ({cpu.MAX_FREQUENCY: "<unknown>\n"}, 2600.0, "/proc/cpuinfo"),
-        ({"/proc/cpuinfo": "processor: 0\nprocessor: 1\ncpu MHz: unknown\n"}, None, ""),
+        (Processors(2, 0.0, 2600.0), 2600.0, cpu.BY_PSUTIL),
+        (Processors(2, 3500.0, 800.0), 3500.0, cpu.BY_PSUTIL),
+        (Processors(2, 900.0, 800.0), 900.0, cpu.BY_PSUTIL),  # a limit that somebody set counts, whatever its name says
+        (Processors(2), 2400.0, cpu.BY_NAME),
     ],
 )
-def test_highest_frequency(tmp_path: Path, files: dict[str, str], mhz: float, told_by: str) -> None:
-    host = Machine(tmp_path, {"/proc/cpuinfo": recorded("cpu", "kvm64"), **files})
+def test_highest_frequency(tmp_path: Path, told: Processors, mhz: float, told_by: str) -> None:
+    host = Machine(tmp_path, {"/proc/cpuinfo": "processor: 0\nmodel name: X @ 2.40GHz\nprocessor: 1\n"})
+    host.told_processors = told
     found = cpu.collect(host, Policy()).value
-    assert (found.mhz, found.told_by, found.count) == (mhz, told_by, 2)
+    assert (found.mhz, found.told_by, found.count, found.disagreement) == (mhz, told_by, 2, "")
+
+
+def test_processors_that_two_sources_count_differently(tmp_path: Path) -> None:
+    host = Machine(tmp_path, {"/proc/cpuinfo": recorded("cpu", "kvm64")})
+    host.told_processors = Processors(8)
+    found = cpu.collect(host, Policy()).value
+    assert (found.count, found.disagreement) == (8, "psutil counts 8 processors, /proc/cpuinfo lists 2")
+
+
+def test_processors_of_this_machine() -> None:
+    found = cpu.collect(Host("/"), Policy()).value
+    assert (found.count, found.disagreement) == (os.cpu_count(), "")
 
 
 def test_memory_of_this_machine() -> None:
@@ -101,8 +121,9 @@ def test_memory_and_swap(tmp_path: Path) -> None:
         "broken\n"
         "/dev/x partition much\n"
     )
-    files = {"/proc/meminfo": "MemFree: 1 kB\nMemTotal:       8129716 kB\n", "/proc/swaps": swaps, "/swap.img": ""}
-    assert memory.collect(Machine(tmp_path, files), Policy()).value == Memory(
+    host = Machine(tmp_path, {"/proc/swaps": swaps, "/swap.img": ""})
+    host.sums = Sizes(8129716 * 1024, (4019196 + 1048572 + 524284) * 1024)
+    assert memory.collect(host, Policy()).value == Memory(
         8129716,
         (Swap("/dev/zram0", "zram", 4019196), Swap("/my swap", "file", 1048572), Swap("/dev/vda2", "partition", 524284)),
         ("/swap.img",),
@@ -110,9 +131,24 @@ def test_memory_and_swap(tmp_path: Path) -> None:
 
 
 def test_kernel_without_swap_support(tmp_path: Path) -> None:
-    assert memory.collect(Machine(tmp_path, {"/proc/meminfo": "MemTotal: 1 kB\n"}), Policy()).value == Memory(1)
+    host = Machine(tmp_path)
+    host.sums = Sizes(1024, 0)
+    assert memory.collect(host, Policy()).value == Memory(1)
 
 
-def test_no_memory_told() -> None:
-    with pytest.raises(ValueError, match="MemTotal"):
-        memory.parse_meminfo("MemFree: 1 kB\n")
+def test_swap_that_two_sources_count_differently(tmp_path: Path) -> None:
+    host = Machine(tmp_path, {"/proc/swaps": SWAPS + "/dev/vda2 partition 524284 0 -2\n"})
+    host.sums = Sizes(1024, 1 << 30)
+    found = memory.collect(host, Policy()).value.disagreement
+    assert found == "psutil counts 1048576 KiB of swap, the areas in /proc/swaps have 524284 KiB"
+
+
+@pytest.mark.parametrize("source", ["cpu", "memory", "disks", "sockets"])
+def test_without_psutil_the_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    fact = getattr(collect(Host("/"), Policy(), (source,)), source)
+    assert (fact.state, fact.reason) == (
+        "unreadable",
+        "the Python module psutil is not installed: `hooks/cowgate.sh --setup` gets what is missing; by hand it is the "
+        "package python3-psutil",
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -14,6 +14,7 @@ from cowgate import codec
 from cowgate.errors import CommandMissing, OfflineError
 from cowgate.facts import interfaces
 from cowgate.facts.interfaces import FOREVER, Address, Interfaces, Ipv6Settings, Route
+from cowgate.machine import modules
 from cowgate.machine.host import Completed, Host
 from cowgate.policy.model import Policy
 
@@ -117,17 +118,6 @@ def test_kernel_files(recorded: Interfaces) -> None:
     assert (learned.flags, learned.valid, learned.preferred) == (("dynamic",), None, None)
 
 
-def test_fib_trie() -> None:
-    found = interfaces.parse_fib_trie(text("proc-fib_trie"), interfaces.parse_route4(text("proc-route")))
-    assert {(a.interface, a.address, a.prefix, a.scope) for a in found} == {
-        ("lo", "127.0.0.1", 8, "host"),
-        ("br-mailcow", "172.22.1.1", 24, "global"),
-        ("eth0", "203.0.113.10", 32, "global"),
-        ("eth0", "10.0.0.1", 32, "global"),
-    }
-    assert [a.address for a in interfaces.parse_fib_trie(text("proc-fib_trie"), ())] == ["127.0.0.1"]
-
-
 def test_unreachable_route_and_one_that_is_down() -> None:
     header = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
     lines = "* 00000000 00000000 0201 0 0 5 00000000 0 0 0\neth0 00000000 010200C0 0002 0 0 0 00000000 0 0 0\n"
@@ -145,26 +135,133 @@ def test_kind_of_a_link() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mask", "prefix"), [("255.255.255.0", 24), ("255.255.255.255/32", 32), ("0.0.0.0", 0), ("ffff::/64", 64)]
+    ("mask", "prefix"),
+    [("255.255.255.0", 24), ("255.255.255.255/32", 32), ("0.0.0.0", 0), ("ffff::/64", 64), ("ffff:ffff:ffff:ffff::", 64)],
 )
 def test_prefix_of_mask(mask: str, prefix: int) -> None:
-    assert interfaces.prefix_of_mask(mask) == prefix
+    assert modules.prefix_of_mask(mask) == prefix
+
+
+def netifaces(monkeypatch: pytest.MonkeyPatch, answers: dict[str, dict[int, list[dict[str, str]]]]) -> None:
+    """A netifaces that gives recorded answers, two of them of netifaces-plus 0.12.5 in the words of 0.11."""
+    gateways = {"default": {}, 2: [("203.0.113.1", "eth0", True)], 10: [("fe80::1", "eth0", True)]}
+    module: Any = SimpleNamespace(
+        AF_INET=2,
+        AF_INET6=10,
+        interfaces=lambda: list(answers),
+        ifaddresses=answers.__getitem__,
+        gateways=lambda: gateways,
+    )
+    monkeypatch.setitem(sys.modules, "netifaces", module)
+
+
+RECORDED: dict[str, dict[int, list[dict[str, str]]]] = {
+    "lo": {2: [{"addr": "127.0.0.1", "netmask": "255.0.0.0", "peer": "127.0.0.1"}], 10: [{"addr": "::1"}]},
+    "eth0": {
+        2: [{"addr": "203.0.113.10", "netmask": "255.255.255.255"}],
+        10: [
+            {"addr": "2001:db8:1::ff:fe00:10", "netmask": "ffff:ffff:ffff:ffff::/64"},
+            {"addr": "2001:db8:1::10", "netmask": "ffff:ffff:ffff:ffff::"},
+            {"addr": "fe80::ff:fe00:10%eth0", "netmask": "ffff:ffff:ffff:ffff::/64"},
+        ],
+        17: [],
+    },
+    "eth0:0": {2: [{"addr": "10.0.0.1", "mask": "255.255.255.255"}]},
+    "br-mailcow": {
+        2: [{"addr": "172.22.1.1", "netmask": "255.255.255.0"}],
+        10: [
+            {"addr": "fd4d:6169:6c63:6f77::1", "netmask": "ffff:ffff:ffff:ffff::"},
+            {"addr": "fe80::7c83:c9ff:fef8:b9a1%br-mailcow", "netmask": "ffff:ffff:ffff:ffff::"},
+        ],
+    },
+    "veth1": {},
+    "veth2": {},
+}
 
 
 def test_netifaces_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: dict[str, dict[int, list[dict[str, str]]]] = {
-        "lo": {2: [{"addr": "127.0.0.1", "netmask": "255.0.0.0"}]},
-        "eth0": {2: [{"addr": "203.0.113.10", "mask": "255.255.255.0"}], 10: []},
-        "tun0": {},
+    netifaces(monkeypatch, RECORDED)
+    found = modules.links(("eth0", "tun0"))
+    assert found is not None
+    assert found.names == {"lo", "eth0", "br-mailcow", "veth1", "veth2"}  # eth0:0 is eth0's
+    assert found.asked == {"eth0"}
+    assert found.addresses == {
+        ("eth0", "203.0.113.10", 32),
+        ("eth0", "10.0.0.1", 32),
+        ("eth0", "2001:db8:1::ff:fe00:10", 64),
+        ("eth0", "2001:db8:1::10", 64),
+        ("eth0", "fe80::ff:fe00:10", 64),
     }
-    module: Any = SimpleNamespace(AF_INET=2, interfaces=lambda: list(answers), ifaddresses=answers.__getitem__)
-    monkeypatch.setitem(sys.modules, "netifaces", module)
-    assert interfaces._netifaces() == (
-        Address("lo", "127.0.0.1", 8, 4, "host", (), None, None),
-        Address("eth0", "203.0.113.10", 24, 4, "global", (), None, None),
-    )
+    assert found.gateways == {(4, "203.0.113.1", "eth0"), (6, "fe80::1", "eth0")}
     monkeypatch.setitem(sys.modules, "netifaces", None)
-    assert interfaces._netifaces() == ()
+    assert modules.links() is None
+
+
+def test_netifaces_that_has_no_time_for_all(monkeypatch: pytest.MonkeyPatch, recorded: Interfaces) -> None:
+    """It reads all addresses of the machine for each name: what it did not get to is no disagreement."""
+    netifaces(monkeypatch, RECORDED)
+    monkeypatch.setattr(modules, "LINK_SECONDS", -1.0)
+    found = modules.links()
+    assert found is not None and (found.asked, found.addresses) == (set(), set())
+    assert not any("address" in word for word in interfaces.disagreements(recorded, found))
+
+
+def test_netifaces_that_fails_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> list[str]:
+        raise OSError("no netlink")
+
+    netifaces(monkeypatch, RECORDED)
+    monkeypatch.setattr(sys.modules["netifaces"], "interfaces", fails)
+    assert modules.links() is None
+
+
+def test_sources_of_one_mind(monkeypatch: pytest.MonkeyPatch, recorded: Interfaces) -> None:
+    netifaces(monkeypatch, {**RECORDED, "veth1:9": {}})
+    links = modules.links(("eth0", "br-mailcow"))
+    told = {a.address for a in recorded.addresses if a.interface == "eth0"}
+    assert links is not None and told == {one[1] for one in links.addresses if one[0] == "eth0"}
+    assert interfaces.disagreements(recorded, links) == ()
+    assert interfaces.disagreements(recorded, None) == ()
+
+
+class Recorded(Host):
+    """A machine whose iproute2 gives the recording."""
+
+    def run(self, argv: Sequence[str], **_: Any) -> Completed:
+        return Completed(tuple(argv), 0, text("ip-batch.json"), "")
+
+
+def test_sources_that_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
+    eth0 = {2: [{"addr": "203.0.113.99", "netmask": "255.255.255.0"}], 10: RECORDED["eth0"][10]}
+    netifaces(monkeypatch, {**RECORDED, "eth0": eth0, "wg0": {}})
+    sys.modules["netifaces"].gateways = lambda: {2: [("203.0.113.254", "eth0", True)]}  # type: ignore[attr-defined]
+    found = interfaces.collect(Recorded(), Policy()).value
+    assert found.disagreements == (
+        "iproute2 says address 203.0.113.10/32 on eth0, netifaces does not",
+        "netifaces says address 203.0.113.99/24 on eth0, iproute2 does not",
+        "netifaces says gateway 203.0.113.254 on eth0, iproute2 does not",
+        "netifaces says interface wg0, iproute2 does not",
+    )
+    # nothing is lost, and what netifaces alone knows has no lifetimes
+    assert Address("eth0", "203.0.113.99", 24, 4, "global", (), None, None) in found.addresses
+    assert found.global_addresses(4, "eth0")[0].address == "203.0.113.10"
+    assert found.interface("wg0") is not None
+    assert found.default_routes(4)[0].gateway == "203.0.113.1"
+
+
+def test_what_changes_between_two_looks_is_no_disagreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    netifaces(monkeypatch, RECORDED)
+    early = {**RECORDED, "eth0:0": {}}
+    looks = iter([early, RECORDED])
+
+    def names() -> list[str]:
+        netifaces_now = next(looks)
+        monkeypatch.setattr(sys.modules["netifaces"], "ifaddresses", netifaces_now.__getitem__)
+        return list(netifaces_now)
+
+    monkeypatch.setattr(sys.modules["netifaces"], "interfaces", names)
+    assert interfaces.collect(Recorded(), Policy()).value.disagreements == ()
+    assert next(looks, None) is None  # it was asked twice
 
 
 class WithoutIproute(Host):
@@ -174,7 +271,16 @@ class WithoutIproute(Host):
         raise CommandMissing(f"{argv[0]} is not installed")
 
 
-@pytest.mark.parametrize("host", [Host(), WithoutIproute()], ids=["this machine", "without iproute2"])
+class Without(WithoutIproute):
+    """And without netifaces."""
+
+    def links(self, wanted: Optional[Collection[str]] = None) -> Optional[modules.Links]:  # noqa: ARG002
+        return None
+
+
+@pytest.mark.parametrize(
+    "host", [Host(), WithoutIproute(), Without()], ids=["this machine", "without iproute2", "without both"]
+)
 def test_collect_here(host: Host) -> None:
     found = interfaces.collect(host, Policy()).value
     assert codec.decode(Interfaces, codec.encode(found)) == found
@@ -187,7 +293,9 @@ def test_collect_here(host: Host) -> None:
 
 
 def test_both_sources_agree_here() -> None:
-    one, other = (interfaces.collect(host, Policy()).value for host in (Host(), WithoutIproute()))
+    one, other, third = (interfaces.collect(host, Policy()).value for host in (Host(), WithoutIproute(), Without()))
+    assert (one.disagreements, other.disagreements, third.disagreements) == ((), (), ())
+    assert set(other.global_addresses(4)) == set(third.global_addresses(4))
     if one.source == "ip":
         for family in (4, 6):
             assert other.default_interfaces(family) == one.default_interfaces(family)

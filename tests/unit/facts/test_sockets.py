@@ -1,9 +1,10 @@
-"""Listeners out of /proc: a machine with Debian 12's exim4 and nginx, recorded."""
+"""Listeners: a machine with Debian 12's exim4 and nginx, recorded, and this machine."""
 
 from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Optional
@@ -18,18 +19,25 @@ from cowgate.facts.sockets import (
     packed_address,
     parse_apk_owner,
     parse_cgroup,
-    parse_diag,
     parse_dpkg_search,
     parse_listen,
     parse_rpm_files,
     parse_table,
 )
 from cowgate.machine.host import Host
+from cowgate.machine.modules import Bound
 from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, recorded
 
 TABLES = {f"/proc/net/{name}": recorded("sockets", f"{name}-bookworm.txt") for name in ("tcp", "tcp6", "udp", "udp6")}
 SSH, NGINX, EXIM = "303268", "303234", "303436"  # inodes of the IPv4 listeners in the recording
+# What psutil says of the same machine: the newest of several processes.
+SSH4, NGINX4, EXIM4 = (
+    Bound("tcp", 4, "0.0.0.0", 22, 209, 3),
+    Bound("tcp", 4, "0.0.0.0", 80, 207, 3),
+    Bound("tcp", 4, "127.0.0.1", 25, 456, 3),
+)
+BOUND = (SSH4, NGINX4, EXIM4, Bound("tcp", 6, "::", 22), Bound("tcp", 6, "::", 80), Bound("tcp", 6, "::1", 25, 456, 4))
 DPKG = "dpkg -S /sbin/exim4 /sbin/nginx /usr/sbin/exim4 /usr/sbin/nginx"
 DPKG_NGINX = "dpkg -S /sbin/nginx /usr/sbin/nginx"
 RPM = "rpm -qf --queryformat [%{=NAME}\t%{FILENAMES}\n] /usr/sbin/exim4 /usr/sbin/nginx"
@@ -37,26 +45,23 @@ DPKG_SAYS = "diversion by x from: /usr/sbin/nginx\nexim4-daemon-light: /usr/sbin
 
 
 class Seen(Machine):
-    """A machine on which one is this user, and some processes are closed."""
+    """A machine on which one is this user, and some processes are gone or closed."""
 
     def __init__(self, root: Path, files: dict[str, str], answers: Optional[dict[str, Optional[str]]] = None) -> None:
         super().__init__(root, files, answers)
         self.user = 0
-        self.closed: tuple[str, ...] = ()
         self.gone: tuple[str, ...] = ()
 
     def euid(self) -> int:
         return self.user
 
     def listdir(self, path: str) -> list[str]:
-        if path in self.closed:
-            raise PermissionError(path)
         if path in self.gone:
             raise ProcessLookupError(path)
         return super().listdir(path)
 
     def readlink(self, path: str) -> Optional[str]:
-        if path in self.closed:
+        if path in self.gone:
             raise PermissionError(path)
         return super().readlink(path)
 
@@ -83,7 +88,9 @@ def server_machine(root: Path, answers: Optional[dict[str, Optional[str]]] = Non
         "/proc/sys/net/ipv6/bindv6only": "0\n",
         "/proc/uptime": "not a process\n",
     }
-    return Seen(root, files, answers if answers is not None else {DPKG: DPKG_SAYS, DPKG_NGINX: DPKG_SAYS})
+    machine = Seen(root, files, answers if answers is not None else {DPKG: DPKG_SAYS, DPKG_NGINX: DPKG_SAYS})
+    machine.bound, machine.parents = BOUND, {207: (206, 1)}
+    return machine
 
 
 def collected(host: Host) -> Sockets:
@@ -92,12 +99,12 @@ def collected(host: Host) -> Sockets:
 
 def test_holders_are_named(tmp_path: Path) -> None:
     found = collected(server_machine(tmp_path))
-    assert Listener("tcp", 4, "127.0.0.1", 25, 0, 456, "exim4", "exim4.service", "exim4-daemon-light") in found.listeners
-    assert Listener("tcp", 6, "::1", 25, 0, 456, "exim4", "exim4.service", "exim4-daemon-light") in found.listeners
+    assert Listener("tcp", 4, "127.0.0.1", 25, None, 456, "exim4", "exim4.service", "exim4-daemon-light") in found.listeners
+    assert Listener("tcp", 6, "::1", 25, None, 456, "exim4", "exim4.service", "exim4-daemon-light") in found.listeners
     # the package has the program under its old name; the oldest of the processes counts
-    assert Listener("tcp", 4, "0.0.0.0", 80, 0, 206, "nginx", "nginx.service", "nginx") in found.listeners
+    assert Listener("tcp", 4, "0.0.0.0", 80, None, 206, "nginx", "nginx.service", "nginx") in found.listeners
     # systemd keeps the socket that it handed to sshd; port 22 is none of mailcow's, so nobody asks for its package
-    assert Listener("tcp", 4, "0.0.0.0", 22, 0, 209, "sshd", "ssh.service", "") in found.listeners
+    assert Listener("tcp", 4, "0.0.0.0", 22, None, 209, "sshd", "ssh.service", "") in found.listeners
     assert [(x.family, x.address, x.port) for x in found.listeners] == [
         (4, "0.0.0.0", 22),
         (6, "::", 22),
@@ -119,24 +126,50 @@ def test_sockets_that_no_process_shows(tmp_path: Path) -> None:
 def test_without_root(tmp_path: Path) -> None:
     machine = server_machine(tmp_path)
     machine.user = 1000
-    machine.closed = ("/proc/456/fd", "/proc/1/fd")
+    machine.bound = (SSH4, NGINX4, replace(EXIM4, pid=None, fd=-1), Bound("tcp", 6, "::1", 25))
     found = collected(machine)
-    assert [(x.pid, x.process) for x in found.listeners if x.port == 25] == [(None, ""), (None, "")]
+    assert [(x.pid, x.process, x.uid) for x in found.listeners if x.port == 25] == [(None, "", 0), (None, "", 0)]
     assert found.reason == "only root may see which process holds a socket"
 
 
 def test_a_process_that_ends_meanwhile(tmp_path: Path) -> None:
     machine = server_machine(tmp_path)
-    machine.gone = ("/proc/456/fd",)
-    assert [x.pid for x in collected(machine).listeners if x.port == 25] == [None, None]
+    machine.gone = ("/proc/206/fd",)
+    machine.bound = (NGINX4,)
+    assert [x.pid for x in collected(machine).listeners] == [207]
 
 
 def test_everybody_known_gives_no_reason(tmp_path: Path) -> None:
-    files = {"/proc/net/tcp": TABLES["/proc/net/tcp"], **process(9, "all", [SSH, NGINX, EXIM])}
-    found = collected(Seen(tmp_path, {**files, "/proc/sys/net/ipv6/bindv6only": "1\n"}))
+    machine = Seen(tmp_path, {**process(9, "all", [SSH, NGINX, EXIM]), "/proc/sys/net/ipv6/bindv6only": "1\n"})
+    machine.bound = tuple(replace(one, pid=9, fd=3 + n) for n, one in enumerate((SSH4, NGINX4, EXIM4)))
+    found = collected(machine)
     assert (found.reason, found.dual_stack) == ("", False)
     assert {x.pid for x in found.listeners} == {9}
     assert {x.unit for x in found.listeners} == {""}
+
+
+def test_sockets_that_share_a_port_are_one_listener(tmp_path: Path) -> None:
+    """SO_REUSEPORT: nginx with reuseport has one socket for each worker, all in the master."""
+    machine = Seen(tmp_path, process(9, "nginx", [NGINX, EXIM]))
+    machine.bound = (replace(NGINX4, port=8080, pid=9, fd=3), replace(NGINX4, port=8080, pid=9, fd=4))
+    assert [(x.pid, x.process) for x in collected(machine).listeners] == [(9, "nginx")]
+
+
+@pytest.mark.parametrize(
+    ("holds", "parents", "pid"),
+    [
+        (("206", "207"), (206, 1), 206),
+        (("206", "207"), (205, 206, 1), 207),  # the parent has it not: what lies above it is another program's
+        (("1", "207"), (1,), 207),  # systemd handed it over
+    ],
+)
+def test_the_server_and_not_its_worker_is_named(
+    tmp_path: Path, holds: tuple[str, ...], parents: tuple[int, ...], pid: int
+) -> None:
+    files = {path: text for holder in holds for path, text in process(int(holder), "nginx", [NGINX]).items()}
+    machine = Seen(tmp_path, {**files, **process(205, "sh", [])})
+    machine.bound, machine.parents = (NGINX4,), {207: parents}
+    assert [x.pid for x in collected(machine).listeners] == [pid]
 
 
 @pytest.mark.parametrize(
@@ -162,12 +195,12 @@ def test_ports_of_mailcow_conf_are_worth_a_look_up(tmp_path: Path) -> None:
     machine = Seen(
         tmp_path,
         {
-            "/proc/net/tcp": TABLES["/proc/net/tcp"],
             **process(209, "sshd", [SSH], "/usr/sbin/sshd", "ssh.service"),
             "/opt/mailcow-dockerized/mailcow.conf": "SMTP_PORT=203.0.113.10:22\nDBPASS=secret\n",
         },
         {"dpkg -S /sbin/sshd /usr/sbin/sshd": "openssh-server: /usr/sbin/sshd\n"},
     )
+    machine.bound = (SSH4,)
     assert [x.package for x in collected(machine).listeners if x.port == 22] == ["openssh-server"]
 
 
@@ -178,26 +211,27 @@ def test_a_mailcow_conf_that_may_not_be_read_is_no_obstacle(tmp_path: Path) -> N
 
 
 def test_a_program_that_is_gone_has_no_package(tmp_path: Path) -> None:
-    files = {"/proc/net/tcp": TABLES["/proc/net/tcp"], **process(456, "exim4", [EXIM], unit="exim4.service")}
-    assert [x.package for x in collected(Seen(tmp_path, files)).listeners if x.port == 25] == [""]
+    machine = Seen(tmp_path, process(456, "exim4", [EXIM], unit="exim4.service"))
+    machine.bound = (EXIM4,)
+    assert [(x.pid, x.package) for x in collected(machine).listeners] == [(456, "")]
 
 
 def test_a_program_that_may_not_be_seen_has_no_package(tmp_path: Path) -> None:
     machine = server_machine(tmp_path, {DPKG_NGINX: DPKG_SAYS})
-    machine.closed = ("/proc/456/exe",)
-    assert {x.port: x.package for x in collected(machine).listeners} == {22: "", 25: "", 80: ""}
+    machine.gone = ("/proc/456/exe",)
+    machine.bound = (SSH4, EXIM4, NGINX4)
+    assert {x.port: x.package for x in collected(machine).listeners} == {22: "", 25: "", 80: "nginx"}
 
 
 def test_a_process_that_ends_before_its_name_is_read(tmp_path: Path) -> None:
-    files = {"/proc/net/tcp": TABLES["/proc/net/tcp"], **process(456, "exim4", [EXIM])}
-    machine = Seen(tmp_path, {path: text for path, text in files.items() if path != "/proc/456/comm"})
+    machine = Seen(tmp_path, {path: text for path, text in process(456, "exim4", [EXIM]).items() if "comm" not in path})
+    machine.bound = (EXIM4,)
     (tmp_path / "proc/456/comm").mkdir()  # reading it is an error, as with a process that is gone
-    assert [x.pid for x in collected(machine).listeners if x.port == 25] == [None]
+    assert [x.pid for x in collected(machine).listeners] == [None]
 
 
 def test_long_names_are_completed_from_the_program(tmp_path: Path) -> None:
     files = {
-        "/proc/net/tcp": TABLES["/proc/net/tcp"],
         **process(9, "openlitespeed-h", [NGINX], "/usr/local/bin/openlitespeed-https"),
         **process(10, "a-name-of-its-o", [EXIM], "/usr/bin/python3"),
     }
@@ -206,6 +240,7 @@ def test_long_names_are_completed_from_the_program(tmp_path: Path) -> None:
         files,
         {"dpkg -S /bin/python3 /local/bin/openlitespeed-https /usr/bin/python3 /usr/local/bin/openlitespeed-https": ""},
     )
+    machine.bound = (replace(NGINX4, pid=9), replace(EXIM4, pid=10))
     assert {x.port: x.process for x in collected(machine).listeners if x.pid} == {
         80: "openlitespeed-https",
         25: "a-name-of-its-o",
@@ -213,9 +248,10 @@ def test_long_names_are_completed_from_the_program(tmp_path: Path) -> None:
 
 
 def test_a_name_is_one_line_of_text(tmp_path: Path) -> None:
-    files = {"/proc/net/tcp": TABLES["/proc/net/tcp"], **process(9, "x\n\x1b[32mREADY", [NGINX], "/tmp/x")}
+    files = process(9, "x\n\x1b[32mREADY", [NGINX], "/tmp/x")
     machine = Seen(tmp_path, files, {"apk info --who-owns /tmp/x": ""})
-    assert [x.process for x in collected(machine).listeners if x.pid] == ["x??[32mREADY"]
+    machine.bound = (replace(NGINX4, pid=9),)
+    assert [x.process for x in collected(machine).listeners] == ["x??[32mREADY"]
 
 
 LISTEN = "systemctl show *.socket --property=Id,Listen"
@@ -234,9 +270,9 @@ Id=smtp.socket
 
 @pytest.mark.parametrize(("says", "unit"), [(LISTEN_SAYS, "smtp.socket"), (None, "")])
 def test_a_port_that_systemd_holds_itself(tmp_path: Path, says: Optional[str], unit: str) -> None:
-    files = {"/proc/net/tcp": TABLES["/proc/net/tcp"], **process(1, "systemd", [EXIM])}
-    files["/proc/1/cgroup"] = "0::/init.scope\n"
-    (listener,) = [x for x in collected(Seen(tmp_path, files, {LISTEN: says})).listeners if x.port == 25]
+    machine = Seen(tmp_path, {**process(1, "systemd", [EXIM]), "/proc/1/cgroup": "0::/init.scope\n"}, {LISTEN: says})
+    machine.bound, machine.parents = (replace(EXIM4, pid=1),), {1: ()}
+    (listener,) = collected(machine).listeners
     assert (listener.pid, listener.process, listener.unit) == (1, "systemd", unit)
 
 
@@ -263,7 +299,9 @@ def test_this_machine() -> None:
         found = collected(Host("/"))
         for protocol, port in (("tcp", one.getsockname()[1]), ("udp", other.getsockname()[1])):
             (listener,) = [x for x in found.listeners if (x.protocol, x.port) == (protocol, port)]
-            assert (listener.address, listener.pid, listener.uid) == ("127.0.0.1", os.getpid(), os.getuid())
+            assert (listener.address, listener.pid, listener.process != "") == ("127.0.0.1", os.getpid(), True)
+            key = (protocol, 4, "127.0.0.1", port)
+            assert parse_table(Path(f"/proc/net/{protocol}").read_text(), protocol, 4)[key] == os.getuid()
 
 
 @pytest.mark.parametrize(
@@ -279,39 +317,33 @@ def test_addresses(text: str, address: str) -> None:
     assert packed_address(text) == ip_address(address).packed
 
 
-class Asked(Seen):
-    """A machine whose kernel was asked by sock_diag: exim4, nginx and sshd of Debian 12, recorded."""
-
-    def listening(self, family: int) -> Optional[bytes]:
-        return bytes.fromhex(recorded("sockets", f"diag{family}-bookworm.hex"))
-
-
-def test_the_kernel_says_the_same_by_sock_diag(tmp_path: Path) -> None:
-    tables = {path: text for path, text in TABLES.items() if "udp" in path}
-    files = {**tables, "/proc/net/tcp": recorded("sockets", "diag-tcp-bookworm.txt")}
-    files["/proc/net/tcp6"] = recorded("sockets", "diag-tcp6-bookworm.txt")
-    told = collected(Asked(tmp_path / "asked", files)).listeners
-    assert told == collected(Seen(tmp_path / "read", files)).listeners
-    assert {(x.address, x.port, x.uid) for x in told if x.protocol == "tcp"} == {
-        ("0.0.0.0", 22, 0), ("::", 22, 0), ("0.0.0.0", 80, 0), ("::", 80, 0), ("127.0.0.1", 25, 0), ("::1", 25, 0),
-        ("203.0.113.10", 8025, 0), ("203.0.113.10", 8026, 0),
-    }  # fmt: skip
-
-
-def test_messages_that_are_cut_off_are_left_out() -> None:
-    told = bytes.fromhex(recorded("sockets", "diag4-bookworm.hex"))
-    assert len(parse_diag(told, 4)) == 4
-    assert len(parse_diag(told[:-40], 4)) == 3
-    assert parse_diag(b"", 4) == parse_diag(bytes(15), 4) == {}
-    assert len(parse_diag(bytes(176), 6)) == 1  # a length of nothing ends too
-
-
 def test_the_kernel_here_says_the_same_as_proc() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        asked, read = Host("/").listening(4), Path("/proc/net/tcp").read_text()
-        inode = str(os.fstat(one.fileno()).st_ino)
-        assert asked is not None
-        assert parse_diag(asked, 4)[inode] == parse_table(read, "tcp", 4)[inode]
+    """What psutil says is what is in the kernel's tables: no listener more, none less."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("::", 0), family=socket.AF_INET6) as two:
+        asked = {(b.protocol, b.family, b.address, b.port) for b in Host("/").bound_sockets()}
+        read = {
+            key
+            for protocol, family, name in (("tcp", 4, "tcp"), ("tcp", 6, "tcp6"), ("udp", 4, "udp"), ("udp", 6, "udp6"))
+            for key in parse_table(Path(f"/proc/net/{name}").read_text(), protocol, family)
+        }
+        for server, family, address in ((one, 4, "127.0.0.1"), (two, 6, "::")):
+            assert ("tcp", family, address, server.getsockname()[1]) in asked & read
+
+
+def test_an_udp_socket_with_a_peer_is_no_listener() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        one.bind(("127.0.0.1", 0))
+        other.connect(one.getsockname())
+        ports = {b.port for b in Host("/").bound_sockets() if b.protocol == "udp"}
+        assert one.getsockname()[1] in ports and other.getsockname()[1] not in ports
+
+
+def test_an_ipv4_address_in_an_ipv6_socket_of_this_machine() -> None:
+    with socket.socket(socket.AF_INET6) as one:
+        one.bind(("::ffff:127.0.0.1", 0))
+        one.listen()
+        port = one.getsockname()[1]
+        assert [(b.family, b.address) for b in Host("/").bound_sockets() if b.port == port] == [(4, "127.0.0.1")]
 
 
 def test_other_states_and_short_lines_are_left_out() -> None:
@@ -319,13 +351,13 @@ def test_other_states_and_short_lines_are_left_out() -> None:
     line = "   0: {} 00000000:0000 {} 00000000:00000000 00:00000000 00000000   105        0 77 1 0 100 0 0 10 0\n"
     assert parse_table(head + line.format("0100007F:0019", "01") + "   1: 00\n", "tcp", 4) == {}
     assert parse_table(head + line.format("0100007F:0019", "0A"), "udp", 4) == {}
-    assert parse_table(head + line.format("0100007F:0019", "07"), "udp", 4) == {"77": Listener("udp", 4, "127.0.0.1", 25, 105)}
+    assert parse_table(head + line.format("0100007F:0019", "07"), "udp", 4) == {("udp", 4, "127.0.0.1", 25): 105}
 
 
 def test_an_ipv4_address_in_an_ipv6_socket_is_ipv4() -> None:
     head = "  sl  local_address                         remote_address                        st\n"
     line = "   0: 0000000000000000FFFF00000A0071CB:0050 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 78 1\n"
-    assert parse_table(head + line, "tcp", 6) == {"78": Listener("tcp", 4, "203.113.0.10", 80)}
+    assert parse_table(head + line, "tcp", 6) == {("tcp", 4, "203.113.0.10", 80): 0}
 
 
 @pytest.mark.parametrize(

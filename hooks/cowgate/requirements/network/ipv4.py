@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
-from cowgate.requirements.network.shared import listed, outward_links
+from cowgate.requirements.network.shared import listed, outward_links, with_disagreements
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """Where netifaces and iproute2 are not of one mind, the row says so."""
     net: Interfaces = facts.interfaces.value
+    return with_disagreements(_judge(net, policy), net)
+
+
+def _judge(net: Interfaces, policy: Policy) -> Verdict:
     expected = "an IPv4 default route, or NAT64 declared in the policy: the image registries have no IPv6"
     routes = net.default_routes(4)
     addresses = outward_links(net, 4)

@@ -8,7 +8,7 @@ from cowgate.facts.interfaces import ipv6_to_come
 from cowgate.formats.interfaces import is_unique_local
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
 from cowgate.requirements.egress.judging import broken_family
-from cowgate.requirements.network.shared import listed, outward_links
+from cowgate.requirements.network.shared import listed, outward_links, with_disagreements
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """Where netifaces and iproute2 are not of one mind, the row says so."""
     net: Interfaces = facts.interfaces.value
+    return with_disagreements(_judge(net, facts), net)
+
+
+def _judge(net: Interfaces, facts: Facts) -> Verdict:
     expected = "no IPv6 at all, or a usable global address and a default route that both last"
     routes = net.default_routes(6)
     addresses = tuple(a for a in outward_links(net, 6) if not is_unique_local(a.address))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.model import Verdict, unknown
@@ -20,6 +21,13 @@ def outward_links(net: Interfaces, family: int) -> tuple[Address, ...]:
     kinds = {i.name: i.kind for i in net.interfaces}
     through = net.default_interfaces(4) + net.default_interfaces(6)
     return tuple(a for a in net.global_addresses(family) if kinds.get(a.interface) not in _VIRTUAL or a.interface in through)
+
+
+def with_disagreements(verdict: Verdict, net: Interfaces) -> Verdict:
+    """The verdict, and what two sources say differently about the network as its evidence."""
+    if not net.disagreements:
+        return verdict
+    return replace(verdict, evidence={**verdict.evidence, "two sources": "; ".join(net.disagreements)})
 
 
 def listed(addresses: Iterable[Address]) -> str:

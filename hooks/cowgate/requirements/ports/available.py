@@ -126,7 +126,8 @@ def _holder(listener: Listener, facts: Facts) -> str:
     if container:
         return f"the container {container} (published by {listener.process}, pid {listener.pid})"
     if listener.pid is None:
-        return f"an unknown process of user {listener.uid} ({facts.sockets.value.reason})"
+        user = "" if listener.uid is None else f" of user {listener.uid}"
+        return f"an unknown process{user} ({facts.sockets.value.reason})"
     if listener.pid == 1 and listener.unit:
         return f"systemd (pid 1) for {listener.unit}"
     details = [f"pid {listener.pid}", listener.unit, f"package {listener.package}" if listener.package else ""]

@@ -20,9 +20,10 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     value = facts.cpu.value
     expected = "1 GHz, where the platform tells the frequency"
     cores = f"{value.count} processor{'s' if value.count != 1 else ''}"
+    evidence = {"two sources": value.disagreement} if value.disagreement else {}
     if value.mhz is None:
-        return passed(f"{cores}, frequency not told", expected=expected)
-    evidence = {value.told_by: f"{value.mhz:.0f} MHz"}
+        return passed(f"{cores}, frequency not told", expected=expected, evidence=evidence)
+    evidence = {value.told_by: f"{value.mhz:.0f} MHz", **evidence}
     if value.mhz < MIN_MHZ * CPU_TOLERANCE:
         return failed(
             f"the processor runs at {value.mhz:.0f} MHz at most",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Measured, Phase, Requirement, Status, Verdict, deferred, failed, passed, warned
-from cowgate.requirements.resources.shared import GIB, gib, images_of
+from cowgate.requirements.resources.shared import GIB, gib, images_of, silent
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -41,6 +41,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     disks = facts.disks.value
     wanted = _wanted(facts)
     verdict = next((found for fs, size, inodes in wanted if (found := _unusable(fs, inodes))), None)
+    verdict = verdict or next((silent(fs) for fs, _, _ in wanted if fs.reason), None)
     verdict = verdict or _small(disks.data_root, phase)
     verdict = verdict or next((found for fs, size, _ in wanted if (found := _full(fs, size))), None)
     verdict = verdict or _noexec(facts) or _late(disks)
@@ -77,7 +78,7 @@ def _expected(facts: Facts) -> str:
 def _evidence(facts: Facts) -> dict[str, str]:
     disks, images = facts.disks.value, images_of(facts)
     return {
-        f"{fs.mount} ({fs.source}, {fs.fstype})": f"{gib(fs.free)} free of {gib(fs.total)}, holds {fs.path}"
+        f"{fs.mount} ({fs.source}, {fs.fstype})": f"{fs.reason or f'{gib(fs.free)} free of {gib(fs.total)}'}, holds {fs.path}"
         for fs in (disks.install, *([images] if images else []), disks.data_root)
     }
 

@@ -71,7 +71,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     skip_clamd, skip_fts = skips(facts, policy)
     needed, words = memory_needed(policy, skip_clamd, skip_fts)
     expected = f"{gib(needed)} ({words})"
-    evidence = {"/proc/meminfo": f"MemTotal: {facts.memory.value.total_kib} kB"}
+    evidence = {"psutil.virtual_memory": f"{facts.memory.value.total_kib} KiB in all"}
     if total >= needed * MEMORY_TOLERANCE:
         return passed(gib(total), expected=expected, evidence=evidence)
     ways = ["give the machine more memory"]

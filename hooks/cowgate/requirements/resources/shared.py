@@ -31,6 +31,16 @@ def images_of(facts: Facts) -> Filesystem | None:
     return facts.disks.value.containerd if leaves else None
 
 
+def silent(place: Filesystem) -> Verdict:
+    """A filesystem that could not be asked, and what may be the cause."""
+    return unknown(
+        f"{place.mount} ({place.source}, {place.fstype}), which holds {place.path}, does not answer: {place.reason}",
+        remedy=f"find out why: a network filesystem whose server is gone hangs like this; bring it back, or `umount -l "
+        f"{place.mount}` and take its line out of /etc/fstab",
+        commands=(("findmnt", place.mount), ("dmesg", "--level", "emerg,alert,crit,err")),
+    )
+
+
 def judge_setting(key: str, value: int | None, wanted: int, *, at_least: bool, why: str) -> Verdict:
     expected = f"{wanted} or more" if at_least else str(wanted)
     file = f"/etc/sysctl.d/60-{key}.conf"

@@ -36,6 +36,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     size = sum(area.kib for area in swaps if area.kind != "zram") * 1024
     zram = [area.path for area in swaps if area.kind == "zram"]
     evidence = {"/proc/swaps": ", ".join(f"{area.path} {area.kib} KiB" for area in swaps) or "empty"}
+    if facts.memory.value.disagreement:
+        evidence["two sources"] = facts.memory.value.disagreement
     if size >= SWAP * SWAP_TOLERANCE:
         return passed(gib(size), expected="1 GiB", evidence=evidence)
     observed = gib(size) if size else "none"

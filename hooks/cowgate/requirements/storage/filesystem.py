@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
-from cowgate.requirements.resources.shared import images_of
+from cowgate.requirements.resources.shared import images_of, silent
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -45,6 +45,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
                 observed=place.fstype,
                 evidence=evidence,
             )
+    for place in (data, images or data):
+        if place.reason:
+            return silent(place)
     if data.ftype == 0:
         return failed(
             f"the xfs on {data.mount} ({data.source}) was made with ftype=0: Docker falls back to the driver vfs, which "
