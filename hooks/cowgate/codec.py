@@ -26,24 +26,27 @@ def encode(value: Any) -> Any:
     return value
 
 
-def decode(kind: Any, document: Any, path: str = "") -> Any:
-    """A value of type `kind` out of plain JSON. Raises CodecError with the path of what does not fit."""
+def decode(kind: Any, document: Any, path: str = "", *, strict: bool = True) -> Any:
+    """A value of type `kind` out of plain JSON. Raises CodecError with the path of what does not fit.
+
+    Without `strict` keys that a class does not have are left out: another version wrote the document.
+    """
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if kind is typing.Any:
         return document
     if origin is typing.Union:
-        return _decode_union(args, document, path)
+        return _decode_union(args, document, path, strict)
     if is_dataclass(kind) and isinstance(kind, type):
-        return _decode_dataclass(kind, document, path)
+        return _decode_dataclass(kind, document, path, strict)
     if origin is tuple:
         _expect(isinstance(document, list), document, "an array", path)
         if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(decode(args[0], item, f"{path}[{i}]") for i, item in enumerate(document))
+            return tuple(decode(args[0], item, f"{path}[{i}]", strict=strict) for i, item in enumerate(document))
         _expect(len(document) == len(args), document, f"an array of {len(args)}", path)
-        return tuple(decode(arg, item, f"{path}[{i}]") for i, (arg, item) in enumerate(zip(args, document)))
+        return tuple(decode(arg, item, f"{path}[{i}]", strict=strict) for i, (arg, item) in enumerate(zip(args, document)))
     if origin is dict:
         _expect(isinstance(document, dict), document, "an object", path)
-        return {key: decode(args[1], item, f"{path}.{key}") for key, item in document.items()}
+        return {key: decode(args[1], item, f"{path}.{key}", strict=strict) for key, item in document.items()}
     if isinstance(kind, type) and issubclass(kind, Enum):
         _expect(document in [member.value for member in kind], document, f"one of {[m.value for m in kind]}", path)
         return kind(document)
@@ -55,29 +58,29 @@ def decode(kind: Any, document: Any, path: str = "") -> Any:
     return document
 
 
-def _decode_union(args: tuple[Any, ...], document: Any, path: str) -> Any:
+def _decode_union(args: tuple[Any, ...], document: Any, path: str, strict: bool) -> Any:
     if document is None and type(None) in args:
         return None
     kinds = [arg for arg in args if arg is not type(None)]
     for kind in kinds[:-1]:
         try:
-            return decode(kind, document, path)
+            return decode(kind, document, path, strict=strict)
         except CodecError:
             continue
-    return decode(kinds[-1], document, path)
+    return decode(kinds[-1], document, path, strict=strict)
 
 
-def _decode_dataclass(kind: Any, document: Any, path: str) -> Any:
+def _decode_dataclass(kind: Any, document: Any, path: str, strict: bool) -> Any:
     _expect(isinstance(document, dict), document, "an object", path)
     hints = _hints(kind)
     values = {}
     for f in fields(kind):
         if f.name in document:
-            values[f.name] = decode(hints[f.name], document[f.name], f"{path}.{f.name}")
+            values[f.name] = decode(hints[f.name], document[f.name], f"{path}.{f.name}", strict=strict)
         elif f.default is MISSING and f.default_factory is MISSING:
             raise CodecError(f"{path}: {f.name} is missing")
     strangers = sorted(set(document) - {f.name for f in fields(kind)})
-    if strangers:
+    if strangers and strict:
         raise CodecError(f"{path}: unknown key {strangers[0]!r}")
     return kind(**values)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cowgate import codec
-from cowgate.facts.collection import Facts
+from cowgate.facts.collection import FACTS_VERSION, VERSION_KEY, Facts
 from cowgate.policy.model import Policy
 
 HEALTHY = Path(__file__).parent / "requirements" / "healthy"
@@ -27,6 +27,10 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return result
 
 
+# With it an unknown field in a case file is an error.
+CURRENT = {VERSION_KEY: FACTS_VERSION}
+
+
 @cache
 def _healthy_documents() -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in sorted(HEALTHY.glob("*.json"))}
@@ -35,7 +39,7 @@ def _healthy_documents() -> dict[str, Any]:
 @cache
 def _healthy_source(name: str) -> Facts:
     """One source of the healthy machine: facts do not change, so all tests may share them."""
-    return Facts.from_json({name: _healthy_documents()[name]})
+    return Facts.from_json({**CURRENT, name: _healthy_documents()[name]})
 
 
 def healthy_facts(patch: dict[str, Any] | None = None) -> Facts:
@@ -46,7 +50,7 @@ def healthy_facts(patch: dict[str, Any] | None = None) -> Facts:
         # a patch that gives another state replaces the value: {"docker": {"absent": "not installed"}}
         if isinstance(entry, dict) and "value" not in entry:
             patched[name] = entry
-    facts = Facts.from_json({name: entry for name, entry in patched.items() if name in patch})
+    facts = Facts.from_json({**CURRENT, **{name: entry for name, entry in patched.items() if name in patch}})
     for name in patched.keys() - patch.keys():
         facts = facts.updated(_healthy_source(name))
     return facts

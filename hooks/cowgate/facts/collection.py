@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 # Seconds that all sources together may take; one that has not answered by then is unreadable.
 DEADLINE = 12.0
 
+# Version of the documents of `cowgate facts`; those of version 1 did not carry it.
+VERSION_KEY, FACTS_VERSION = "facts_version", 2
+
 
 @dataclass(frozen=True)
 class Source:
@@ -120,18 +123,26 @@ class Facts:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON document that from_json() turns into the same facts again."""
-        return {name: _fact_to_json(fact) for name, fact in sorted(self._facts.items())}
+        return {VERSION_KEY: FACTS_VERSION, **{name: _fact_to_json(fact) for name, fact in sorted(self._facts.items())}}
 
     @classmethod
     def from_json(cls, document: object) -> Facts:
         """The facts in a document made by to_json(). Raises UsageError where it is not one."""
         if not isinstance(document, dict):
             raise UsageError("the facts file does not hold a JSON object", hint="make one with `cowgate facts`")
+        version = document.get(VERSION_KEY, 1)
+        if type(version) is not int or not 1 <= version <= FACTS_VERSION:
+            raise UsageError(
+                f"the facts file has version {version!r}, and this cowgate reads up to {FACTS_VERSION}",
+                hint="judge it with the cowgate that wrote it, or collect the facts again",
+            )
         facts = {}
         for name, entry in document.items():
+            if name == VERSION_KEY:
+                continue
             if name not in SOURCES:
                 raise UsageError(f"the facts file names an unknown source {name!r}", hint="make one with `cowgate facts`")
-            facts[name] = _fact_from_json(name, entry)
+            facts[name] = _fact_from_json(name, entry, strict=version == FACTS_VERSION)
         return cls(facts)
 
 
@@ -142,13 +153,14 @@ def _fact_to_json(fact: Fact[Any]) -> dict[str, Any]:
     return {fact.state: fact.reason}
 
 
-def _fact_from_json(name: str, entry: object) -> Fact[Any]:
+def _fact_from_json(name: str, entry: object, *, strict: bool) -> Fact[Any]:
+    """`strict`: an unknown field is an error; older versions had some that are gone."""
 
     if isinstance(entry, dict) and len(entry) == 1:
         ((state, content),) = entry.items()
         if state == "value":
             try:
-                return Fact.of(codec.decode(SOURCES[name].type, content))
+                return Fact.of(codec.decode(SOURCES[name].type, content, strict=strict))
             except codec.CodecError as error:
                 raise UsageError(f"facts file, {name}{error}", hint="make one with `cowgate facts`") from None
         if state in ("absent", "unreadable", "offline") and isinstance(content, str):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cowgate.errors import CommandFailed, OfflineError
+from cowgate.errors import CommandFailed, OfflineError, UsageError
 from cowgate.facts import collection
-from cowgate.facts.collection import collect
+from cowgate.facts.collection import Facts, collect
 from cowgate.facts.fact import Fact
 from cowgate.machine.host import Host
 from cowgate.policy.model import Policy
@@ -52,7 +52,7 @@ def test_each_answer_and_each_kind_of_failure(monkeypatch: pytest.MonkeyPatch) -
     assert (found.docker.state, found.docker.reason) == ("unreadable", "no answer")
     assert (found.image.state, found.image.reason) == ("unreadable", "KeyError: 'a bug'")
     assert found.tools.reason == "tools was not collected"
-    assert collected(monkeypatch, {}).to_json() == {}
+    assert collected(monkeypatch, {}).to_json() == {"facts_version": 2}
 
 
 def test_threads_that_start_by_themselves() -> None:
@@ -81,3 +81,17 @@ def test_slow_ones_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [found.cpu.value, found.disks.value, found.probes.value] == ["met"] * 3
     assert (found.memory.value, found.tools.value) == (1, 2)
     assert (found.clock.state, found.clock.reason) == ("unreadable", "no answer within 5 s")
+
+
+def test_documents_of_the_first_version_replay() -> None:
+    """They carried no version, and fields that are gone."""
+    old = {"memory": {"value": {"total_kib": 1024, "swaps": [], "swap_files": [], "of_an_older_version": 1}}}
+    assert Facts.from_json(old).memory.value.total_kib == 1024
+    with pytest.raises(UsageError, match="unknown key 'of_an_older_version'"):
+        Facts.from_json({**old, "facts_version": 2})
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None, True])
+def test_documents_of_another_version_are_refused(version: object) -> None:
+    with pytest.raises(UsageError, match="the facts file has version"):
+        Facts.from_json({"facts_version": version})
