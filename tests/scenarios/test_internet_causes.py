@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.scenarios.internet import dns
 from tests.scenarios.internet import names as where
 from tests.scenarios.internet.wire import Wire
 from tests.scenarios.internet.world import Internet, Machine, World, only, ports, to
@@ -57,6 +60,8 @@ def smtp_case(name: str, rules: Sequence[str] = (), nat: Sequence[str] = (), **m
     return Case(World(name, filter=tuple(rules), nat=tuple(nat), **known), opened=True, **more)
 
 
+DNS_ROWS = ("dns.address", "dns.reverse", "dns.mail")
+TIME4, TIME6 = where.names()["1.pool.ntp.org"]
 HOLE = (f"meta length > 1400 {V4} drop", f"meta length > 1400 {V6} drop")
 
 CASES = (
@@ -341,6 +346,123 @@ CASES = (
         never={"egress.icmp": ("let it out",)},
         apply="egress.icmp",
     ),
+    # 2. one address in both rows
+    Case(
+        World(
+            "a private address by the resolvers inside",
+            private=True,
+            families=("ipv4",),
+            policy={"hostname": dns.INSIDE, "probes": {"address_lookup": True}},
+            rows={"dns.address": "warn", "dns.reverse": "warn"},
+            says={
+                "dns.address": f"a private address, and not the public {where.HOST4}",
+                "dns.reverse": f"has no A record for {where.HOST4} (this machine's resolvers say 10.0.0.5)",
+            },
+        ),
+    ),
+    # 7. the way that the kernel itself takes
+    Case(
+        World(
+            "the default route in another table",
+            own=(
+                "ip route del default",
+                f"ip route add default via {where.ROUTER4} dev eth0 table 100",
+                "ip rule add from all lookup 100",
+            ),
+            rows={"network.ipv4": "pass", "egress.registries": "pass"},
+        )
+    ),
+    Case(
+        World(
+            "the default route in two halves",
+            own=(
+                "ip route del default",
+                f"ip route add 0.0.0.0/1 via {where.ROUTER4}",
+                f"ip route add 128.0.0.0/1 via {where.ROUTER4}",
+            ),
+            rows={"network.ipv4": "pass", "egress.registries": "pass"},
+        )
+    ),
+    Case(
+        World(
+            "one half of a default route",
+            own=("ip route del default", f"ip route add 128.0.0.0/1 via {where.ROUTER4}"),
+            rows={"network.ipv4": "fail"},
+            says={"network.ipv4": "there is no IPv4 default route"},
+        )
+    ),
+    # 8. IPv6
+    Case(
+        World(
+            "a unique local address behind NAT66",
+            at_router=(
+                "ip addr add fd00:1::1/64 dev lan nodad",
+                "nft add rule inet world post ip6 saddr fd00:1::/64 masquerade",
+            ),
+            own=(
+                "ip -6 route del default",
+                f"ip addr del {where.HOST6}/64 dev eth0",
+                "ip addr add fd00:1::10/64 dev eth0 nodad",
+                "ip -6 route add default via fd00:1::1",
+            ),
+            rows={"network.ipv6": "pass", "egress.registries": "pass"},
+        )
+    ),
+    Case(
+        World(
+            "all TCP over IPv6 dropped",
+            filter=(f"{V6} meta l4proto tcp drop",),
+            rows={"network.ipv6": "warn"},
+            says={"network.ipv6": "no host that was asked takes a TCP connection over it"},
+        ),
+        remedy={"network.ipv6": "let TCP out over IPv6"},
+        opened=True,
+    ),
+    # 9. resolvers
+    Case(
+        World(
+            "a resolver with a zone id",
+            at_router=("ip addr add fe80::1/64 dev lan nodad",),
+            relay=("fe80::1%lan", where.RESOLVER6),
+            resolv_conf="nameserver fe80::1%eth0\noptions timeout:2 attempts:2\n",
+            rows=dict.fromkeys(DNS_ROWS, "pass"),
+        )
+    ),
+    Case(
+        World(
+            "two of three resolvers dead",
+            filter=("ip daddr {198.18.0.200, 198.18.0.201} drop",),
+            resolv_conf=f"nameserver 198.18.0.200\nnameserver 198.18.0.201\nnameserver {where.RESOLVER4}\noptions timeout:1\n",
+            rows=dict.fromkeys(DNS_ROWS, "pass"),
+        )
+    ),
+    Case(
+        World(
+            "a resolver without EDNS",
+            relay=(where.ROUTER4, where.RESOLVER4, "formerr"),
+            resolv_conf=f"nameserver {where.ROUTER4}\noptions timeout:2 attempts:2\n",
+            rows=dict.fromkeys(DNS_ROWS, "pass"),
+        )
+    ),
+    # 10. time
+    Case(
+        World(
+            "one of two time servers lies",
+            nat=(
+                f"ip daddr {TIME4} udp dport 123 dnat to :{ports.LIAR_NTP}",
+                f"ip6 daddr {TIME6} udp dport 123 dnat to :{ports.LIAR_NTP}",
+            ),
+            policy={"time": {"servers": ["0.pool.ntp.org", "1.pool.ntp.org"]}},
+            rows={"time.offset": "pass"},
+        )
+    ),
+    Case(
+        World(
+            "time servers without a time",
+            nat=(to(123, ports.ZERO_NTP, "udp"),),
+            rows={"time.offset": "pass"},
+        )
+    ),
     # 10. echo
     Case(World("a round trip of 1.24 s", wire=Wire(seconds=0.62), rows={"egress.icmp": "pass"})),
 )
@@ -387,3 +509,94 @@ def test_cause(internet: Internet, case: Case) -> None:
             rows = machine.look(rows=case.judged)["rows"]
             passing = {**dict.fromkeys(case.judged, "pass"), **case.after}
             assert {row: status for row, (status, _) in rows.items()} == passing, json.dumps(rows, indent=1)
+
+
+# 3. filters of echo requests are no path MTU
+MTU_WORLDS = (
+    (
+        World("one target drops echo above 1300", filter=("ip daddr 1.1.1.1 icmp type echo-request meta length > 1300 drop",)),
+        1500,
+    ),
+    (
+        World(
+            "echo above 1000 dropped",
+            filter=("icmp type echo-request meta length > 1000 drop", "icmpv6 type echo-request meta length > 1300 drop"),
+            small_packets=True,
+        ),
+        1500,
+    ),
+    (
+        World(
+            "five echo requests a second",
+            filter=tuple(
+                f"{kind} type echo-request limit rate over 5/second burst 5 packets drop" for kind in ("icmp", "icmpv6")
+            ),
+        ),
+        1500,
+    ),
+    (World("20 % of all packets lost", filter=("numgen random mod 100 < 20 drop",)), 1500),
+    (World("a real black hole", filter=HOLE, small_packets=True), 1400),
+)
+
+
+@pytest.mark.parametrize(("world", "mtu"), MTU_WORLDS, ids=lambda value: getattr(value, "name", str(value)))
+def test_what_counts_as_a_path_mtu(internet: Internet, world: World, mtu: int, tmp_path: Path) -> None:
+    (tmp_path / "docker-compose.yml").write_text("networks:\n  mailcow-network:\n    driver: bridge\n")
+    with internet.machine(replace(world, policy={"install_dir": str(tmp_path)})) as machine:
+        answer = machine.look(rows=("network.mtu",), phase="install")
+    status, diagnosis = answer["rows"]["network.mtu"]
+    print(f"{world.name:55} {answer['seconds']:5.2f} s {answer['packets']:5} packets  {status} {diagnosis[:70]}")
+    assert status == ("pass" if mtu == 1500 else "fail"), json.dumps([answer["rows"], answer["facts"]["probes"]["value"]])
+    assert mtu == 1500 or str(mtu) in diagnosis
+
+
+# What a line does to the probes: (wire, rows that must pass in every run)
+LONG = bool(os.environ.get("COWGATE_LONG"))
+WIRES = (
+    ("3 % loss", Wire(loss=0.03), REQUIRED),
+    ("10 % loss", Wire(loss=0.10), ()),
+    ("0.7 s round trip", Wire(seconds=0.35), REQUIRED),
+    ("1.2 s round trip", Wire(seconds=0.6), REQUIRED),
+    ("1 Mbit/s", Wire(rate=1e6), REQUIRED),
+)
+
+
+@pytest.mark.parametrize(("name", "wire", "must"), WIRES, ids=[name for name, _, _ in WIRES])
+def test_wires(internet: Internet, name: str, wire: Wire, must: tuple[str, ...]) -> None:
+    runs = 50 if LONG else 1
+    with internet.machine(World(name, wire=wire)) as machine:
+        answers = machine.look(rows=TABLE, runs=runs)
+    answers = answers if runs > 1 else [answers]
+    times = sorted(answer["seconds"] for answer in answers)
+    not_passed = {
+        row: counts for row in TABLE if (counts := Counter(a["rows"][row][0] for a in answers if a["rows"][row][0] != "pass"))
+    }
+    shown = ", ".join(f"{row} {dict(counts)}" for row, counts in not_passed.items()) or "all pass"
+    print(f"{name:20} {runs} runs, median {times[len(times) // 2]:.2f} s, longest {times[-1]:.2f} s: {shown}")
+    blocked = [a["rows"] for a in answers if any(a["rows"][row][0] in ("fail", "unknown") for row in must)]
+    assert not blocked, json.dumps(blocked[0], indent=1)
+    assert times[-1] <= 12.0
+
+
+TABLE = (*EGRESS, "egress.services", "time.offset", "network.ipv6", "dns.address", "dns.reverse", "dns.mail")
+
+
+def test_no_burst_trips_a_common_limit(internet: Internet) -> None:
+    """At most ten new questions, echo requests and connections a second to each host, the machine's own resolver left out."""
+    world = World("counted", mtu=1400, mute_icmp=True)
+    with internet.machine(world) as machine:
+        rules = (
+            "table inet counted { set four { type ipv4_addr; flags dynamic; size 4096; }\n"
+            " set six { type ipv6_addr; flags dynamic; size 4096; }\n"
+            " counter over { }\n chain forward { type filter hook forward priority 10;\n"
+            f" iifname lan ip daddr != {where.RESOLVER4} ct state new,untracked"
+            " update @four { ip daddr limit rate over 10/second burst 10 packets } counter name over\n"
+            f" iifname lan ip6 daddr != {where.RESOLVER6} icmpv6 type echo-request"
+            " update @six { ip6 daddr limit rate over 10/second burst 10 packets } counter name over\n"
+            " iifname lan icmp type echo-request"
+            " update @four { ip daddr limit rate over 10/second burst 10 packets } counter name over\n }\n}\n"
+        )
+        machine.router.run(["nft", "-f", "-"], input=rules, check=True)
+        machine.look(rows=EGRESS)
+        said = machine.router.run(["nft", "list", "counter", "inet", "counted", "over"], check=True).stdout
+    assert "packets 0 " in said, said

@@ -6,7 +6,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing
@@ -120,9 +120,11 @@ class Interfaces:
     source: str = "ip"
     asks_ipv6: tuple[str, ...] = ()
     disagreements: tuple[str, ...] = ()
+    ways: tuple[Route, ...] = ()
 
     def default_routes(self, family: int) -> tuple[Route, ...]:
-        """Usable default routes of the main table, best metric first."""
+        """Usable default routes of the main table, best metric first; where there is none, the way that the kernel itself
+        gives to addresses far away (by a rule and another table, or by two halves, 0.0.0.0/1 and 128.0.0.0/1)."""
         found = [
             r
             for r in self.routes
@@ -132,7 +134,7 @@ class Interfaces:
             and r.table in ("main", "default")
             and r.interface
         ]
-        return tuple(sorted(found, key=lambda r: r.metric))
+        return tuple(sorted(found, key=lambda r: r.metric)) or tuple(way for way in self.ways if way.family == family)
 
     def default_interfaces(self, family: int) -> tuple[str, ...]:
         """Names of the interfaces with a default route, best metric first, each once."""
@@ -173,7 +175,9 @@ def collect(host: Host, policy: Policy) -> Fact[Interfaces]:
     off = host.read_or_none("/proc/sys/net/ipv6/conf/all/disable_ipv6")
     ipv6 = off is not None and off.strip() == "0"
     asking = _asking_files(host)
-    return Fact.of(Interfaces(interfaces, addresses, found.routes, settings, ipv6, found.source, asking, differ))
+    net = Interfaces(interfaces, addresses, found.routes, settings, ipv6, found.source, asking, differ)
+    ways = tuple(way for family in (4, 6) if not net.default_routes(family) and (way := way_out(host, family)))
+    return Fact.of(replace(net, ways=ways))
 
 
 def _look(host: Host) -> tuple[Interfaces, Links | None]:
@@ -298,6 +302,32 @@ def asks_networkd(text: str) -> bool:
 def asks_netplan(text: str) -> bool:
     """Whether a file of netplan asks for IPv6 in so many words."""
     return re.search(r"(?mi)^\s*(dhcp6|accept-ra)\s*:\s*(true|yes|on)\s*$", text) is not None
+
+
+# One address in each half of the address space, so that a route to the one half alone does not count.
+_FAR = {4: ("1.1.1.1", "198.41.0.4"), 6: ("2001:503:ba3e::2:30",)}
+
+
+def way_out(host: Host, family: int) -> Optional[Route]:
+    """The kernel's own way to addresses far away (`ip route get`), or None where there is none. Sends nothing."""
+    ways = []
+    for address in _FAR[family]:
+        try:
+            ways.append(parse_route_get(host.run(["ip", f"-{family}", "route", "get", address]).out, family))
+        except (CommandMissing, CommandFailed):
+            return None
+    return ways[-1] if all(ways) else None
+
+
+def parse_route_get(text: str, family: int) -> Optional[Route]:
+    """The first line of `ip route get`: ADDRESS [via GATEWAY] dev LINK [table TABLE] [src ADDRESS]."""
+    words = (text.splitlines() or [""])[0].split()
+    named = dict(zip(words, words[1:]))
+    if "dev" not in named or named["dev"] == "lo":
+        return None
+    return Route(
+        family, "default", named["dev"], named.get("via", ""), table=named.get("table", "main"), source=named.get("src", "")
+    )
 
 
 def _settings(host: Host, interface: str) -> Ipv6Settings:

@@ -325,4 +325,5 @@ def default_route(host: Host, family: str) -> tuple[str, str]:
     else:
         routes = network.parse_route6(_text(host, "/proc/net/ipv6_route"))
     best = next(iter(network.Interfaces(routes=routes).default_routes(int(family[-1]))), None)
+    best = best or network.way_out(host, int(family[-1]))
     return (best.interface, best.gateway) if best else ("", "")

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from cowgate.facts.fact import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
 from cowgate.machine.net import Unfinished, together
 from cowgate.probes import targets
+from cowgate.probes.private import is_private
 from cowgate.probes.text import plain
 from cowgate.probes.values import Lookup, PublicAddress, Records
 from cowgate.probes.zone import reverse_name
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 OFF = "not asked: --offline, or the policy says probes.enabled: false"
 STEP = 2.0  # seconds for one answer of one resolver
-RESOLVERS_TRIED = 2
+RESOLVERS_TRIED = 3  # as many as the C library takes (resolv.conf(5), MAXNS)
 AT_ONCE = 40  # questions: a small resolver drops what comes too fast
 FORWARD_LIMIT = 24  # questions about names that other people's records hold: their number is in the hands of others
 TXT_LIMIT = 4096  # characters of a TXT record that are kept
@@ -126,12 +126,12 @@ def parse_resolv_conf(text: str) -> tuple[str, ...]:
 def _lookup_all(
     host: Host, resolvers: Sequence[str], questions: Sequence[tuple[str, str]], until: float
 ) -> tuple[Lookup, ...]:
-
     wanted = list(dict.fromkeys(questions))
     found = []
+    silent: set[str] = set()
     for first in range(0, len(wanted), AT_ONCE):
         batch = wanted[first : first + AT_ONCE]
-        tasks = {f"{name} {kind}": partial(_lookup, host, resolvers, name, kind, until) for name, kind in batch}
+        tasks = {f"{name} {kind}": partial(_lookup, host, resolvers, silent, name, kind, until) for name, kind in batch}
         results = together(tasks, max(0.0, until - host.monotonic()))
         for name, kind in batch:
             result = results[f"{name} {kind}"]
@@ -146,18 +146,19 @@ def _unanswered(name: str, kind: str, error: Exception) -> Lookup:
     return Lookup(name, kind, "failed", detail=plain(f"{type(error).__name__}: {error}"))
 
 
-def _lookup(host: Host, resolvers: Sequence[str], name: str, kind: str, until: float) -> Lookup:
-
+def _lookup(host: Host, resolvers: Sequence[str], silent: set[str], name: str, kind: str, until: float) -> Lookup:
+    """The first answer of the resolvers in turn; one that was silent before is asked last."""
     from cowgate.probes.dnssec import Asker, NoAnswer  # here and not above: it needs dnspython, which may be missing
 
     asker = Asker(host.net, STEP)
     trouble = Lookup(name, kind, "failed", detail="no resolver")
-    for resolver in resolvers[:RESOLVERS_TRIED]:
+    for resolver in sorted(resolvers[:RESOLVERS_TRIED], key=silent.__contains__):
         if host.monotonic() > until:
             break
         try:
-            found = read_reply(name, kind, asker.ask(resolver, name, kind, recursion=True))
+            found = read_reply(name, kind, asker.resolved(resolver, name, kind))
         except (OSError, NoAnswer) as error:
+            silent.add(resolver)
             trouble = Lookup(name, kind, "timeout", detail=f"{resolver}: {error}")
             continue
         if found.outcome != "failed":
@@ -188,27 +189,6 @@ def _text_of(rdata: Any, kind: str) -> str:
 
 
 # -- public addresses ----------------------------------------------------------------------------------------------------
-
-# Not seen from outside: RFC 1918, RFC 6598, RFC 4193, link-local, loopback. (The ipaddress module's is_global also leaves
-# out the ranges for documentation, which tests and examples use like any other.)
-PRIVATE = (
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "169.254.0.0/16",
-    "127.0.0.0/8",
-    "192.0.0.0/24",
-    "fc00::/7",
-    "fe80::/10",
-    "::1/128",
-)
-
-
-def is_private(address: str) -> bool:
-    """Whether others cannot reach this address."""
-    own = ip_address(address)
-    return any(own in ip_network(network) for network in PRIVATE)
 
 
 def own_addresses(host: Host, policy: Policy) -> tuple[tuple[PublicAddress, ...], tuple[str, ...]]:

@@ -86,6 +86,13 @@ class Asker:
             return self.ask(address, name, kind, tcp=True, recursion=recursion, edns=edns)
         return reply
 
+    def resolved(self, address: str, name: str, kind: str) -> dns.message.Message:
+        """A resolver's answer. One that does not know EDNS answers FORMERR (RFC 6891 §7), and is asked again without it."""
+        reply = self.ask(address, name, kind, recursion=True)
+        if reply.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP):
+            return self.ask(address, name, kind, recursion=True, edns=False)
+        return reply
+
     def first(self, addresses: Sequence[str], name: str, kind: str, until: float) -> tuple[str, dns.message.Message, bool]:
         """(server, its answer, whether it came over UDP) of the first server that answers without an error.
 

@@ -13,6 +13,7 @@ from tests.scenarios.internet import names as where
 
 DAY = 86400
 HOSTNAME = "mail.example.org"
+INSIDE = "inside.example.org"  # a name that has a private address here, as behind a split horizon
 
 
 def write(directory: str, records: str = "") -> str:
@@ -56,6 +57,7 @@ def _root() -> str:
     for name, (four, six) in where.names().items():
         if not name.endswith(".org"):
             text += _addresses(name, four, six)
+    text += f"10.113.0.203.in-addr.arpa. IN PTR {INSIDE}.\n"
     return text + f"10.113.0.203.in-addr.arpa. IN PTR {HOSTNAME}.\n{_reverse6()} IN PTR {HOSTNAME}.\n"
 
 
@@ -82,6 +84,7 @@ def _org(records: str) -> str:
     for name, (four, six) in where.names().items():
         if name.endswith(".org"):
             text += _addresses(name, four, six)
+    text += f"{INSIDE}. IN A 10.0.0.5\n"
     text += f"*.corp.example.org. IN A {where.BOGUS4}\n"  # what a search domain with a wildcard answers in a name's place
     return text + _addresses(HOSTNAME, where.HOST4, where.HOST6) + (records or MAIL_RECORDS)
 

@@ -110,7 +110,8 @@ class World:
     own_filter: tuple[str, ...] = ()
     says: dict[str, str] = field(default_factory=dict)
     own: tuple[str, ...] = ()  # commands (a shell's words) in the machine's namespace, once it is built
-    far: tuple[str, ...] = ()  # the same in the internet's
+    at_router: tuple[str, ...] = ()  # the same in the router's
+    relay: tuple[str, ...] = ()  # arguments of a name server on the router (relay.py)
     hosts: str = ""  # lines of /etc/hosts
     resolv_conf: str = ""
     wire: Wire | None = None  # what lies in place of the cable to the internet
@@ -180,10 +181,14 @@ class Internet:
                     for namespace, names in ((host, ("eth0",)), (router, ("lan", "wan")), (self.far, ("isp",))):
                         one_by_one(namespace, names)
                 self._addresses(world, host, router)
-                for namespace, commands in ((host, world.own), (self.far, world.far)):
+                self._rules(world, host, router)
+                for namespace, commands in ((router, world.at_router), (host, world.own)):
                     for command in commands:
                         namespace.run(shlex.split(command), check=True)
-                self._rules(world, host, router)
+                if world.relay:
+                    argv = [sys.executable, "-m", "tests.scenarios.internet.relay", *world.relay]
+                    relay = router.start(["env", f"PYTHONPATH={ROOT}", *argv], log=f"{self.directory}/relay.log")
+                    stack.callback(stop, relay)
                 machine = Machine(self, world, host, router)
                 machine.write_files()
                 machine.wait()

@@ -158,7 +158,7 @@ def test_time_runs_out() -> None:
     host = machine()
     (cut,) = records._lookup_all(host, ["192.0.2.53"], [("a.example", "A")], host.monotonic() - 1)
     assert cut.outcome == "timeout"
-    late = records._lookup(host, ["192.0.2.53"], "a.example", "A", host.monotonic() - 1)
+    late = records._lookup(host, ["192.0.2.53"], set(), "a.example", "A", host.monotonic() - 1)
     assert (late.outcome, late.detail) == ("failed", "no resolver")
 
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Optional
 
+from cowgate.errors import CommandMissing
 from cowgate.machine.host import Host
 from cowgate.machine.net import Echo, Flow
 
@@ -148,6 +149,10 @@ class ScriptedHost(Host):
     @property
     def net(self) -> Any:
         return self.scripted
+
+    def run(self, argv: Sequence[str], **_: Any) -> Any:
+        """No command is there."""
+        raise CommandMissing(argv[0])
 
     def now(self) -> float:
         return self.at

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
+from cowgate.probes.private import is_private
 from cowgate.requirements.dns.shared import PLAN, nothing_to_judge, plainly, silence
 
 if TYPE_CHECKING:
@@ -40,7 +41,13 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     observed = ", ".join(values) or "no address"
     expected = ", ".join(known.address for known in records.public) or "an address of this machine"
     if wrong:
-        return failed("; ".join(wrong), remedy="set the records", commands=PLAN, expected=expected, observed=observed)
+        return failed(
+            "; ".join(wrong),
+            remedy="set the records; where only the resolvers inside answer so, set the public address there as well",
+            commands=PLAN,
+            expected=expected,
+            observed=observed,
+        )
     return passed(f"{records.hostname} is {observed}", expected=expected)
 
 
@@ -61,11 +68,21 @@ def _address_faults(facts: Facts, family: str) -> Iterator[str]:
         if values:
             yield f"{name} has AAAA {', '.join(sorted(values))}, but mailcow.conf turns IPv6 off (ENABLE_IPV6=false)"
         return
-    for value in sorted(values - own):
+    inside = {value for value in values if is_private(value)}
+    if inside:
+        known = f", and not the public {' or '.join(sorted(public))}" if public else ""
+        yield (
+            f"{name} has {kind} {', '.join(sorted(inside))} by this machine's resolvers, a private address{known}:"
+            " others cannot"
+            " reach it. Where the resolvers answer differently inside and outside (split horizon), `dig @9.9.9.9"
+            f" {name} {kind}`"
+            " shows what others see"
+        )
+    for value in sorted(values - own - inside):
         yield f"{name} has {kind} {value}, which is not an address of this machine"
     if public and not values:
         yield f"{name} has no {kind} record"
-    elif public and not values & own:
+    elif public and not inside and not values & own:
         yield f"{name} has no {kind} {' or '.join(sorted(public))}"
 
 

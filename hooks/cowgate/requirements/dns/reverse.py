@@ -56,7 +56,8 @@ def _reverse_faults(records: Records, address: str) -> Iterator[str]:
     kind = "AAAA" if ":" in address else "A"
     forward = records.find(records.hostname, kind)
     if forward.outcome in ("ok", "none") and plainly(address) not in {plainly(value) for value in forward.values}:
-        yield f"{records.hostname} has no {kind} record for {address}, so its PTR is not confirmed"
+        instead = f" (this machine's resolvers say {', '.join(forward.values)})" if forward.values else ""
+        yield f"{records.hostname} has no {kind} record for {address}{instead}, so its PTR is not confirmed"
 
 
 ROW = Requirement(

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.model import Phase, Verdict, deferred, unknown
-from cowgate.probes.targets import Target, split, wanted
+from cowgate.probes.targets import TARGETS, Target, split, wanted
 
 if TYPE_CHECKING:
     from cowgate.policy.model import Policy
     from cowgate.probes.values import Answer, Probes
 
 WORKS = ("ok", "sent")
+
+TCP = ("https", "http", "tcp", "smtp", "smtps", "dns-tcp")  # kinds of probes
 
 # An answer with one of these says nothing about the way to the host over that family.
 ABSENT = ("no-address", "no-name")
@@ -204,12 +206,14 @@ def remedy_for(answers: Iterable[Answer]) -> tuple[str, tuple[tuple[str, ...], .
 
 
 def broken_family(probes: Probes) -> str:
-    """`ipv6` (or `ipv4`) where the machine has a default route of it and, of three hosts or more, none answers over it
-    although others answer; else ""."""
+    """`ipv6` (or `ipv4`) where the machine has a default route of it and, of three hosts or more, none takes a TCP connection
+    over it although others do; else "". Answers to echo requests or over UDP do not make up for that: mail is TCP."""
+    tcp = {target.id for target in TARGETS if target.kind in TCP}
+    asked = [a for a in probes.answers if a.target in tcp and a.outcome not in (*ABSENT, "no-dns", "untested")]
     for family in ("ipv6", "ipv4"):
-        seen = [a for a in probes.answers if a.family == family and a.outcome not in (*ABSENT, "no-dns", "sent", "untested")]
+        seen = [answer for answer in asked if answer.family == family]
         hosts = {answer.host for answer in seen}
-        others = any(a.outcome == "ok" and a.family not in (family, "proxy") for a in probes.answers)
+        others = any(a.outcome == "ok" and a.family not in (family, "proxy") for a in asked)
         if len(hosts) >= 3 and others and not any(answer.outcome == "ok" for answer in seen):
             return family
     return ""

@@ -28,7 +28,11 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 def _judge(net: Interfaces, facts: Facts) -> Verdict:
     expected = "no IPv6 at all, or a usable global address and a default route that both last"
     routes = net.default_routes(6)
-    addresses = tuple(a for a in outward_links(net, 6) if not is_unique_local(a.address))
+    every = outward_links(net, 6)
+    # A unique local address alone is as good as another where somebody translates it (NAT66), which the probes show.
+    local = [a for a in every if is_unique_local(a.address) and a.interface in net.default_interfaces(6)]
+    translated = bool(local) and over_ipv6(facts) and all(is_unique_local(a.address) for a in every)
+    addresses = tuple(a for a in every if translated or not is_unique_local(a.address))
     if not net.ipv6:
         return passed("IPv6 is switched off on this machine", expected=expected)
     if not routes and not addresses:
@@ -36,13 +40,20 @@ def _judge(net: Interfaces, facts: Facts) -> Verdict:
         if coming:
             return passed(f"no IPv6 yet, but it is configured ({coming}), and counts as there", expected=expected)
         return passed("no IPv6: neither a global address nor a default route", expected=expected)
-    defect = _no_route(net, addresses) if not routes else _no_address(net) if not addresses else _unusable(addresses)
+    defect = _no_route(net, addresses) if not routes else _no_address(facts, net) if not addresses else _unusable(addresses)
     defect = defect or _unreachable(facts) or _lost_with_forwarding(net, addresses)
     if defect:
         diagnosis, remedy, commands = defect
         return failed(diagnosis, remedy=remedy, commands=commands, expected=expected, observed=listed(addresses))
     via = f" via {routes[0].gateway}" if routes[0].gateway else ""
-    return passed(f"default route{via} on {routes[0].interface}, {listed(addresses)}", expected=expected)
+    nat66 = ", translated on the way (NAT66)" if translated else ""
+    return passed(f"default route{via} on {routes[0].interface}, {listed(addresses)}{nat66}", expected=expected)
+
+
+def over_ipv6(facts: Facts) -> bool:
+    """Whether somebody answered over IPv6."""
+    probes = facts.probes.content
+    return probes is not None and any(answer.family == "ipv6" and answer.outcome == "ok" for answer in probes.answers)
 
 
 _Defect = tuple[str, str, tuple[tuple[str, ...], ...]]
@@ -66,10 +77,20 @@ def _no_route(net: Interfaces, addresses: tuple[Address, ...]) -> _Defect:
     )
 
 
-def _no_address(net: Interfaces) -> _Defect:
+def _no_address(facts: Facts, net: Interfaces) -> _Defect:
     route = net.default_routes(6)[0]
     local = [a for a in net.global_addresses(6, route.interface) if is_unique_local(a.address)]
     has = f"only the unique local {listed(local)}" if local else "no global IPv6 address"
+    asked = facts.probes.content is not None and facts.probes.content.asked
+    if local and not asked:
+        return (
+            f"there is an IPv6 default route on {route.interface}, but {has}: whether it is translated on the way"
+            " (NAT66) is not"
+            " known, because nothing was asked over IPv6",
+            "look again with the probes (without --offline); where nothing translates, add the IPv6 address that the"
+            " provider gave",
+            (("cowgate", "check", "--only", "network.ipv6"),),
+        )
     return (
         f"there is an IPv6 default route on {route.interface}, but {has}: connections over IPv6 cannot be answered",
         "add the IPv6 address that the provider gave to the machine, or remove the default route",
@@ -100,6 +121,13 @@ def _unreachable(facts: Facts) -> _Defect | None:
 
     if facts.probes.content is None or broken_family(facts.probes.content) != "ipv6":
         return None
+    if over_ipv6(facts):
+        return (
+            "UDP or echo requests get through over IPv6, but no host that was asked takes a TCP connection over it: every"
+            " connection loses time on it first, and mail over it fails",
+            "let TCP out over IPv6 in the firewall on the way, as over IPv4",
+            (("cowgate", "firewall-plan"),),
+        )
     return (
         "there is an IPv6 address and a default route, but no host that was asked answers over IPv6: every connection loses"
         " time on it first, and mail over it fails",

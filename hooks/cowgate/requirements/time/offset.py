@@ -30,21 +30,40 @@ BREAKS_DNSSEC = 3600.0
 
 @dataclass(frozen=True)
 class Lag:
-    """By how many `seconds` the clock lags behind what others say (the median), and whether that is `allowed`."""
+    """By how many `seconds` the clock lags behind what others say (the median), and whether that is `allowed`. `liars` are
+    those whom the others contradict."""
 
     seconds: float
     allowed: bool
     samples: tuple[ClockSample, ...]
+    liars: tuple[ClockSample, ...] = ()
 
 
 def measured(clock: tuple[ClockSample, ...]) -> Lag | None:
-    """The clock's lag by time servers; where none answered, by the Date headers of web servers (RFC 9110 §6.6.1)."""
-    samples = tuple(sample for sample in clock if sample.kind == "sntp") or clock
-    if not samples:
+    """The clock's lag by the time servers that are not contradicted; where none is left, by the Date headers of web servers
+    (RFC 9110 §6.6.1). None where nobody told the time, or as many say one thing as another."""
+    if not clock:
         return None
-
+    believed = max((_agreeing(center, clock) for center in clock), key=_weight)
+    others = tuple(sample for sample in clock if sample not in believed)
+    if max((len(_agreeing(center, others)) for center in others), default=0) >= len(believed):
+        return None
+    samples = tuple(sample for sample in believed if sample.kind == "sntp") or believed
     seconds = statistics.median(sample.offset for sample in samples)
-    return Lag(seconds, abs(seconds) <= TOLERANCE + min(sample.error for sample in samples), samples)
+    allowed = abs(seconds) <= TOLERANCE + min(sample.error for sample in samples)
+    return Lag(seconds, allowed, samples, tuple(sample for sample in others if sample.kind == "sntp"))
+
+
+def _agreeing(center: ClockSample, samples: tuple[ClockSample, ...]) -> tuple[ClockSample, ...]:
+    return tuple(s for s in samples if abs(s.offset - center.offset) <= TOLERANCE + s.error + center.error)
+
+
+def _weight(samples: tuple[ClockSample, ...]) -> tuple[int, int]:
+    return len(samples), sum(sample.kind == "sntp" for sample in samples)
+
+
+def _shown(sample: ClockSample) -> str:
+    return f"{sample.offset:+.3f} s (± {sample.error:.3f}, {sample.kind})"
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -53,16 +72,26 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not probes.asked:
         return not_asked(probes.reason, phase)
     lag = measured(probes.clock)
+    if lag is None and probes.clock:
+        said = ", ".join(f"{sample.source} {sample.offset:+.0f} s" for sample in probes.clock)
+        return unknown(
+            f"those who tell the time contradict each other ({said}), and no more say the one than the other",
+            remedy="name more time servers in the policy (time.servers), so that a wrong one is outvoted",
+            commands=(("nano", "/etc/cowgate/policy.yaml"),),
+        )
     if lag is None:
         return unknown(
             "neither a time server nor a web server told the time",
             remedy="let UDP 123 out, or see what egress.registries says",
             commands=(("cowgate", "firewall-plan"),),
         )
-    evidence = {sample.source: f"{sample.offset:+.3f} s (± {sample.error:.3f}, {sample.kind})" for sample in lag.samples}
+    evidence = {sample.source: _shown(sample) for sample in lag.samples}
+    evidence.update({sample.source: f"not believed: {_shown(sample)}" for sample in lag.liars})
     expected = f"within {TOLERANCE:.0f} s of what others say"
     if lag.allowed:
         observed = f"{lag.seconds:+.2f} s by {len(lag.samples)} {_sources(lag.samples)}"
+        if lag.liars:
+            observed += f"; not believed, since others contradict: {', '.join(sample.source for sample in lag.liars)}"
         return passed(observed, expected=expected, evidence=evidence)
     return _wrong(lag.seconds, _step(facts), expected, evidence)
 
