@@ -326,7 +326,9 @@ def _why_not_own(s: Stanza, stanzas: Sequence[Stanza], documents: Sequence[Docum
         return f"method {s.method}, not static"
     if s.option("preferred-lifetime") == "0":
         return "deprecated on purpose (preferred-lifetime 0)"
-    if any(_gives_ipv6(o, address_of(s)[0]) for o in others):
+    # An advertisement may bring the parent an address, but the way out that somebody wrote down is the alias's.
+    certain = [o for o in others if (o.family, o.method) != ("inet6", "auto")] if _has_default_route(s) else others
+    if any(_gives_ipv6(o, address_of(s)[0]) for o in certain):
         return f"{parent} has its own IPv6 address"
     if _has_default_route(s):
         return ""

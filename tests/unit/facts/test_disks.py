@@ -13,12 +13,14 @@ from cowgate.facts.disks import (
     DATA_ROOT,
     Disks,
     collect,
+    is_late,
     mount_of,
     parse_containerd_root,
     parse_data_root,
     parse_mountinfo,
     parse_xfs_info,
 )
+from cowgate.formats import fstab
 from cowgate.machine.host import Host
 from cowgate.machine.modules import Mount, Space
 from cowgate.policy.model import Policy
@@ -223,3 +225,44 @@ def test_a_filesystem_that_answers_with_an_error(tmp_path: Path) -> None:
     found = value(Broken(tmp_path, {"/proc/self/mountinfo": MOUNTS, "/var/lib/docker/x": ""}))
     assert found.data_root.reason == "OSError: [Errno 116] Stale file handle"
     assert (found.root.reason, found.install.reason) == ("", "")
+
+
+def test_a_byte_order_mark_hides_no_data_root() -> None:
+    """dockerd skips it, and its data lies where the file says."""
+    assert parse_data_root('\ufeff{"data-root": "/srv/docker"}') == "/srv/docker"
+
+
+def late(options: str, units: str = "", mount: str = "/srv") -> bool:
+    lines = tuple(fields for line in (f"UUID=1 {mount} ext4 {options} 0 2",) if (fields := fstab.fields(line)))
+    return is_late(mount, lines, units)
+
+
+@pytest.mark.parametrize(
+    ("options", "units", "expected"),
+    [
+        ("nofail", "", True),
+        ("defaults,nofail", "[Unit]\nAfter=network-online.target\n", True),
+        ("defaults", "", False),
+        ("nofail,x-systemd.before=docker.service", "", False),
+        ("nofail,x-systemd.required-by=docker.service", "", False),
+        ("nofail", "[Unit]\nRequiresMountsFor=/srv/docker\n", False),
+        ("nofail", "[Unit]\nRequiresMountsFor=/srv\n", False),
+        ("nofail", "[Unit]\nRequiresMountsFor=/srvother\n", True),
+        ("nofail", "[Unit]\nAfter=srv.mount\n", False),
+    ],
+)
+def test_a_mount_that_docker_does_not_wait_for(options: str, units: str, expected: bool) -> None:
+    assert late(options, units) is expected
+    assert not late(options, units, "/")
+
+
+def test_the_unit_of_a_mount_is_named_as_systemd_escapes_it() -> None:
+    assert not late("nofail", "After=mnt-my\\x2ddata.mount", "/mnt/my-data")
+
+
+def test_flags_and_inodes_of_this_machine(tmp_path: Path) -> None:
+    directory(tmp_path, "/var/lib/docker")
+    put(tmp_path, "/etc/fstab", "/dev/vda1 / ext4 defaults 0 1\n")
+    found = value(Machine(tmp_path, {"/proc/self/mountinfo": MOUNTS})).data_root
+    space = os.statvfs(tmp_path)
+    assert (found.inodes, found.fstab, found.read_only) == (space.f_files, True, bool(space.f_flag & os.ST_RDONLY))

@@ -156,6 +156,10 @@ EDITS = {
         BASE + "auto eth0\niface eth0 inet6 static inherits base\n",
     ),
     "VLAN": ("auto eth0.7:0\n" + OWN.replace("eth0", "eth0.7"), "auto eth0.7\n" + OWN.replace("eth0:0", "eth0.7")),
+    "a default route beside advertisements on the parent": (
+        "auto eth0 eth0:0\niface eth0 inet6 auto\n" + OWN,
+        "auto eth0\niface eth0 inet6 auto\n" + OWN.replace(":0 ", " "),
+    ),
     "source lines and mappings end a stanza": (
         OWN + "source-directory x\nmapping wl*\n script s\nauto eth0:0\n",
         OWN.replace(":0 ", " ") + "source-directory x\nmapping wl*\n script s\nauto eth0\n",
@@ -175,6 +179,7 @@ LEFT_ALONE = {
     "deprecated on purpose": "auto eth0:0\n" + OWN + "  preferred-lifetime 0\n",
     "eth0 has its own IPv6 address": "auto eth0:0\niface eth0 inet6 dhcp\n" + OWN,
     "has its own IPv6": "auto eth0:0\niface eth0 inet dhcp\n up ip -6 addr add 2001:db8::7/64 dev eth0\n" + OWN,
+    "eth0 has its own IPv6": "auto eth0:0\niface eth0 inet6 auto\niface eth0:0 inet6 static\n address 2001:db8::2/64\n",
     "an extra address (/128)": "auto eth0:0\niface eth0 inet dhcp\niface eth0:0 inet6 static\n address 2001:db8::2/128\n",
     "eth0 is configured elsewhere": "auto eth0:0\niface eth0:0 inet6 static\n address 2001:db8::2/64\n",
     "nothing brings it up at boot": "iface eth0 inet dhcp\niface eth0:0 inet6 static\n address 2001:db8::2/64\n",

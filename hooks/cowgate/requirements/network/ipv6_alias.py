@@ -126,7 +126,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"the live addresses could not be read: {facts.interfaces.reason}", remedy="run `cowgate check` as root"
         )
     if phase is not Phase.EARLY and facts.interfaces.content is None:
-        return deferred("the files are right; the live addresses are judged at first boot")
+        files = "the files are right" if config.in_charge else f"{_alias_observed(config)} as far as the files tell"
+        return deferred(f"{files}; the live addresses are judged at first boot")
     return passed(_alias_observed(config), expected=expected)
 
 
