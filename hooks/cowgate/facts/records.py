@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cowgate.facts.fact import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
+from cowgate.formats import env
 from cowgate.machine.net import Unfinished, together
 from cowgate.probes import targets
 from cowgate.probes.private import is_private
@@ -192,7 +193,8 @@ def _text_of(rdata: Any, kind: str) -> str:
 
 
 def own_addresses(host: Host, policy: Policy) -> tuple[tuple[PublicAddress, ...], tuple[str, ...]]:
-    """(addresses that outgoing mail comes from, private ones): as the policy tells, else the source of each default route.
+    """(addresses that outgoing mail comes from, private ones): as the policy tells, else what mailcow.conf chooses
+    (SNAT_TO_SOURCE, SNAT6_TO_SOURCE), else the source of each default route.
 
     Sends nothing.
     """
@@ -200,14 +202,28 @@ def own_addresses(host: Host, policy: Policy) -> tuple[tuple[PublicAddress, ...]
     public = [PublicAddress(address, family_of(address), "policy") for address in stated]
     private = []
     for family, far in FAR.items():
-        source = host.net.source(far)
-        if source is None or any(known.family == family for known in public):
+        if any(known.family == family for known in public):
+            continue
+        chosen = _chosen_source(host, policy, family)
+        source = chosen or host.net.source(far)
+        if source is None:
             continue
         if is_private(source):
             private.append(source)
         else:
-            public.append(PublicAddress(source, family, "interface"))
+            public.append(PublicAddress(source, family, "mailcow.conf" if chosen else "interface"))
     return tuple(public), tuple(private)
+
+
+def _chosen_source(host: Host, policy: Policy, family: str) -> str:
+    """The address that mailcow.conf lets mail leave from, "" where it says nothing usable (mailcow.conf's row says so)."""
+    entries, _ = env.parse(_read(host, f"{policy.install_dir}/mailcow.conf"))
+    value = env.values(entries).get("SNAT6_TO_SOURCE" if family == "ipv6" else "SNAT_TO_SOURCE", "")
+    try:
+        address = str(ipaddress.ip_address(value))
+    except ValueError:
+        return ""
+    return address if family_of(address) == family else ""
 
 
 def family_of(address: str) -> str:

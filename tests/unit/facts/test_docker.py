@@ -464,6 +464,27 @@ def test_an_mtu_that_is_no_number() -> None:
     assert parse_network({"Name": "x", "Driver": "macvlan", "Options": options}).mtu is None
 
 
+def test_a_mailcow_is_known_by_its_services_and_volumes() -> None:
+    """Also where volumes were restored by hand, without the labels that Compose gives them."""
+
+    def container(project: str, service: str) -> dict[str, Any]:
+        labels = {"project": project, "service": service, "project.working_dir": f"/srv/{project}"}
+        return {"Labels": {f"com.docker.compose.{name}": value for name, value in labels.items()}, "State": "running"}
+
+    containers = [container("mail", "postfix-mailcow"), container("mail", "mine"), container("blog", "web")]
+    volumes = [
+        {"Name": "old-mail_vmail-vol-1", "Labels": None},
+        {"Name": "old-mail_mysql-vol-1", "Labels": None},
+        {"Name": "blog_vmail", "Labels": {"com.docker.compose.project": "blog"}},
+        {"Name": "anonymous"},
+    ]
+    assert parse_projects(containers, volumes) == (
+        Project("blog", 1, 1, 1, "/srv/blog"),
+        Project("mail", 2, 2, 0, "/srv/mail", True),
+        Project("old-mail", volumes=1, mailcow=True),
+    )
+
+
 def test_containers_and_volumes_of_nobodys() -> None:
     containers = [{"Names": None, "Labels": None, "Ports": [{"PrivatePort": 80, "Type": "tcp"}]}]
     assert parse_published(containers) == ()

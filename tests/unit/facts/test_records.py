@@ -117,6 +117,20 @@ def test_host_name_from_mailcow_conf_and_domains_from_policy(said: str) -> None:
     assert "secret" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("line", "address", "how"),
+    [
+        ("SNAT_TO_SOURCE=203.0.113.77", "203.0.113.77", "mailcow.conf"),
+        ("SNAT_TO_SOURCE=n", "203.0.113.10", "interface"),
+        ("#SNAT_TO_SOURCE=203.0.113.77", "203.0.113.10", "interface"),
+        ("SNAT_TO_SOURCE=2001:db8::1", "203.0.113.10", "interface"),
+    ],
+)
+def test_mailcow_conf_chooses_the_address_that_mail_leaves_from(line: str, address: str, how: str) -> None:
+    found = collected(machine(files={"/srv/mailcow.conf": f"{line}\n"}), {"install_dir": "/srv"})
+    assert found.public == (PublicAddress(address, "ipv4", how),)
+
+
 @pytest.mark.parametrize("files", [{}, {"/opt/mailcow-dockerized/mailcow.conf": "EACCES"}])
 def test_no_host_name(files: dict[str, str]) -> None:
     found = collected(machine(files=files), {"hostname": ""})

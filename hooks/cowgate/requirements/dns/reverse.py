@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from cowgate import providers
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.probes import zone
+from cowgate.probes.private import is_private
 from cowgate.requirements.dns.shared import PLAN, nothing_to_judge, plainly, silence
+from cowgate.requirements.mailcow.source import mail_source
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -39,10 +41,23 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     where = f" ({provider.title}: {provider.reverse})" if provider and provider.reverse else ""
     return failed(
         "; ".join(wrong) + "; other mail servers will refuse mail from here",
-        remedy=f"reverse DNS belongs to whoever gave you the address: set it at your provider{where}",
+        remedy=f"reverse DNS belongs to whoever gave you the address: set it at your provider{where}{_other_way(facts)}",
         commands=PLAN,
         expected=expected,
     )
+
+
+def _other_way(facts: Facts) -> str:
+    """Where the machine has other public addresses, mail can leave from one of them instead."""
+    if facts.interfaces.content is None:
+        return ""
+    ways = []
+    for known in facts.records.value.public:
+        source = mail_source(facts, 6 if known.family == "ipv6" else 4)
+        others = [address for address in source.others if not is_private(address)] if source else []
+        if source and others:
+            ways.append(f"{source.key} in mailcow.conf lets it leave from {' or '.join(others)} instead of {known.address}")
+    return f"; {'; '.join(ways)}" if ways else ""
 
 
 def _reverse_faults(records: Records, address: str) -> Iterator[str]:
@@ -66,5 +81,6 @@ ROW = Requirement(
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("records", "probes"),
+    wants=("interfaces", "mailcow"),
     judge=judge,
 )
