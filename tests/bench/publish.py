@@ -35,7 +35,7 @@ def main() -> int:
     if host.euid() == 0:
         state.ensure(host)
         published = publication.publish(host, state, document)
-        return 0 if "--sealed" not in sys.argv or sealing.seal(host, state, published.content).open else 1
+        return 0 if "--sealed" not in sys.argv or sealing.seal(host, state, published.content, evaluation.conf).open else 1
     validate(document)
     Path(state.path).mkdir(parents=True, exist_ok=True)
     Path(state.report_path).write_bytes(encode(document))

@@ -87,7 +87,7 @@ def open_gate(_task: dict[str, Any]) -> list[str]:
     document = build(evaluation, policy, identity(HOST), boottime=HOST.boottime(), complete=True)
     content = encode(document)
     HOST.write_atomic(STATE.report_path, content, mode=0o644)
-    decision = sealing.seal(HOST, STATE, content)
+    decision = sealing.seal(HOST, STATE, content, contract.conf_of("/opt/mailcow-dockerized/mailcow.conf"))
     return [] if decision.open else [decision.sentence]
 
 

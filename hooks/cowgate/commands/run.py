@@ -188,7 +188,7 @@ class _Run:
             # Before the seal, because every change of the journal shuts the gate.
             self.change_compose(lock.unlock_changes(evaluation.facts, self.policy))
             try:
-                decision = sealing.seal(self.host, self.state, published.content)
+                decision = sealing.seal(self.host, self.state, published.content, evaluation.conf)
             except (CowgateError, OSError):
                 self.lock_compose(evaluation, taken_out=True)
                 raise

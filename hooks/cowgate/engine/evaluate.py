@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cowgate.facts.collection import Facts, collect
 from cowgate.facts.fact import Fact
+from cowgate.gate.contract import conf_of
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict, deferred, unknown
 from cowgate.policy.model import Policy
 from cowgate.requirements.installed import is_installed
@@ -118,6 +119,7 @@ class Evaluation:
     started: float
     finished: float
     live: bool = True
+    conf: dict[str, Any] = field(default_factory=dict)  # gate.contract.conf_of(), from before the facts were collected
 
     @property
     def ready(self) -> bool:
@@ -147,10 +149,11 @@ def check(
     `now` (seconds since 1970) decides which waivers have run out; by default the host's clock does.
     """
     started = host.now() if now is None else now
+    conf = conf_of(f"{policy.install_dir}/mailcow.conf") if facts is None and host.live else {}
     if facts is None:
         # What no row of this phase is decided by is not asked: early, not one packet leaves.
         judged = [requirement for requirement in requirements if set(JUDGED_IN[phase]) & set(requirement.phases)]
         facts = collect_facts(host, policy, judged, early=phase is Phase.EARLY)
     today = datetime.fromtimestamp(started, timezone.utc).date()
     rows = judge_all(requirements, facts, policy, phase, today)
-    return Evaluation(facts, rows, phase, started, host.now() if now is None else now, host.live)
+    return Evaluation(facts, rows, phase, started, host.now() if now is None else now, host.live, conf)

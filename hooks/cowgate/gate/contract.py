@@ -27,7 +27,7 @@ INSTANCE_ID = "/var/lib/cloud/data/instance-id"
 # Version of the report's schema; a breaking change to schemas/readiness.schema.json changes it.
 SCHEMA_VERSION = 1
 
-SEAL_VERSION = 1
+SEAL_VERSION = 2
 
 PHASES = ("boot", "install")
 
@@ -107,9 +107,30 @@ def blockers(phase: str, rows: Iterable[dict[str, Any]]) -> list[str]:
     return found
 
 
-def seal_of(report: dict[str, Any], digest: str) -> dict[str, Any]:
-    """The seal that belongs to a report whose bytes have that SHA-256."""
+def conf_of(path: str) -> dict[str, Any]:
+    """What a mailcow.conf is recognized by: it decides IPv6 and the ports, and mailcow's own scripts change it. Only stat(2):
+    its content is secret. Raises OSError where that cannot be told."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {"path": path, "there": False}
     return {
+        "path": path,
+        "there": True,
+        "inode": found.st_ino,
+        "size": found.st_size,
+        "mtime": found.st_mtime_ns,
+        "ctime": found.st_ctime_ns,
+    }
+
+
+def seal_of(report: dict[str, Any], digest: str, conf: dict[str, Any]) -> dict[str, Any]:
+    """The seal that belongs to a report whose bytes have that SHA-256, and to the mailcow.conf that was judged (conf_of()).
+
+    Its own digest keeps all of it together: what is said of mailcow.conf stands nowhere else.
+    """
+    sealed = {
+        "mailcow_conf": conf,
         "version": SEAL_VERSION,
         "report": digest,
         "phase": report["phase"],
@@ -120,3 +141,4 @@ def seal_of(report: dict[str, Any], digest: str) -> dict[str, Any]:
         "valid_until": report["validity"]["until"],
         "waivers_until": report["validity"]["waivers_until"],
     }
+    return {**sealed, "digest": content_digest(sealed)}

@@ -21,6 +21,7 @@ from cowgate.gate.contract import (
     STATE_DIR,
     Shut,
     blockers,
+    conf_of,
     policy_digest,
 )
 
@@ -31,6 +32,7 @@ class Evidence:
     __slots__ = (
         "boot",
         "boottime",
+        "conf",
         "directories",
         "directory_links",
         "files",
@@ -55,6 +57,7 @@ class Evidence:
     instance: str
     boot: str
     policy: str
+    conf: dict[str, Any]  # conf_of() the path that the seal names
     wall: float
     boottime: float
 
@@ -152,6 +155,7 @@ def gather(state_dir: str = STATE_DIR, wall: float | None = None, boottime: floa
     directories = sorted(_above([report, *files, *([f"{POLICY_DIR}/."] if os.path.lexists(POLICY_DIR) else [])]))
     evidence.directory_links = {path: os.lstat(path) for path in directories}
     evidence.directories = {path: os.stat(path) for path in directories}
+    evidence.conf = conf_of(evidence.seal["mailcow_conf"]["path"])
     evidence.machine = _line(MACHINE_ID)
     evidence.instance = _line(INSTANCE_ID)
     evidence.boot = _line(BOOT_ID)

@@ -113,7 +113,7 @@ def tool_is_the_same(evidence: Evidence) -> Reason | None:
 
 
 def seal_fits_the_report(evidence: Evidence) -> Reason | None:
-    wanted = seal_of(evidence.report, evidence.seal["report"])
+    wanted = seal_of(evidence.report, evidence.seal["report"], evidence.seal["mailcow_conf"])
     if set(evidence.seal) != set(wanted):
         return "seal", "the seal does not have the fields of a seal of this version"
     for key, value in wanted.items():
@@ -180,6 +180,12 @@ def policy_is_the_same(evidence: Evidence) -> Reason | None:
     return None
 
 
+def mailcow_conf_is_the_same(evidence: Evidence) -> Reason | None:
+    if evidence.conf != evidence.seal["mailcow_conf"]:
+        return "mailcow-conf", f"{evidence.conf['path']} was changed since the report; run `cowgate run --phase install`"
+    return None
+
+
 def report_is_fresh(evidence: Evidence) -> Reason | None:
     made, until = evidence.report["validity"]["boottime"], evidence.report["validity"]["until"]
     # Written so that a value that compares with nothing (NaN) is shut.
@@ -225,6 +231,7 @@ RULES: tuple[Rule, ...] = (
     instance_is_the_same,
     boot_is_the_same,
     policy_is_the_same,
+    mailcow_conf_is_the_same,
     report_is_fresh,
     waivers_are_current,
     clock_was_not_set_back,

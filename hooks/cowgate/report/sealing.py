@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cowgate.gate.contract import Decision, seal_of
 from cowgate.gate.rules import decide
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 # -- sealing ---------------------------------------------------------------------------------------------------------
 
 
-def seal(host: Host, state: StateDir, published: bytes) -> Decision:
-    """Seal the published report and ask the gate. A seal that does not open it (say, a policy that others may write)
-    is taken away again. Raises OSError where the disk refuses."""
+def seal(host: Host, state: StateDir, published: bytes, conf: dict[str, Any]) -> Decision:
+    """Seal the published report and ask the gate. `conf` is what conf_of() gave before the last look. A seal that does not
+    open it (say, a policy that others may write) is taken away again. Raises OSError where the disk refuses."""
 
-    document = seal_of(json.loads(published), sha256(published).hexdigest())
+    document = seal_of(json.loads(published), sha256(published).hexdigest(), conf)
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"
     try:
         host.write_atomic(state.seal_path, text.encode(), mode=0o644)

@@ -8,22 +8,26 @@ the report's own digest right as well, so that the rule for that one field stand
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cowgate.gate import contract
 from cowgate.report.document import encode
 from tests.unit.gate.tree import (
     BOOTTIME,
+    CONF,
     DIRECTORIES,
     EXTRA_POLICY,
     EXTRA_POLICY_FILE,
     FILES,
     HONEST,
+    NO_CONF,
     POLICY,
     POLICY_FILE,
     REPORT,
@@ -36,7 +40,7 @@ from tests.unit.gate.tree import (
 )
 
 HONEST_BYTES = encode(HONEST)
-HONEST_SEAL = contract.seal_of(HONEST, hashlib.sha256(HONEST_BYTES).hexdigest())
+HONEST_SEAL = contract.seal_of(HONEST, hashlib.sha256(HONEST_BYTES).hexdigest(), NO_CONF)
 NAN, INFINITY = float("nan"), float("inf")
 OTHER_DIGEST = "0" * 64
 DAY = 86400.0
@@ -74,13 +78,23 @@ def good_cases() -> list[Case]:
         Case("good: install phase", lambda tree: tree.publish(whole({**plain, "phase": "install"}))),
         Case("good: only passes", lambda tree: tree.publish(whole(plain))),
         Case("good: no policy, no cloud-init", without_policy),
+        Case("good: with a mailcow.conf that was judged", lambda tree: tree.configure()),
         Case("good: clock slightly set back", lambda _: None, wall=WALL - contract.CLOCK_SLACK),
         Case("good: to the last moment", lambda _: None, boottime=HONEST["validity"]["until"] - 0.001),
     ]
 
 
 def all_cases() -> list[Case]:
-    return [*content_cases(), *whole_cases(), *byte_cases(), *seal_cases(), *file_cases(), *machine_cases(), *time_cases()]
+    return [
+        *content_cases(),
+        *whole_cases(),
+        *byte_cases(),
+        *seal_cases(),
+        *file_cases(),
+        *conf_cases(),
+        *machine_cases(),
+        *time_cases(),
+    ]
 
 
 # -- the content of the report ---------------------------------------------------------------------------------------
@@ -122,15 +136,21 @@ def changes(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str,
             yield f"{'.'.join(map(str, path))} stranger", changed((*path, "stranger"), 1)
 
 
+def seal_for(digest: str) -> dict[str, Any]:
+    """The honest seal for a report of these bytes."""
+    sealed = {**HONEST_SEAL, "report": digest}
+    return {**sealed, "digest": contract.content_digest(sealed)}
+
+
 def resealed(tree: Tree, document: dict[str, Any]) -> None:
     """Publish and seal whatever it is; where it lacks what a seal is made of, the old seal gets the new digest."""
     content = encode(document)
     tree.write(REPORT, content)
     digest = hashlib.sha256(content).hexdigest()
     try:
-        tree.seal(contract.seal_of(document, digest))
+        tree.seal(contract.seal_of(document, digest, NO_CONF))
     except (KeyError, TypeError):
-        tree.seal({**HONEST_SEAL, "report": digest})
+        tree.seal(seal_for(digest))
 
 
 def content_cases() -> Iterator[Case]:
@@ -242,7 +262,7 @@ def _byte_pair(name: str, content: bytes) -> Iterator[Case]:
 
     def reseal(tree: Tree) -> None:
         tree.write(REPORT, content)
-        tree.seal({**HONEST_SEAL, "report": digest})
+        tree.seal(seal_for(digest))
 
     yield Case(f"bytes: {name}, re-sealed", reseal)
 
@@ -261,11 +281,11 @@ def seal_cases() -> Iterator[Case]:
         yield Case(f"seal: {key} deleted", lambda tree, k=key: tree.seal({x: v for x, v in HONEST_SEAL.items() if x != k}))
         for name, other in variants(value):
             yield Case(f"seal: {key} {name}", lambda tree, k=key, o=other: tree.seal({**HONEST_SEAL, k: o}))
-    for key, value in {"phase": "install", "version": 2, "valid_until": 1e9, "waivers_until": None}.items():
+    for key, value in {"phase": "install", "version": 1, "valid_until": 1e9, "waivers_until": None}.items():
         yield Case(f"seal: {key} is {value}", lambda tree, k=key, v=value: tree.seal({**HONEST_SEAL, k: v}))
-    yield Case("seal: version is true", lambda tree: tree.seal({**HONEST_SEAL, "version": True}))
+    yield Case("seal: version is a fraction", lambda tree: tree.seal({**HONEST_SEAL, "version": float(contract.SEAL_VERSION)}))
     yield Case("seal: a stranger", lambda tree: tree.seal({**HONEST_SEAL, "stranger": 1}))
-    yield Case("seal: digest in capitals", lambda tree: tree.seal({**HONEST_SEAL, "report": HONEST_SEAL["report"].upper()}))
+    yield Case("seal: digest in capitals", lambda tree: tree.seal(seal_for(HONEST_SEAL["report"].upper())))
     yield Case("seal: empty object", lambda tree: tree.seal({}))
     yield Case("seal: array", lambda tree: tree.seal([HONEST_SEAL]))
     content = encode(HONEST_SEAL)
@@ -276,7 +296,63 @@ def seal_cases() -> Iterator[Case]:
         flipped = bytearray(content)
         flipped[chance.randrange(len(content) - 1)] ^= 1 << chance.randrange(8)
         yield Case("seal: a bit", lambda tree, c=bytes(flipped): tree.write(SEAL, c))
-    yield Case("seal: of an earlier report", lambda tree: tree.seal(contract.seal_of(HONEST, OTHER_DIGEST)))
+    yield Case("seal: of an earlier report", lambda tree: tree.seal(contract.seal_of(HONEST, OTHER_DIGEST, NO_CONF)))
+
+
+# -- mailcow.conf, which its own scripts change -----------------------------------------------------------------------
+
+
+def conf_cases() -> Iterator[Case]:
+    for key, value in NO_CONF.items():
+        yield Case(f"seal: conf without {key}", lambda tree, k=key: _conf(tree, {x: v for x, v in NO_CONF.items() if x != k}))
+        for name, other in variants(value):
+            yield Case(f"seal: conf {key} {name}", lambda tree, k=key, o=other: _conf(tree, {**NO_CONF, k: o}))
+    for key in ("inode", "size", "mtime", "ctime"):
+        yield Case(f"seal: conf of another {key}", lambda tree, k=key: _judged(tree, k))
+    yield Case("conf: it appeared", lambda tree: _edit(tree, lambda path: path.write_text("ENABLE_IPV6=false\n")))
+    for name, edit in CONF_EDITS.items():
+        yield Case(f"conf: {name}", lambda tree, e=edit: (tree.configure(), _edit(tree, e)))
+
+
+def _conf(tree: Tree, value: Any) -> None:
+    sealed = {**HONEST_SEAL, "mailcow_conf": value}
+    tree.seal(sealed)
+
+
+def _judged(tree: Tree, key: str) -> None:
+    tree.configure()
+    sealed = json.loads((tree.root / SEAL).read_bytes())
+    sealed["mailcow_conf"][key] += 1
+    tree.seal({**sealed, "digest": contract.content_digest(sealed)})
+
+
+def _edit(tree: Tree, edit: Callable[[Path], object]) -> None:
+    path = tree.root / CONF
+    path.parent.mkdir(parents=True, exist_ok=True)
+    edit(path)
+
+
+def _same_size(path: Path) -> None:
+    """As sed -i does, with the times put back."""
+    before = path.stat()
+    path.write_text("ENABLE_IPV6=nope\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _same_content(path: Path) -> None:
+    content = path.read_bytes()
+    path.with_name("new").write_bytes(content)
+    path.with_name("new").replace(path)
+
+
+CONF_EDITS: dict[str, Callable[[Path], object]] = {
+    "another value": lambda path: path.write_text("ENABLE_IPV6=false\n"),
+    "another value of the same size, times put back": _same_size,
+    "replaced by the same": _same_content,
+    "another mode": lambda path: path.chmod(0o600),
+    "removed": lambda path: path.unlink(),
+    "a directory": lambda path: (path.unlink(), path.mkdir()),
+}
 
 
 # -- files and directories -------------------------------------------------------------------------------------------

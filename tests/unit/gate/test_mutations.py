@@ -11,12 +11,12 @@ from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
 from cowgate.report import document, sealing
 from tests.unit.gate import cases
-from tests.unit.gate.tree import BOOTTIME, HONEST, POLICY_FILE, REPORT, SEAL, STATE, WALL, Tree, whole
+from tests.unit.gate.tree import BOOTTIME, HONEST, NO_CONF, POLICY_FILE, REPORT, SEAL, STATE, WALL, Tree, whole
 
 CODES = {
     "no-report", "no-seal", "unreadable", "broken", "directory-kind", "directory-owner", "directory-mode", "file-kind",
     "file-owner", "file-mode", "digest", "schema", "content", "version", "seal", "phase", "partial", "not-ready", "machine",
-    "instance", "boot", "policy", "expired", "waiver", "clock",
+    "instance", "boot", "policy", "mailcow-conf", "expired", "waiver", "clock",
 }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_sealing_opens_and_unsealing_shuts(tree: Tree) -> None:
         state.shut(host)
         host.write_atomic(state.report_path, content, mode=0o644)
         assert rules.decide().reason == "no-seal"
-        assert sealing.seal(host, state, content).open
+        assert sealing.seal(host, state, content, NO_CONF).open
         assert rules.decide().open
         state.shut(host)
         assert rules.decide().reason == "no-seal"
@@ -86,7 +86,7 @@ def test_a_seal_that_does_not_open_is_taken_away(tree: Tree) -> None:
     (tree.root / POLICY_FILE).chmod(0o666)
     host, state = Host(), StateDir("/" + STATE)
     with tree.inside():
-        decision = sealing.seal(host, state, document.encode(HONEST))
+        decision = sealing.seal(host, state, document.encode(HONEST), NO_CONF)
     assert decision.reason == "file-mode"
     assert not (tree.root / SEAL).exists()
 

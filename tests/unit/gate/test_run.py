@@ -60,7 +60,8 @@ class Machine:
     def _engine(self, host: Host, _policy: Any, phase: Phase, *_: Any, dry_run: bool = False, **__: Any) -> RunResult:
         assert dry_run or self.result.get("partial") or not (self.tree.root / SEAL).exists() or not rules.decide().open
         now = time.time()
-        return RunResult(Evaluation(self.facts, self.rows, phase, now - 1, now, host.live), **self.result)
+        conf = contract.conf_of("/opt/mailcow-dockerized/mailcow.conf")
+        return RunResult(Evaluation(self.facts, self.rows, phase, now - 1, now, host.live, conf), **self.result)
 
     def run(self, *arguments: str) -> int:
         with self.tree.inside():

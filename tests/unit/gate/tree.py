@@ -36,6 +36,8 @@ SEAL = f"{STATE}/{contract.SEAL}"
 POLICY_FILE = "etc/cowgate/policy.yaml"
 EXTRA_POLICY_FILE = "etc/cowgate/policy.d/10-zone.yaml"
 FILES = (REPORT, SEAL, POLICY_FILE, EXTRA_POLICY_FILE)
+CONF = "opt/mailcow-dockerized/mailcow.conf"
+NO_CONF = {"path": f"/{CONF}", "there": False}  # what the honest seal says: mailcow is not there yet
 DIRECTORIES = ("", "var", "var/lib", STATE, "etc", "etc/cowgate", "etc/cowgate/policy.d")
 
 
@@ -87,7 +89,7 @@ def honest_report() -> dict[str, Any]:
 HONEST = honest_report()
 # As bytes, because the tree is made thousands of times.
 HONEST_REPORT = encode(HONEST)
-HONEST_SEAL = encode(contract.seal_of(HONEST, hashlib.sha256(HONEST_REPORT).hexdigest()))
+HONEST_SEAL = encode(contract.seal_of(HONEST, hashlib.sha256(HONEST_REPORT).hexdigest(), NO_CONF))
 
 
 class Tree:
@@ -126,7 +128,16 @@ class Tree:
         """Write a report and the seal that belongs to it, as cowgate would for these values."""
         content = encode(document)
         self.write(REPORT, content)
-        self.seal(contract.seal_of(document, hashlib.sha256(content).hexdigest()))
+        self.seal(contract.seal_of(document, hashlib.sha256(content).hexdigest(), NO_CONF))
+
+    def configure(self) -> None:
+        """A mailcow.conf, and a seal that has judged it."""
+        (self.root / CONF).parent.mkdir(parents=True, exist_ok=True)
+        self.write(CONF, b"ENABLE_IPV6=true\n")
+        content = encode(HONEST)
+        with self.inside():
+            found = contract.conf_of(f"/{CONF}")
+        self.seal(contract.seal_of(HONEST, hashlib.sha256(content).hexdigest(), found))
 
     def seal(self, document: Any) -> None:
         self.write(SEAL, encode(document))
