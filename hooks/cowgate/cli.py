@@ -20,6 +20,7 @@ from cowgate.commands import (
     report,
     run,
     seal,
+    status,
     undo,
     user_data,
     validate,
@@ -58,6 +59,7 @@ COMMANDS: Mapping[str, Command] = {
     "firewall-plan": firewall_plan,
     "user-data": user_data,
     "install": install,
+    "status": status,
 }
 
 EXIT_CODES = """\
@@ -65,8 +67,8 @@ exit codes:
   0   ready (warnings allowed), or done
   1   internal error
   2   wrong usage, an error in the policy, or a Python module that the command needs is missing
-  3   blocked: the machine is not ready, or the gate is shut
-  4   ready with warnings, only with --strict
+  3   blocked: the machine is not ready, or the gate is shut; unsound
+  4   with warnings: `status`, and everywhere else only with --strict
   5   a step of the install failed
   75  another run holds the lock
 """

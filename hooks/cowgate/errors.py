@@ -88,6 +88,28 @@ class CommandFailed(CowgateError):
     """An external command failed, hung or printed what cannot be understood."""
 
 
+class InstallError(CowgateError):
+    """A step of the install failed; it goes on there at the next start."""
+
+    exit_code = EXIT_INSTALL_FAILED
+
+
+class GateShut(CowgateError):
+    """The gate was found shut in the middle of an install. `code` is the exit code of the check that shut it."""
+
+    exit_code = EXIT_BLOCKED
+
+    def __init__(self, message: str, *, hint: str = "", code: int = EXIT_BLOCKED) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = code
+
+
+class MailcowRuns(CowgateError):
+    """What was asked for would harm the mailcow that runs here; nothing was changed."""
+
+    exit_code = EXIT_BLOCKED
+
+
 class FixError(CowgateError):
     """A change could not be applied; what depends on it is not tried."""
 

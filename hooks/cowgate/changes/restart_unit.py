@@ -70,7 +70,7 @@ class RestartUnitAction(Action[RestartUnit]):
 
     def obstacle(self) -> str:
         """Why the unit must not be restarted now; empty when it may."""
-        if self.change.unit != "docker.service":
+        if self.change.unit != "docker.service" or self.change.by_hand:
             return ""
         try:
             return "Docker was not restarted, because mailcow runs on it" if mailcow_runs(self.host) else ""

@@ -68,10 +68,14 @@ class UnitState:
 
 @dataclass(frozen=True)
 class RestartUnit:
-    """Restart a unit if it runs. However many changes ask for it, it is done once, after all of them."""
+    """Restart a unit if it runs. However many changes ask for it, it is done once, after all of them.
+
+    `by_hand`: somebody asked for it, also where containers run on Docker.
+    """
 
     unit: str
     why: str
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)

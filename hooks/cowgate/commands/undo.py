@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
 
 from cowgate.changes.journal import Journal
 from cowgate.commands import common
 from cowgate.engine import undo as engine
-from cowgate.errors import EXIT_INTERNAL, EXIT_READY, UsageError
+from cowgate.errors import EXIT_INTERNAL, EXIT_READY, CowgateError, UsageError
+from cowgate.facts.collection import collect
+from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
+from cowgate.policy.model import Policy
 from cowgate.report.document import iso
-
-if TYPE_CHECKING:
-    from cowgate.changes.journal import Journal
+from cowgate.requirements.installed import is_installed
 
 SUMMARY = "put back what runs changed on this machine"
 DETAILS = """\
-Without RUN everything, newest first. Shuts the gate. A file that somebody else changed since is left alone."""
+Without RUN everything, newest first. Shuts the gate. A file that somebody else changed since is left alone.
+Where mailcow is installed, nothing is taken back that it stands on (ports, Docker's keys, the MTU),
+unless --by-hand."""
 
 
 class Options(common.Options):
-    """`run`: only this run. `list`: show the runs, and do nothing."""
+    """`run`: only this run. `list`: show the runs, and do nothing. `by_hand`: also what a mailcow that runs stands on."""
 
     run: str | None
     list: bool
+    by_hand: bool
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """The options of `cowgate undo`."""
     parser.add_argument("run", nargs="?", metavar="RUN", help="only this run; default: all")
     parser.add_argument("--list", action="store_true", help="show the runs and what each changed, and do nothing")
+    parser.add_argument("--by-hand", action="store_true", help="take back what a mailcow that runs stands on, too")
     parser.add_argument("--root", metavar="DIR", default="/", help="an offline tree instead of this machine")
     common.state_option(parser)
 
@@ -49,7 +53,9 @@ def run(options: Options) -> int:
         raise UsageError("undo changes the machine and needs root")
     state.ensure(host)
     with state.lock(host):
-        result = engine.undo(host, journal, options.run, progress=common.progress)
+        if not options.by_hand and mailcow_is_here(options, host):
+            engine.demand_nothing_taken(journal.active(options.run))
+        result = engine.undo(host, journal, options.run, by_hand=options.by_hand, progress=common.progress)
     for notice in result.notices:
         common.progress(notice)
     for failure in result.failures:
@@ -60,6 +66,18 @@ def run(options: Options) -> int:
     changes = "1 change" if len(result.undone) == 1 else f"{len(result.undone)} changes"
     common.progress(f"{changes} reverted, {len(result.failures)} failed; the gate is shut")
     return EXIT_INTERNAL if result.failures else EXIT_READY
+
+
+def mailcow_is_here(options: Options, host: Host) -> bool:
+    """Whether mailcow is installed on this running machine. Where that cannot be told, it counts as installed."""
+    if not host.live:
+        return False
+    try:
+        policy = common.policy_of(options, host)
+    except CowgateError:
+        policy = Policy()
+    facts = collect(host, policy, ["docker", "mailcow"])
+    return facts.mailcow.state != "value" or is_installed(facts)
 
 
 def _runs_text(journal: Journal) -> str:

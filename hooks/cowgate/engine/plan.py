@@ -49,6 +49,8 @@ def plan(
             continue
         try:
             changes = tuple(fix.plan(evaluation.facts, policy, evaluation.phase))
+            if by_hand:
+                changes = tuple(replace(c, by_hand=True) if isinstance(c, RestartUnit) else c for c in changes)
         except NoValue as error:
             failures.append(Failure(fix.id, "", f"not planned, because a fact that it needs is {error}"))
         except Exception as error:  # a bug in one fix must not keep the others from being made

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Progress
 from cowgate.changes.values import EditFile, RestartUnit
 from cowgate.engine.results import Failure, UndoResult, failure_of
-from cowgate.errors import CowgateError
+from cowgate.errors import CowgateError, MailcowRuns
 
 if TYPE_CHECKING:
     from cowgate.changes.journal import Entry, Journal
     from cowgate.machine.host import Host
 
 
-def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: Progress) -> UndoResult:
+# A mailcow that runs stands on what these fixes made: free ports, Docker's keys, the MTU, the way through the packet filter.
+HOLDS_MAILCOW = ("services.", "ports.", "docker.", "network.", "mailcow.")
+
+
+def taken_from_mailcow(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The changes whose undoing would take something away from a mailcow that runs. Pure."""
+    return tuple(entry for entry in entries if entry.fix.startswith(HOLDS_MAILCOW))
+
+
+def demand_nothing_taken(entries: Iterable[Entry]) -> None:
+    """Raises MailcowRuns, before anything is changed, with all that an undo would take away."""
+    taken = taken_from_mailcow(entries)
+    if not taken:
+        return
+    lost = "\n".join(f"    taken back: {entry.record.summary} ({entry.fix}, run {entry.run.lstrip('0')})" for entry in taken)
+    raise MailcowRuns(
+        f"mailcow runs on this machine, and would lose what it stands on. Nothing was changed. It would be\n{lost}",
+        hint="`cowgate undo --by-hand` does it all the same; `cowgate undo --list` shows the runs, and"
+        " one that made none of these can be taken back alone",
+    )
+
+
+def undo(host: Host, journal: Journal, run_id: str | None = None, *, by_hand: bool = False, progress: Progress) -> UndoResult:
     """Put back what the run changed (None: what all runs changed), newest first. The caller holds the lock.
+
+    `by_hand` restarts Docker even where containers run on it.
 
     The gate is shut (durably) before the first change. All are tried; a file that somebody changed since is left as it is
     and reported. Raises UsageError for an unknown run.
@@ -25,7 +51,7 @@ def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: P
     notices = list(journal.recover(progress))
     undone: list[Entry] = []
     failures: list[Failure] = []
-    entries = journal.active(run_id)
+    entries = tuple(_by_hand(entry) for entry in journal.active(run_id)) if by_hand else journal.active(run_id)
     restarts = [entry for entry in entries if isinstance(entry.change, RestartUnit)]
     for entry in restarts if host.live else ():
         try:
@@ -60,6 +86,12 @@ def undo(host: Host, journal: Journal, run_id: str | None = None, *, progress: P
             except (CowgateError, OSError) as error:
                 failures.append(failure_of(entry.fix, entry.target, error))
     return UndoResult(tuple(undone), tuple(failures), tuple(notices))
+
+
+def _by_hand(entry: Entry) -> Entry:
+    if not isinstance(entry.change, RestartUnit):
+        return entry
+    return replace(entry, change=replace(entry.change, by_hand=True))
 
 
 def _keep_unlocked(host: Host, journal: Journal, unlock: EditFile, progress: Progress) -> None:

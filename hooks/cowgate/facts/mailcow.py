@@ -6,6 +6,7 @@ nothing of its messages is kept, for they quote lines of env files.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -81,6 +82,7 @@ PASSWORDS = ("DBPASS", "DBROOT")
 
 
 CONF = "mailcow.conf"
+INSTALL_DOCUMENT = "/var/lib/cowgate/install.json"
 COMPOSE_TIMEOUT = 8.0  # seconds for all questions to Compose together; each only reads files
 NO_HOME = "/dev/null"  # nothing can be made below it
 # A daemon is not asked, nothing is fetched, and our own lock must not be the answer.
@@ -178,7 +180,8 @@ class Mailcow:
     `files` are those that Compose reads, `ignored` those of its names that it leaves out, `missing` those that COMPOSE_FILE
     names in vain. `project` is the name that Compose gives the project. `model` is its own answer, None where it gave none.
     `ipv6_fixed`: docker-compose.yml has IPv6 on whatever ENABLE_IPV6 says (checkouts up to 2025-01). `solr`: it publishes
-    SOLR_PORT (up to 2024-11b). `binds_needed`: today's Compose refuses it without HTTP_BIND and HTTPS_BIND (of 2022).
+    SOLR_PORT (up to 2024-11b). `begun`: an install of ours
+    has not come to its containers yet. `binds_needed`: today's Compose refuses it without HTTP_BIND and HTTPS_BIND (of 2022).
     """
 
     install_dir: str
@@ -202,6 +205,7 @@ class Mailcow:
     solr: bool = False
     binds_needed: bool = False
     tree: Tree = field(default_factory=Tree)
+    begun: bool = False
 
     @property
     def installed(self) -> bool:
@@ -283,9 +287,19 @@ def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
             ipv6_fixed=re.search(r"(?m)^[ ]+enable_ipv6:[ ]*[\"']?true", base) is not None,
             solr="${SOLR_PORT:" in base,
             binds_needed="_BIND:-:}" in base,
+            begun=_begun(host, directory),
             tree=_tree(host, directory) if base_state != "absent" else Tree(),
         )
     )
+
+
+def _begun(host: Host, directory: str) -> bool:
+    """Whether the document of an install says that it has not started the containers."""
+    try:
+        told = json.loads(host.read_or_none(INSTALL_DOCUMENT) or "{}")
+        return bool(told.get("directory") == directory and "start" not in {step["name"] for step in told["steps"]})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
 
 
 def _renamed(model: Optional[Model], project: str) -> Optional[Model]:

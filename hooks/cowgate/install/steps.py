@@ -1,162 +1,337 @@
-"""The mailcow install behind the gate: clone at the policy's ref, check once more, configure, pull, start.
+"""The mailcow install behind the gate, step by step. Killed or restarted at any point, it goes on where it was.
 
-The caller reaches this only through an open gate; the gate is asked again after the clone, because only then the MTU and
-the override of the checkout can be judged.
+The caller reaches this only through an open gate. It is judged twice more: with the checkout, because only then the MTU and
+the override can be, and with the mailcow.conf that the generator wrote, because that decides IPv6, and with it the open relay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cowgate.errors import CommandFailed, StateError, UsageError
+from cowgate.errors import CowgateError, GateShut, InstallError, StateError
 from cowgate.formats import env
+from cowgate.formats.error import FormatError
+from cowgate.install import admin, containers, document, hooks, images, neighbours, relay, settings
+from cowgate.install.log import PATH as LOG_PATH
+from cowgate.install.log import Log
+from cowgate.install.source import Source, shown
+from cowgate.report.document import printable
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
-# Seconds. A clone of some 100 MB and the pull of 18 images (about 4 GB) over a slow line.
-CLONE_TIMEOUT = 900.0
-
-CONFIGURE_TIMEOUT = 300.0
-
-PULL_TIMEOUT = 5400.0
-
-START_TIMEOUT = 900.0
-
-# How far an install came that has not ended: one that was cut off goes on, and takes no half-written file for a whole one.
-STAGE = "/var/lib/cowgate/install"
-
-CONFIGURING, CONFIGURED = "configuring", "configured"
-
-# Not the lock of the runs, which the check in the middle takes. The unit's install and one by hand must not meet.
+CONFIGURE_TIMEOUT = 900.0  # seconds; the generator waits for two services of the net, and makes a key of 4096 bits
+# Not the lock of the runs, which the checks in the middle take. The unit's install and one by hand must not meet.
 LOCK = "/var/lib/cowgate/install.lock"
+PROJECT = "mailcowdockerized"  # what the generator writes
+MAIL_SERVICES = ("postfix-mailcow",)
 
 
-def install(
-    host: Host,
-    policy: Policy,
-    *,
-    hostname: str,
-    timezone: str,
-    check_again: Callable[[], int],
-    progress: Callable[[str], None],
-) -> int:
-    """Install mailcow and start it. Returns 0, or the exit code of `check_again` when the gate stays shut.
+@dataclass(frozen=True)
+class Surroundings:
+    """What the install takes from outside itself.
 
-    `check_again` runs the install phase and returns its exit code. Raises CommandFailed, StateError, UsageError, and
-    BusyError where another install is under way.
+    `check` runs the install phase and returns its exit code; `gate` says why the gate is shut, "" for an open one. `network`
+    gives the addresses that the world reaches this host by, as {4: ..., 6: ...}. `python` runs the client of the relay proof.
     """
-    with host.locked(LOCK):
-        return _install(host, policy, hostname, timezone, check_again, progress)
+
+    hostname: str
+    timezone: str
+    process: int
+    check: Callable[[], int]
+    gate: Callable[[], str]
+    network: Callable[[], Mapping[int, str]]
+    progress: Callable[[str], None]
+    python: str = "/usr/bin/python3"
 
 
-def _install(
-    host: Host,
-    policy: Policy,
-    hostname: str,
-    timezone: str,
-    check_again: Callable[[], int],
-    progress: Callable[[str], None],
-) -> int:
-    host.set_umask(0o022)  # files that containers read as other users (mailcow#866)
-    directory = policy.install_dir
-    stage = (host.read_or_none(STAGE) or "").strip()
-    configured = host.exists(f"{directory}/mailcow.conf")
-    if configured:
-        if not stage:
-            progress(f"mailcow is already configured in {directory}: nothing to install")
-            return 0
-        if stage == CONFIGURING:
-            raise StateError(
-                f"an earlier install was cut off while it wrote {directory}/mailcow.conf, which may lack anything",
-                hint=f"remove {directory}/mailcow.conf, then start the install again",
+@dataclass
+class Outcome:
+    """What the summary needs."""
+
+    url: str = ""
+    password_file: str = ""
+    notes: list[str] = field(default_factory=list)
+    nothing_to_do: bool = False
+
+
+class Install:
+    """One install. Call perform() with the lock held."""
+
+    def __init__(self, host: Host, policy: Policy, around: Surroundings) -> None:
+        self.host, self.policy, self.around = host, policy, around
+        self.directory = policy.install_dir
+        self.conf_path = f"{self.directory}/mailcow.conf"
+        self.log = Log(
+            host, secrets=(policy.install.repository,) if shown(policy.install.repository) != policy.install.repository else ()
+        )
+        self.source = Source(host, policy, self.log, self.progress)
+        self.outcome = Outcome()
+        self.record = document.Record(host, self.directory, around.process)
+
+    def progress(self, text: str) -> None:
+        self.around.progress(printable(text))
+        self.log.note(text)
+
+    # -- the order -----------------------------------------------------------------------------------------------
+
+    def perform(self) -> Outcome:
+        """Everything that is still to do. Raises GateShut, InstallError, StateError, UsageError; each is in the document."""
+        try:
+            self._perform()
+        except GateShut as error:
+            self.record.fail(self.record.document.current, error, document.BLOCKED)
+            raise
+        except OSError as error:
+            self.record.fail(self.record.document.current, StateError(f"{error.filename or 'the system'}: {error.strerror}"))
+            raise
+        return self.outcome
+
+    def _perform(self) -> None:
+        with self.record.step("look"):
+            found = self._look()
+        if found.own_containers and not self._is_ours():
+            self._already_there()
+            return
+        with self.record.step("source"):
+            self.source.bring()
+            self.record.set(release=self.source.release())
+        self._check("check", "checking once more, now that the checkout is there")
+        self._configure()
+        self._check("recheck", "checking with the mailcow.conf that the generator wrote")
+        stack = self.stack()
+        self._pull(stack)
+        self._start(stack)
+        with self.record.step("admin"):
+            self._set_password(stack, new=self.record.document.generated)
+        self._prove(stack)
+        with self.record.step("watch"):
+            hooks.place(self.host, self.policy, self.progress)
+        self.outcome.url = f"https://{self.around.hostname}{self._https_port()}/admin"
+        self.record.set(state=document.DONE, error=None, next_try=None)
+
+    def _is_ours(self) -> bool:
+        """Whether the containers that are there are those of an install of ours that has not ended."""
+        return self.record.document.begun("start") and not self.record.document.finished("watch")
+
+    def _look(self) -> neighbours.Found:
+        project = self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT
+        found = neighbours.look(self.host, project, self.directory)
+        neighbours.demand_none(found, self.directory, configured=self.host.exists(self.conf_path))
+        return found
+
+    def _already_there(self) -> None:
+        """mailcow is installed: nothing is touched, and what is not well is said."""
+        self.outcome.nothing_to_do = True
+        found = containers.listed(self.host, self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT)
+        ill = containers.unwell((), ()) or [(c.service, c.trouble()) for c in found if c.trouble()]
+        if ill:
+            error = InstallError(
+                "mailcow is installed here, and not healthy: " + "; ".join(f"{service}: {what}" for service, what in ill[:5]),
+                hint="see `cowgate status`, and `docker logs` of each",
             )
-    clone(host, policy, progress)
-    progress("checking once more, now that the checkout is there")
-    code = check_again()
-    if code != 0:
-        return code
-    if not configured:  # never seen, or removed since to begin anew
-        host.write_atomic(STAGE, f"{CONFIGURING}\n".encode())
-        configure(host, policy, hostname, timezone, progress)
-        host.write_atomic(STAGE, f"{CONFIGURED}\n".encode())
-    start(host, directory, progress)
-    host.remove(STAGE)
-    progress(f"mailcow runs: https://{hostname}/admin (change the default password of the admin account now)")
-    return 0
+            self.record.fail("look", error)
+            raise error
+        self.record.set(state=document.DONE, error=None, next_try=None)
+        self.progress(f"mailcow runs from {self.directory}: nothing to install")
 
+    # -- the steps -----------------------------------------------------------------------------------------------
 
-def clone(host: Host, policy: Policy, progress: Callable[[str], None]) -> None:
-    """Bring the repository to the install directory at the pinned ref. A checkout that is there is kept as it is."""
-    directory, wanted = policy.install_dir, policy.install
-    if host.exists(f"{directory}/.git"):
-        progress(f"using the checkout in {directory}")
-        return
-    if host.listdir(directory):
-        raise UsageError(
-            f"{directory} is not empty and holds no checkout of mailcow",
-            hint="move it away, or set install_dir in the policy to another directory",
+    def _check(self, name: str, text: str) -> None:
+        """Run the install phase, and ask the gate. Raises GateShut."""
+        with self.record.step(name):
+            self.progress(text)
+            code = self.around.check()
+            if code != 0:
+                raise GateShut("the machine is not ready for mailcow", hint="see `cowgate report`", code=code)
+        self.demand_open()
+
+    def demand_open(self) -> None:
+        """Asked before everything that starts mailcow, or fetches for it. Raises GateShut."""
+        shut = self.around.gate()
+        if shut:
+            raise GateShut(f"the gate is shut: {shut}", hint="see `cowgate report`")
+
+    def _configure(self) -> None:
+        """Run mailcow's generator, unless a whole mailcow.conf is there, and put right what it leaves wrong."""
+        done = self.record.document
+        if not self.host.exists(self.conf_path):
+            self.record.set(generated=False)
+        elif done.begun("configure") and not done.finished("configure") and not done.begun("start"):
+            self.progress("an earlier install was cut off while mailcow.conf was written: it is written anew")
+            self.host.remove(self.conf_path)
+        if not self.host.exists(self.conf_path):
+            with self.record.step("configure"):
+                self._generate()
+            self.record.set(generated=True)
+        with self.record.step("settings"):
+            if self.record.document.generated:
+                self._put_right()
+
+    def _generate(self) -> None:
+        """Without a question: its environment is set and its standard input is closed."""
+        branch = self.source.branch()
+        environment = {
+            "MAILCOW_HOSTNAME": self.around.hostname,
+            "MAILCOW_TZ": self.around.timezone,
+            "MAILCOW_BRANCH": branch,
+            "SKIP_CLAMD": "y" if self.policy.fix.skip_clamd else "n",
+            **PROMPTLESS,
+        }
+        self.progress(f"configuring mailcow for {self.around.hostname}, time zone {self.around.timezone}")
+        done = self.log.run(["./generate_config.sh"], cwd=self.directory, env=environment, timeout=CONFIGURE_TIMEOUT)
+        if done.code != 0 or not self.conf():
+            # Containers have never been there: what is left of the file is of no use to anybody.
+            self.host.remove(self.conf_path)
+            raise InstallError(
+                f"mailcow's generate_config.sh ended with exit code {done.code} and no usable mailcow.conf",
+                hint=f"what it said is in {LOG_PATH}",
+            )
+
+    def _put_right(self) -> None:
+        """What the policy chose, and what the generator leaves empty or cannot know."""
+        compose = "native" if len(containers.compose_command(self.host)) == 2 else "standalone"
+        text = self.host.read(self.conf_path)
+        generated6 = self.conf().get("ENABLE_IPV6", "").lower() != "false"
+        wanted = settings.decide(self.policy, compose=compose, reachable6=6 in self.around.network(), generated6=generated6)
+        try:
+            changed = settings.apply(text, wanted.values)
+        except FormatError as error:
+            raise InstallError(f"{self.conf_path}: {error.message}") from None
+        if changed != text:
+            self.host.write_atomic(self.conf_path, changed.encode("utf-8", "surrogateescape"))
+        for note in wanted.notes:
+            self.progress(note)
+            self.outcome.notes.append(note)
+        self._tell_release()
+
+    def _tell_release(self) -> None:
+        """The generator names the newest release of the repository, whatever is checked out: then the web interface would not
+        offer the update."""
+        path = f"{self.directory}/data/web/inc/app_info.inc.php"
+        text, release = self.host.read_or_none(path), self.source.release()
+        if text is None or not release:
+            return
+        changed = settings.with_version(text, release)
+        if changed != text:
+            self.host.write_atomic(path, changed.encode("utf-8", "surrogateescape"))
+
+    def _pull(self, stack: containers.Stack) -> None:
+        with self.record.step("pull"):
+            self.demand_open()
+            images.pull_all(
+                self.host,
+                self.log,
+                stack.images(),
+                tries=self.policy.install.pull_tries,
+                first_wait=self.policy.install.pull_wait,
+                progress=self.progress,
+                waiting=lambda error, pause: self.record.wait("pull", error, pause),
+            )
+
+    def _start(self, stack: containers.Stack) -> None:
+        with self.record.step("start"):
+            self.demand_open()
+            self.progress("starting the containers")
+            stack.start()
+        with self.record.step("healthy"):
+            stack.wait(self.policy.install.healthy_timeout, self.progress)
+
+    def _set_password(self, stack: containers.Stack, *, new: bool) -> None:
+        """A fresh install only: the database of a moved one has its own."""
+        database = next((c for c in stack.containers() if c.service == "mysql-mailcow"), None)
+        if not new or database is None:
+            return
+        self.outcome.password_file = admin.set_password(
+            self.host, admin.Database(self.host, database, self.conf()), self.policy.install.admin_password_file, self.progress
         )
-    progress(f"cloning {wanted.repository} at {wanted.ref} into {directory}")
-    # Cloned beside the target and renamed: a clone that was cut off must not look like a checkout.
-    partial = f"{directory}.cowgate-clone"
-    host.remove_tree(partial)
-    host.run(["git", "clone", "--quiet", "--no-checkout", wanted.repository, partial], timeout=CLONE_TIMEOUT)
-    host.run(["git", "-C", partial, "checkout", "--quiet", wanted.ref], timeout=CLONE_TIMEOUT)
-    host.rename(partial, directory)
+
+    def _prove(self, stack: containers.Stack) -> None:
+        """See what Postfix sees; where that is the bridge, close the mail ports again. Raises InstallError."""
+        with self.record.step("relay"):
+            if not self.policy.install.relay_proof:
+                return
+            proofs = self._proofs(stack)
+            self.record.set(proven={str(proof.family): proof.verdict for proof in proofs})
+            for proof in proofs:
+                self.progress(
+                    f"relay proof over IPv{proof.family}: {proof.verdict}" + (f" ({proof.why})" if proof.why else "")
+                )
+            relays = [proof for proof in proofs if proof.verdict == relay.BRIDGE]
+            if relays:
+                stack.stop(*MAIL_SERVICES)
+                raise InstallError(
+                    f"mailcow would be an open relay over IPv{relays[0].family}: {relays[0].why};"
+                    " its mail server was stopped again",
+                    hint="see `cowgate check --only docker.open_relay`, then run `cowgate install` again",
+                )
+
+    def _proofs(self, stack: containers.Stack) -> tuple[relay.Proof, ...]:
+        postfix = next((c for c in stack.containers() if c.service == "postfix-mailcow"), None)
+        if postfix is None:
+            return ()
+        return prove(self.host, stack.project, postfix.name, self.conf(), self.around.network(), self.around.python)
+
+    # -- helpers -------------------------------------------------------------------------------------------------
+
+    def stack(self) -> containers.Stack:
+        project = self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT
+        return containers.Stack(self.host, self.directory, project, containers.compose_command(self.host), self.log)
+
+    def conf(self) -> dict[str, str]:
+        """All of mailcow.conf, passwords too: never printed. Empty where there is none."""
+        return read_conf(self.host, self.conf_path)
+
+    def _https_port(self) -> str:
+        port = self.conf().get("HTTPS_PORT", "")
+        return f":{port}" if port not in ("", "443") else ""
 
 
-def configure(host: Host, policy: Policy, hostname: str, timezone: str, progress: Callable[[str], None]) -> None:
-    """Run mailcow's own generator without a question: its environment is set and its standard input is closed."""
-    directory = policy.install_dir
-    environment = {
-        "MAILCOW_HOSTNAME": hostname,
-        "MAILCOW_TZ": timezone,
-        "SKIP_CLAMD": "y" if policy.fix.skip_clamd else "n",
-    }
-    progress(f"configuring mailcow for {hostname}, time zone {timezone}")
-    # --dev keeps the generator from checking out a branch over the pinned ref; it changes nothing else.
-    done = host.run(["./generate_config.sh", "--dev"], cwd=directory, env=environment, timeout=CONFIGURE_TIMEOUT, ok=None)
-    if done.code != 0 or not host.exists(f"{directory}/mailcow.conf"):
-        said = (done.err.strip() or done.out.strip()).splitlines()
-        raise CommandFailed(
-            f"mailcow's generate_config.sh ended with exit code {done.code} and no usable mailcow.conf"
-            f" ({said[-1] if said else 'no message'})",
-            hint=f"run it by hand in {directory} to see what it asks",
-        )
-    _set_what_the_generator_does_not_ask(host, policy)
+# git would ask, too.
+PROMPTLESS = {"GIT_TERMINAL_PROMPT": "0"}
 
 
-def _set_what_the_generator_does_not_ask(host: Host, policy: Policy) -> None:
-    """Keys of mailcow.conf that the policy chose and that generate_config.sh takes from no environment."""
-
-    chosen = {"SKIP_FTS": policy.fix.skip_fts, "SKIP_UNBOUND_HEALTHCHECK": policy.fix.skip_unbound_healthcheck}
-    path = f"{policy.install_dir}/mailcow.conf"
-    before = text = host.read(path)
-    for key, on in chosen.items():
-        text = env.set_value(text, key, "y") if on else text
-    if text != before:
-        host.write_atomic(path, text.encode("utf-8", "surrogateescape"))
+def read_conf(host: Host, path: str) -> dict[str, str]:
+    """The assignments of a mailcow.conf; where a key is set twice, the last one counts."""
+    text = host.read_or_none(path)
+    return {entry.key: entry.value for entry in env.parse(text)[0]} if text else {}
 
 
-def start(host: Host, directory: str, progress: Callable[[str], None]) -> None:
-    """Pull the images and bring the containers up."""
-    compose = compose_command(host)
-    environment = {"COWGATE_READY": "1"}  # our own calls pass the compose lock: the gate was just asked
-    progress("pulling the images (this takes minutes)")
-    host.run([*compose, "pull", "--quiet"], cwd=directory, env=environment, timeout=PULL_TIMEOUT)
-    progress("starting the containers")
-    host.run([*compose, "up", "-d", "--quiet-pull"], cwd=directory, env=environment, timeout=START_TIMEOUT)
+def prove(
+    host: Host, project: str, postfix: str, conf: Mapping[str, str], network: Mapping[int, str], python: str
+) -> tuple[relay.Proof, ...]:
+    """The relay proof for the addresses that SMTP is published on."""
+    address, _, port = (conf.get("SMTP_PORT") or "25").rpartition(":")
+    reached = dict(network)
+    if address == "0.0.0.0":
+        reached.pop(6, None)
+    elif address == "[::]":
+        reached.pop(4, None)
+    elif address:
+        reached = {6: address.strip("[]")} if address.startswith("[") else {4: address}
+    if not reached or not port.isdecimal():
+        return ()
+    return relay.Prover(host, postfix, gateways(host, project), python).prove(reached, int(port))
 
 
-def compose_command(host: Host) -> tuple[str, ...]:
-    """The compose to use: the plugin of the Docker CLI, else the standalone command. Raises StateError without one."""
-    if host.which("docker"):
-        found = host.run(["docker", "compose", "version", "--short"], ok=None)
-        if found.code == 0:
-            return ("docker", "compose")
-    if host.which("docker-compose"):
-        return ("docker-compose",)
-    raise StateError("neither `docker compose` nor docker-compose is installed", hint="see `cowgate explain docker.compose`")
+def gateways(host: Host, project: str) -> tuple[str, ...]:
+    """The addresses of the bridge of mailcow's network."""
+    network = neighbours.ask(host, f"/networks/{project}_mailcow-network")
+    configs = (network.get("IPAM") or {}).get("Config") or []
+    found = [str(config["Gateway"]).partition("/")[0] for config in configs if config.get("Gateway")]
+    # Docker leaves the gateway of an IPv6 subnet out where nobody gave one: it is the first address.
+    found += [str(config["Subnet"]).partition("/")[0] + "1" for config in configs if "::/" in str(config.get("Subnet", ""))]
+    return tuple(dict.fromkeys(found))
+
+
+def perform(host: Host, policy: Policy, around: Surroundings) -> Outcome:
+    """Install mailcow and start it. Raises BusyError where another install is under way, and what Install.perform() raises."""
+    with host.locked(LOCK):
+        host.set_umask(0o022)  # files that containers read as other users (mailcow#866)
+        return Install(host, policy, around).perform()
+
+
+__all__ = ["CowgateError", "Install", "Outcome", "Surroundings", "perform", "prove", "read_conf"]

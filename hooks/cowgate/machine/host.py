@@ -384,6 +384,19 @@ class Host:
         fd = os.open(self.resolve(path, follow=False), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
         os.close(fd)
 
+    def append_log(self, path: str, text: str, limit: int) -> None:
+        """Append to a log that only root may read (0600, made when missing); one of more than `limit` bytes begins anew."""
+        real = self.trusted(path, follow=False)
+        fd = os.open(real, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if stat.S_IMODE(os.fstat(fd).st_mode) != 0o600:
+                os.fchmod(fd, 0o600)
+            if os.fstat(fd).st_size > limit:
+                os.ftruncate(fd, 0)
+            _write_all(fd, text.encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(fd)
+
     def set_umask(self, mask: int) -> None:
         """The umask of this process and of the commands it starts."""
         os.umask(mask)

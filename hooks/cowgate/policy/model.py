@@ -99,11 +99,64 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Mailcow:
+    """What mailcow.conf is given: its keys in lower case, None (or empty) for what the generator writes.
+
+    `ipv6` is auto (what the generator found out), on or off.
+    """
+
+    ipv6: str = "auto"
+    skip_olefy: Optional[bool] = None
+    skip_sogo: Optional[bool] = None
+    skip_lets_encrypt: Optional[bool] = None
+    skip_ip_check: Optional[bool] = None
+    skip_http_verification: Optional[bool] = None
+    enable_ssl_sni: Optional[bool] = None
+    autodiscover_san: Optional[bool] = None
+    acme_dns_challenge: Optional[bool] = None
+    acme_dns_provider: Optional[str] = None
+    acme_account_email: Optional[str] = None
+    http_port: Optional[int] = None
+    http_bind: Optional[str] = None
+    https_port: Optional[int] = None
+    https_bind: Optional[str] = None
+    http_redirect: Optional[bool] = None
+    smtp_port: Optional[str] = None
+    smtps_port: Optional[str] = None
+    submission_port: Optional[str] = None
+    imap_port: Optional[str] = None
+    imaps_port: Optional[str] = None
+    pop_port: Optional[str] = None
+    pops_port: Optional[str] = None
+    sieve_port: Optional[str] = None
+    additional_san: Optional[tuple[str, ...]] = None
+    additional_server_names: Optional[tuple[str, ...]] = None
+    watchdog_notify_email: Optional[tuple[str, ...]] = None
+    snat_to_source: Optional[str] = None
+    snat6_to_source: Optional[str] = None
+    ipv4_network: Optional[str] = None
+    ipv6_network: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class Install:
-    """Which mailcow is installed: repository and ref (branch, tag or commit)."""
+    """Which mailcow is installed (repository and ref: branch, tag or commit), and how.
+
+    `pull_wait` is the pause in seconds before the second try of an image; it doubles. `healthy_timeout` is how many seconds
+    the containers may take. `admin_password_file` holds the password of the admin account; empty: a random one is made.
+    `update_hooks` puts our checks beside mailcow's update.sh, `status_timer` looks at the running mailcow again and again.
+    """
 
     repository: str = "https://github.com/mailcow/mailcow-dockerized"
     ref: str = "master"
+    mailcow: Mailcow = field(default_factory=Mailcow)
+    pull_tries: int = 8
+    pull_wait: float = 10.0
+    healthy_timeout: float = 1200.0
+    admin_password_file: str = ""
+    relay_proof: bool = True
+    update_hooks: bool = True
+    status_timer: bool = True
 
 
 @dataclass(frozen=True)

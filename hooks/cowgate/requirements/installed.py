@@ -9,10 +9,27 @@ if TYPE_CHECKING:
     from cowgate.facts.docker import Project
 
 
-def is_installed(facts: Facts) -> bool:
-    """Whether mailcow.conf exists, or Docker has containers or volumes of mailcow's project."""
+NONE, UNFINISHED, INSTALLED = "none", "unfinished", "installed"
+
+
+def install_state(facts: Facts) -> str:
+    """none, unfinished or installed. Unfinished: an install was begun, and no container of its project was ever made.
+
+    Where Docker does not answer, a mailcow.conf counts as installed, unless our own install never came to the start.
+    """
     mailcow = facts.mailcow.value
-    return mailcow.installed or any(project.containers + project.volumes > 0 for project in own_projects(facts))
+    own = own_projects(facts)
+    answered = facts.docker.state == "value" and facts.docker.value.running is True
+    if any(project.containers or (project.volumes and mailcow.installed) for project in own):
+        return INSTALLED
+    if mailcow.installed and not answered and not mailcow.begun:
+        return INSTALLED
+    return UNFINISHED if mailcow.installed or mailcow.begun else NONE
+
+
+def is_installed(facts: Facts) -> bool:
+    """Whether mailcow is there, so that nothing is fixed unasked: its containers, or its volumes with its mailcow.conf."""
+    return install_state(facts) == INSTALLED
 
 
 def own_projects(facts: Facts) -> tuple[Project, ...]:

@@ -109,12 +109,10 @@ def _given_twice(docker: Docker, expected: str) -> Verdict | None:
 
 
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
-    """Nothing where the file is not one that can be edited without guessing, and never under containers of mailcow's."""
+    """Nothing where the file is not one that can be edited without guessing. Under a mailcow that runs nothing is planned at
+    all, unless by hand; then Docker is restarted, and mailcow with it."""
     docker = facts.docker.value
     if docker.daemon_json.state not in ("absent", "empty", "ok") or docker.daemon_json.mistyped:
-        return
-    project = docker.project(facts.mailcow.value.setting("COMPOSE_PROJECT_NAME"))
-    if project is not None and project.running:
         return
     keys = wanted_keys(docker) if engine_version(docker) and mailcow_has_ipv6(facts) else {}
     if keys or docker.daemon_json.state == "empty":

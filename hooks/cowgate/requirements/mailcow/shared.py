@@ -92,8 +92,9 @@ def recreate_commands(facts: Facts) -> tuple[tuple[str, ...], ...]:
     """
     directory = facts.mailcow.value.install_dir
     standalone = facts.docker.state == "value" and facts.docker.value.compose == "standalone"
-    steps: tuple[tuple[str, ...], ...] = (("down",), ("up", "-d")) if is_installed(facts) else (("down",),)
-    return tuple(compose_command(directory, *words, standalone=standalone) for words in steps)
+    down = compose_command(directory, "down", standalone=standalone)
+    # Nothing but the install starts a mailcow that was never started, and an installed one has no lock to be passed.
+    return (down, compose_command(directory, "up", "-d", standalone=standalone)[2:]) if is_installed(facts) else (down,)
 
 
 def override_path(facts: Facts) -> str:

@@ -1,0 +1,52 @@
+"""The log of an install: what git, the generator, Compose and containers say is for root alone, escaped, and nowhere else."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cowgate.machine.host import Completed, Host
+
+PATH = "/var/log/cowgate-install.log"
+LIMIT = 8 << 20  # bytes; one that is longer begins anew, an install writes some 100 kB
+# Control characters, and what a terminal takes for a command. Newline and tab stay.
+_UNSAFE = re.compile(r"[^\t\n -~\u00a1-\uffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+
+def escaped(text: str) -> str:
+    """Text of a foreign program as a terminal may show it."""
+    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+
+
+class Log:
+    """Appends to PATH (mode 0600), and runs foreign commands with their output in it."""
+
+    def __init__(self, host: Host, secrets: Sequence[str] = ()) -> None:
+        self.host = host
+        self.secrets = tuple(secret for secret in secrets if secret)
+
+    def note(self, text: str) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.host.now()))
+        for secret in self.secrets:
+            text = text.replace(secret, "(hidden)")
+        self.host.append_log(PATH, f"{stamp} {escaped(text.rstrip())}\n", LIMIT)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        cwd: str = "/",
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+    ) -> Completed:
+        """Run a command; its exit code is for the caller to judge. Raises CommandMissing, CommandFailed (no answer in
+        time)."""
+        self.note("$ " + " ".join(argv))
+        done = self.host.run(argv, timeout=timeout, cwd=cwd, env=env, input=input, ok=None)
+        said = "\n".join(text.strip() for text in (done.out, done.err) if text.strip())
+        self.note(f"{said}\nexit code {done.code}" if said else f"exit code {done.code}")
+        return done

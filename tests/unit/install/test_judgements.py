@@ -1,0 +1,313 @@
+"""What the install decides, apart from the machine: settings, another mailcow, kinds of refusal, containers, relay, drift."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cowgate import codec
+from cowgate.errors import StateError
+from cowgate.formats.error import FormatError
+from cowgate.install import admin, containers, document, drift, images, neighbours, relay, sentences, settings
+from cowgate.install.containers import Container
+from cowgate.install.drift import Finding, Room
+from cowgate.install.log import escaped
+from cowgate.install.source import shown
+from cowgate.install.status import Status
+from tests.unit.conftest import policy_of
+
+CONF = "MAILCOW_HOSTNAME=mail.example.org\nDBPASS=p\nSMTP_PORT=25\nENABLE_IPV6=false\nDOCKER_COMPOSE_VERSION=\n"
+PLACE = "/opt/mailcow-dockerized"
+PROJECT = "mailcowdockerized"
+GIB = 1 << 30
+
+
+# -- mailcow.conf ----------------------------------------------------------------------------------------------------
+
+
+def decide(reachable6: bool, generated6: bool, **mailcow: Any) -> settings.Settings:
+    policy = policy_of({"install": {"mailcow": mailcow}})
+    return settings.decide(policy, compose="native", reachable6=reachable6, generated6=generated6)
+
+
+def test_without_ipv6_in_mailcow_nobody_comes_in_over_ipv6() -> None:
+    """The open relay of the real install: the host has IPv6, the generator's ping got no answer."""
+    found = decide(True, False)
+    assert found.values["ENABLE_IPV6"] == "false"
+    assert {key: found.values[key] for key in settings.MAIL_PORTS} == {
+        key: f"0.0.0.0:{port}" for key, port in settings.MAIL_PORTS.items()
+    }
+    assert "mail is taken over IPv4 only" in found.notes[0]
+
+
+@pytest.mark.parametrize(("reachable6", "generated6"), [(True, True), (False, False)])
+def test_ports_stay_where_there_is_no_danger(reachable6: bool, generated6: bool) -> None:
+    found = decide(reachable6, generated6)
+    assert found.values == {"DOCKER_COMPOSE_VERSION": "native", "ENABLE_IPV6": str(generated6).lower()} and not found.notes
+
+
+def test_the_policy_decides_ipv6_and_keeps_its_own_addresses() -> None:
+    assert decide(True, False, ipv6="on").values == {"DOCKER_COMPOSE_VERSION": "native", "ENABLE_IPV6": "true"}
+    off = decide(True, True, ipv6="off", smtp_port="203.0.113.10:25", imaps_port="[::]:993", pop_port="1110").values
+    assert (off["ENABLE_IPV6"], off["SMTP_PORT"], off["IMAPS_PORT"], off["POP_PORT"]) == (
+        "false",
+        "203.0.113.10:25",
+        "0.0.0.0:993",
+        "0.0.0.0:1110",
+    )
+
+
+def test_what_the_policy_names_is_written_as_mailcow_writes_it() -> None:
+    found = decide(False, False, skip_sogo=True, http_redirect=False, additional_san=["imap.*", "smtp.*"], https_port=8443)
+    assert found.values == {
+        "DOCKER_COMPOSE_VERSION": "native",
+        "SKIP_SOGO": "y",
+        "HTTP_REDIRECT": "n",
+        "ADDITIONAL_SAN": "imap.*,smtp.*",
+        "HTTPS_PORT": "8443",
+        "ENABLE_IPV6": "false",
+    }
+
+
+def test_only_the_named_lines_change() -> None:
+    assert settings.apply(CONF, {"DOCKER_COMPOSE_VERSION": "native"}) == CONF.replace("_VERSION=", "_VERSION=native")
+    with pytest.raises(FormatError):
+        settings.apply(CONF, {"SMTP_PORT": "25; rm"})
+
+
+def test_the_version_that_the_web_interface_shows() -> None:
+    text = '<?php\n  $MAILCOW_GIT_VERSION="2026-09";\n  $MAILCOW_BRANCH="master";\n'
+    assert settings.with_version(text, "2026-07a") == text.replace("2026-09", "2026-07a")
+
+
+@pytest.mark.parametrize(
+    ("address", "printed"),
+    [
+        ("https://token:secret@git.example.org/mailcow.git", "https://git.example.org/mailcow.git"),
+        ("https://git.example.org/m.git?private_token=secret", "https://git.example.org/m.git"),
+        ("https://github.com/mailcow/mailcow-dockerized", "https://github.com/mailcow/mailcow-dockerized"),
+    ],
+)
+def test_no_secret_of_an_address_is_printed(address: str, printed: str) -> None:
+    assert shown(address) == printed
+
+
+# -- another mailcow -------------------------------------------------------------------------------------------------
+
+
+def container(service: str = "postfix-mailcow", project: str = PROJECT, place: str = PLACE) -> dict[str, Any]:
+    return {"Labels": {neighbours.SERVICE: service, neighbours.PROJECT: project, neighbours.DIRECTORY: place}}
+
+
+def volume(kind: str = "vmail-vol-1", project: str = PROJECT, labels: bool = True) -> dict[str, Any]:
+    told = {neighbours.PROJECT: project, neighbours.VOLUME: kind} if labels else None
+    return {"Name": f"{project}_{kind}", "Labels": told}
+
+
+def demand(found: list[dict[str, Any]], volumes: list[dict[str, Any]], configured: bool) -> str:
+    try:
+        neighbours.demand_none(neighbours.judge(found, volumes, PROJECT, PLACE), PLACE, configured=configured)
+    except StateError as error:
+        return error.message
+    return ""
+
+
+def test_a_mailcow_of_another_directory_is_never_taken_over() -> None:
+    assert "a mailcow of the directory /srv/mailcow" in demand([container(place="/srv/mailcow")], [], False)
+    assert "a mailcow of the directory /srv/mailcow" in demand([container(place="/srv/mailcow")], [], True)
+    assert "another mailcow" in demand([], [volume(project="oldcow")], False)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_volumes_without_their_mailcow_conf(labels: bool) -> None:
+    said = demand([], [volume(labels=labels), volume("mysql-vol-1", labels=labels)], False)
+    assert said.startswith("the volume mailcowdockerized_mysql-vol-1 and 1 more of a mailcow is here, but no")
+    assert demand([], [volume(labels=labels)], True) == "", "a mailcow that was moved: volumes and mailcow.conf together"
+
+
+def test_what_is_no_mailcow_is_no_neighbour() -> None:
+    other = [container("web", "shop", "/srv/shop")]
+    assert demand(other, [volume("data", "shop"), {"Name": "redis-vol-1", "Labels": None}], False) == ""
+    assert neighbours.judge([container()], [], PROJECT, PLACE).own_containers == 1
+
+
+# -- images ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("toomanyrequests: You have reached your pull rate limit.", "busy"),
+        ("Error response from daemon: received unexpected HTTP status: 429 Too Many Requests", "busy"),
+        ("write /var/lib/docker/tmp/x: no space left on device", "full"),
+        ("manifest for mariadb:10.11 not found: manifest unknown: manifest unknown", "missing"),
+        ("pull access denied for mailcow/x, repository does not exist or may require 'docker login'", "missing"),
+        ("unauthorized: authentication required", "denied"),
+        ('Get "https://ghcr.io/v2/": x509: certificate has expired or is not yet valid', "tls"),
+        ('Get "https://ghcr.io/v2/": dial tcp: lookup ghcr.io: no such host', "unreachable"),
+        ("unexpected EOF", "unreachable"),
+    ],
+)
+def test_what_a_refusal_means(said: str, kind: str) -> None:
+    error = images.kind_of("ghcr.io/mailcow/postfix:1", said)
+    assert error.kind == kind
+    assert error.message.startswith("ghcr.io/mailcow/postfix:1 could not be pulled: ")
+    assert said not in error.message + error.hint and error.exit_code == 5
+
+
+# -- containers ------------------------------------------------------------------------------------------------------
+
+
+def inspected(**state: Any) -> dict[str, Any]:
+    restarts = state.pop("restarts", 0)
+    return {
+        "Id": "1",
+        "Name": "/mailcowdockerized-postfix-mailcow-1",
+        "RestartCount": restarts,
+        "State": {"Status": "running", **state},
+        "Config": {"Image": "x:1", "Labels": {neighbours.SERVICE: "postfix-mailcow"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble"),
+    [
+        ({}, ""),
+        ({"Health": {"Status": "healthy"}}, ""),
+        ({"Health": {"Status": "starting"}}, "starting"),
+        ({"Health": {"Status": "unhealthy"}}, "unhealthy"),
+        ({"Status": "restarting", "restarts": 4}, "restarting, 4 times so far"),
+        ({"restarts": 3}, "restarting, 3 times so far"),
+        ({"restarts": 3, "Health": {"Status": "healthy"}}, ""),
+        ({"Status": "created"}, "was never started"),
+        ({"Status": "exited", "ExitCode": 137}, "exited, exit code 137"),
+    ],
+)
+def test_which_containers_are_well(state: dict[str, Any], trouble: str) -> None:
+    found = containers.parse(inspected(**state))
+    assert found.trouble() == trouble
+    assert containers.unwell(["postfix-mailcow"], [found]) == ([("postfix-mailcow", trouble)] if trouble else [])
+
+
+def test_a_service_without_a_container_is_named() -> None:
+    assert containers.unwell(["clamd-mailcow"], []) == [("clamd-mailcow", "no container was made")]
+
+
+# -- the admin account -----------------------------------------------------------------------------------------------
+
+
+def test_the_password_is_kept_as_mailcow_keeps_it() -> None:
+    stored = admin.hashed("Ahem, a password", b"12345678")
+    assert stored.startswith("{SSHA256}") and admin.fits("Ahem, a password", stored)
+    assert not admin.fits("ahem, a password", stored)
+    for other in ("{BLF-CRYPT}$2y$10$abc", "{SSHA256}%%%", "", "{SSHA256}"):
+        assert not admin.fits("moohoo", other)
+
+
+# -- the relay proof -------------------------------------------------------------------------------------------------
+
+
+def test_the_lines_of_postfix() -> None:
+    log = (
+        "Nov 28 23:00:00 mail postfix/postscreen[374]: CONNECT from [198.18.213.2]:51262 to [172.22.1.253]:25\n"
+        "Nov 28 23:00:01 mail postfix/smtps/smtpd[380]: connect from unknown[2001:db8:213::2]\n"
+        "Nov 28 23:00:01 mail postfix/smtpd[380]: disconnect from unknown[192.0.2.1]\n"
+        "CONNECT from [::ffff:172.22.1.1]:1 to [172.22.1.253]:25\n"
+    )
+    assert relay.clients(log) == ["198.18.213.2", "2001:db8:213::2", "172.22.1.1"]
+
+
+@pytest.mark.parametrize(
+    ("family", "seen", "verdict"),
+    [
+        (4, ["198.18.213.2"], relay.OWN),
+        (6, ["172.22.1.1"], relay.BRIDGE),
+        (6, ["fd4d::1", "2001:db8:213::2"], relay.OWN),
+        (4, ["172.22.1.9"], relay.UNSEEN),
+        (4, [], relay.UNSEEN),
+    ],
+)
+def test_what_the_proof_proves(family: int, seen: list[str], verdict: str) -> None:
+    assert relay.judge(family, seen, ("172.22.1.1", "fd4d::1")).verdict == verdict
+
+
+# -- drift -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_disk_and_the_inodes() -> None:
+    rooms = [
+        Room("/a", 40 * GIB, 30 * GIB, 1000, 900),
+        Room("/b", 40 * GIB, 4 * GIB),
+        Room("/c", 40 * GIB, GIB // 2, 1000, 15),
+    ]
+    found = [(finding.id, finding.level) for finding in drift.of_room(rooms)]
+    assert found == [("disk./b", "warning"), ("disk./c", "unsound"), ("inodes./c", "unsound")]
+
+
+def test_the_certificate() -> None:
+    day = 86400.0
+    assert drift.of_certificate(None, 0) == [] and drift.of_certificate(30 * day, 0) == []
+    assert [f.level for f in drift.of_certificate(13 * day, 0)] == ["warning"]
+    assert [f.level for f in drift.of_certificate(day, 2 * day)] == ["unsound"]
+
+
+def test_an_update_that_was_not_finished() -> None:
+    old = Container("1", "c", "nginx-mailcow", "ghcr.io/mailcow/nginx:1.0", "running")
+    assert drift.of_images({"nginx-mailcow": "ghcr.io/mailcow/nginx:1.0"}, [old]) == []
+    (found,) = drift.of_images({"nginx-mailcow": "ghcr.io/mailcow/nginx:1.1"}, [old])
+    assert "nginx-mailcow runs ghcr.io/mailcow/nginx:1.0" in found.text
+
+
+@pytest.mark.parametrize(
+    ("release", "new"), [("2026-07a", False), ("2026-05c", False), ("2026-07b", True), ("2026-09", True), ("x", False)]
+)
+def test_beyond_what_was_tested(release: str, new: bool) -> None:
+    assert drift.beyond(release) == new
+
+
+def test_other_drifts() -> None:
+    assert drift.of_branch("master", True) == [] and "detached" in drift.of_branch("", False)[0].text
+    assert drift.of_clock(1e9, 1.5e9)[0].level == "unsound" and drift.of_clock(1.6e9, 1.5e9) == []
+    assert drift.of_clients(["192.0.2.1", "172.22.1.1"], ["172.22.1.1"])[0].id == "relay.log"
+    assert drift.of_clients(["192.0.2.1"], ["172.22.1.1"]) == []
+    (waiver,) = drift.of_waivers(["the waiver for resources.disk ended on 2026-01-01 and does not count"])
+    assert waiver.id == "waiver.resources.disk"
+
+
+def test_only_what_breaks_the_update_itself_stops_it() -> None:
+    good = Room("/", 40 * GIB, 30 * GIB, 1000, 900)
+    assert drift.before_update([good], True, True, []) == []
+    assert [f.id for f in drift.before_update([Room("/", 40 * GIB, GIB)], True, True, [])] == ["disk./"]
+    assert [f.id for f in drift.before_update([good], False, False, [])] == ["docker"]
+    assert [f.id for f in drift.before_update([good], True, False, drift.of_clock(1e9, 1.5e9))] == ["clock", "compose"]
+
+
+def test_since_when() -> None:
+    found = drift.dated([Finding("b", "warning", "new"), Finding("a", "unsound", "old")], {"a": 5.0}, 9.0)
+    assert [(f.id, f.since) for f in found] == [("a", 5.0), ("b", 9.0)]
+
+
+# -- documents and sentences -----------------------------------------------------------------------------------------
+
+
+def test_a_damaged_document_is_told() -> None:
+    told = document.parse("{")
+    assert told.state == "failed" and told.error is not None and "damaged" in told.error.message
+
+
+def test_the_screen() -> None:
+    step = document.Step("pull", 100.0)
+    trouble = document.Trouble("pull", "mariadb:10.11 could not be pulled", "wait", 100.0)
+    told = document.Document(PLACE, state="waiting", steps=(step,), error=trouble, next_try=400.0)
+    (line, *_) = sentences.screen(Status("unfinished", 220.0, install=told), 220.0)
+    assert line == f"install unfinished: mariadb:10.11 could not be pulled, 2 minutes ago, next try {sentences.clock(400.0)}"
+    assert sentences.screen(Status("none", 1.0), 1.0) == ["There is no mailcow on this machine."]
+    whole = Status("installed", 9.0, directory=PLACE, findings=(Finding("a", "unsound", "text", "hint", 1.0),), containers=18)
+    assert "UNSOUND (18 containers run)" in sentences.screen(whole, 9.0)[0]
+    assert codec.decode(Status, json.loads(json.dumps(codec.encode(whole)))) == whole
+
+
+def test_what_a_foreign_program_says_is_escaped() -> None:
+    assert escaped("a\x1b[31mb\tc\n\u202ed") == "a\\x1b[31mb\tc\n\\u202ed"
