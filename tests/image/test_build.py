@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cowgate.gate.contract import blockers
 from tests.image.building import TOO_EARLY, WAIVED, Build, Clone
 from tests.lab.files import scratch
 from tests.lab.ntp import ntp_server
@@ -47,10 +48,10 @@ def test_build_passes_and_says_so(build: Build) -> None:
     assert build.code == 0, build.log
     assert "SEALED: nothing of the build machine is in it" in build.log
     repaired = build.report("qemu.json")
-    assert (repaired["phase"], repaired["ready"]) == ("build", True)
+    assert (repaired["phase"], repaired["ready"], blockers("build", repaired["rows"])) == ("build", False, [])
     assert rows(repaired)["services.conflicting"]["status"] == "fixed"
     gate = build.report("qemu-gate.json")
-    assert (gate["phase"], gate["ready"]) == ("build", True)
+    assert (gate["phase"], gate["ready"], blockers("build", gate["rows"])) == ("build", False, [])
     assert rows(gate)["image.hygiene"]["status"] == "pass"
     (artifact,) = build.report("manifest.json")["builds"]
     assert artifact["custom_data"]["verdict"] == "passed"
@@ -71,9 +72,9 @@ def test_build_fails_and_the_reports_stay(mistake: str) -> None:
         assert failed.code == 1, failed.log
         assert "This image is not fit: the build fails." in failed.log
         assert said in failed.log
-        assert failed.report("qemu.json")["ready"] is True  # as it was before the mistake
+        assert not blockers("build", failed.report("qemu.json")["rows"])  # as it was before the mistake
         gate = failed.report("qemu-gate.json")
-        assert gate["ready"] is False
+        assert blockers("build", gate["rows"]) == [row]
         assert [id for id, entry in rows(gate).items() if entry["status"] == "fail"] == [row]
         assert said in rows(gate)[row]["diagnosis"]
         assert not failed.image.exists()

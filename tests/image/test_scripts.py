@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cowgate.gate.contract import blockers
 from tests.image.building import PACKER, pyz
 from tests.lab.container import Container
 from tests.lab.process import Result, run
@@ -73,7 +74,7 @@ def test_an_image_passes_and_three_do_not(builder: Builder) -> None:
     refused = builder.script("seal.sh")
     assert refused.returncode == 0, "the report of the gate is to be fetched first"
     assert "/opt/mailcow-dockerized/mailcow.conf: passwords of one mailcow" in refused.stdout
-    assert json.loads(machine.read("/dev/shm/gate.json"))["ready"] is False
+    assert blockers("build", json.loads(machine.read("/dev/shm/gate.json"))["rows"])
     assert machine.read("/etc/machine-id") == before
     blocked = builder.script("gate.sh")
     assert blocked.returncode == 3
@@ -82,7 +83,7 @@ def test_an_image_passes_and_three_do_not(builder: Builder) -> None:
 
     sealed = builder.script("seal.sh")
     assert sealed.returncode == 0, sealed.stdout + sealed.stderr
-    assert json.loads(machine.read("/dev/shm/gate.json"))["ready"] is True
+    assert not blockers("build", json.loads(machine.read("/dev/shm/gate.json"))["rows"])
     passed = builder.script("gate.sh")
     assert passed.returncode == 0, passed.stdout + passed.stderr
     assert not machine.exists("/var/lib/cowgate/readiness.json")

@@ -41,7 +41,7 @@ def _not_running(docker: Docker, phase: Phase) -> Verdict:
     if not docker.flavour:
         return passed("Docker is not installed", expected=EXPECTED)
     why = f"what is left of a mailcow only a running Docker can tell ({docker.reason})"
-    return deferred(f"decided right before the install: {why}") if phase is Phase.BOOT else unknown(why)
+    return unknown(why) if phase is Phase.INSTALL else deferred(f"decided right before the install: {why}")
 
 
 def _is_here(facts: Facts, project: Project) -> bool:
