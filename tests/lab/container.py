@@ -163,6 +163,11 @@ class Container:
         self.poweroff()
         self.start()
 
+    def pull_the_plug(self) -> None:
+        """End at once and start again. What was written stays: a container has no cache of its own that could be lost."""
+        self._end()
+        self.start()
+
     def wait(self, timeout: float = 180.0) -> str:
         """Wait for the end of the boot, cloud-init included; the answer of `systemctl is-system-running`.
 

@@ -15,12 +15,18 @@ fi
 
 wanted() { for level in /etc/runlevels/*/cowgate-install; do [ -L "$level" ] && return 0; done; return 1; }
 
+# OpenRC starts what waited for us; that is not to be done twice at once.
+install() {
+    while rc-service cowgate-install status 2>&1 | grep -q starting; do sleep 5; done
+    rc-service -q cowgate-install start
+}
+
 # Open is what the gate says, not what the check's exit code was.
 look() {
     "$cowgate" gate >/dev/null 2>&1 || "$cowgate" --setup run --phase boot --yes
     "$cowgate" gate || return
     IN_BACKGROUND=yes rc-service -q cowgate start || return
-    ! wanted || rc-service -q cowgate-install start
+    ! wanted || install
 }
 
 until look; do

@@ -16,7 +16,8 @@ INSTALL_TIMEOUT = 1800.0  # seconds for a package manager that works
 
 LOCK_TIMEOUT = 600.0  # seconds to wait for another package manager; unattended-upgrades at first boot takes minutes
 
-# At a first boot the network, or its DNS, can come late. Seconds before each try, and what apt, dnf and apk say then.
+# At a first boot the network, or its DNS, can come late. Seconds before each try, and what apt, dnf and apk say then. apk 3
+# goes on without its lists, warns of each ("updating and opening") and then says that there is no such package.
 NETWORK_PAUSES = (10, 30)
 
 APT_RETRIES = "Acquire::Retries=3"
@@ -31,7 +32,8 @@ QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "APT_LIST
 
 NO_NETWORK = re.compile(
     r"Could not resolve|Temporary failure|[Cc]ould not connect|[Cc]onnection (failed|timed out|refused)|unreachable"
-    r"|Curl error|temporary error|network error"
+    r"|Curl error|temporary error|transient error|network error|updating and opening \S+:|[Oo]peration timed out"
+    r"|Socket not connected|Cannot download repomd|Failed to download metadata|All mirrors were tried"
 )
 
 

@@ -42,6 +42,8 @@ OTHER_UNITS = (
     "ntpd-rs.service",
     "openntpd.service",
 )
+# Services that only OpenRC has: what switches the swap areas of /etc/fstab on.
+OPENRC_UNITS = ("swap.service",)
 PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,TriggeredBy,FragmentPath"
 # Where unit files are looked for, first found wins (systemd.unit(5)); /run is empty in an offline tree.
 UNIT_DIRECTORIES = (
@@ -68,7 +70,7 @@ class Unit:
     `active` and `sub` are systemd's ActiveState and SubState ("" where nothing could be asked), `file_state` its
     UnitFileState (enabled, disabled, static, masked, generated, ...). `starts` says whether it comes up at boot;
     `triggered_by` are the sockets, paths or timers that start it. `links` are the .wants and .requires links to it, known
-    where the files were read.
+    where the files were read; of an OpenRC service those in its runlevels.
     """
 
     name: str
@@ -243,15 +245,17 @@ def _is_masked(host: Host, path: str) -> bool:
 
 def _openrc_units(host: Host, names: tuple[str, ...], states: dict[str, str]) -> Iterator[Unit]:
     """The known services that have an init script; one in any runlevel starts at boot."""
-    started: set[str] = set()
+    levels: dict[str, list[str]] = {}
     for level in host.listdir("/etc/runlevels"):
-        started.update(host.listdir(f"/etc/runlevels/{level}"))
-    for name in names:
+        for service in host.listdir(f"/etc/runlevels/{level}"):
+            levels.setdefault(service, []).append(f"/etc/runlevels/{level}/{service}")
+    for name in (*names, *OPENRC_UNITS):
         service = name.partition(".")[0]
         if name.endswith(".service") and host.exists(f"/etc/init.d/{service}"):
-            starts = service in started
+            starts = service in levels
             active = {"started": "active", "starting": "activating"}.get(states.get(service, ""), "inactive" if states else "")
-            yield Unit(name, active=active, file_state="enabled" if starts else "disabled", starts=starts)
+            links = tuple(levels.get(service, ()))
+            yield Unit(name, active=active, file_state="enabled" if starts else "disabled", starts=starts, links=links)
 
 
 def parse_rc_status(text: str) -> dict[str, str]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
+# Alpine's setup copies the one zone here, so that tzdata need not stay.
+ZONE_DIRECTORIES = (ZONEINFO, "/etc/zoneinfo")
 # What the package container-selinux brings, on EL and Fedora.
 CONTAINER_SELINUX = ("/usr/share/selinux/packages/container.pp.bz2", "/usr/share/containers/selinux/contexts")
 
@@ -21,7 +23,7 @@ class Timezone:
     """The zone as mailcow's generator finds it: /etc/timezone where that exists, else the target of /etc/localtime.
 
     `name` is "" where it finds none. `exists` says whether tzdata has the zone, `tzdata` whether there is any.
-    `wanted_exists` is the same for the policy's zone (False where the policy names none).
+    `wanted_exists` is the same for the policy's zone (False where the policy names none), `wanted_path` its file.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Timezone:
     tzdata: bool
     etc_timezone: bool = False
     wanted_exists: bool = False
+    wanted_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,11 @@ def _timezone(host: Host, wanted: str) -> Timezone:
     return Timezone(
         name=name,
         source=source if name else "",
-        exists=_zone_exists(host, name),
+        exists=bool(_zone_file(host, name)),
         tzdata=bool(host.listdir(ZONEINFO)),
         etc_timezone=written is not None,
-        wanted_exists=_zone_exists(host, wanted),
+        wanted_exists=bool(_zone_file(host, wanted)),
+        wanted_path=_zone_file(host, wanted),
     )
 
 
@@ -122,13 +126,17 @@ def zone_of_link(target: str | None) -> str:
     return zone if found else ""
 
 
-def _zone_exists(host: Host, name: str) -> bool:
+def _zone_file(host: Host, name: str) -> str:
+    """The path of a zone's file; "" where there is none."""
     if not name or ".." in name or name.startswith("/"):
-        return False
-    try:
-        return host.read_bytes(f"{ZONEINFO}/{name}")[:4] == b"TZif"
-    except (OSError, ValueError):  # no path at all, such as one with a NUL in it
-        return False
+        return ""
+    for directory in ZONE_DIRECTORIES:
+        try:
+            if host.read_bytes(f"{directory}/{name}")[:4] == b"TZif":
+                return f"{directory}/{name}"
+        except (OSError, ValueError):  # no path at all, such as one with a NUL in it
+            continue
+    return ""
 
 
 def _selinux(host: Host) -> str:

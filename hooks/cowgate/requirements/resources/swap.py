@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate import providers
-from cowgate.changes.values import Change, EditFile, SwapFile
+from cowgate.changes.values import Change, EditFile, Link, SwapFile
 from cowgate.model import Commands, Level, Measured, Phase, Requirement, Verdict, failed, passed
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.resources.shared import GIB, gib
@@ -106,6 +106,11 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     path, root = swap_path(facts.memory.value), facts.disks.value.root
     if _unwanted(policy) or path is None or root.fstype not in SWAP_FILESYSTEMS or root.free < SWAP + SWAP_SPARE:
         return
+    services = facts.services.content
+    starter = services.unit("swap.service") if services is not None and services.manager == "openrc" else None
+    if starter is not None and not starter.starts:
+        # What switches the areas of /etc/fstab on; without it the file would lie there unused after a reboot.
+        yield Link("/etc/runlevels/boot/swap", "/etc/init.d/swap")
     # the line first: once the file is in use the row is met, and after a kill between the two nobody would add the line
     yield EditFile("/etc/fstab", "fstab.add", {"line": f"{path} none swap sw 0 0"})
     yield SwapFile(path, SWAP)
@@ -123,6 +128,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT,),
     needs=("memory", "disks"),
+    wants=("services",),
     judge=judge,
     measure=measure,
     fix="resources.swap",

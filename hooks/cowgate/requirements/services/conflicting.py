@@ -99,7 +99,7 @@ def _down_in_files(unit: Unit) -> Iterator[Change]:
 
 
 def _down_openrc(unit: Unit) -> Iterator[Change]:
-    """OpenRC has no masks: the service is stopped and leaves its runlevel."""
+    """OpenRC has no masks: the service is stopped and leaves its runlevels, whichever they are."""
     service = unit.name.rpartition(".")[0]
     if unit.running:
         yield Command(
@@ -107,12 +107,8 @@ def _down_openrc(unit: Unit) -> Iterator[Change]:
             why=f"{service} holds ports of mailcow's",
             undo=("rc-service", service, "start"),
         )
-    if unit.starts:
-        yield Command(
-            ("rc-update", "delete", service, "default"),
-            why=f"{service} would take ports of mailcow's at boot",
-            undo=("rc-update", "add", service, "default"),
-        )
+    for link in unit.links:
+        yield RemoveFile(link)
 
 
 ROW = Requirement(

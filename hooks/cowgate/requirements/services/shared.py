@@ -19,7 +19,7 @@ def turn_down(unit: str, manager: str) -> list[tuple[str, ...]]:
 def turn_off(unit: str, manager: str, verbs: tuple[str, ...]) -> list[tuple[str, ...]]:
     if manager == "openrc":
         service = unit.rpartition(".")[0]
-        return [("rc-service", service, "stop"), ("rc-update", "delete", service, "default")]
+        return [("rc-service", service, "stop"), ("rc-update", "--all", "delete", service)]
     return [("systemctl", verb, unit) for verb in verbs]
 
 

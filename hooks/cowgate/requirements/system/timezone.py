@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cowgate.changes.values import Change, Link, WriteFile
+from cowgate.changes.values import Change, InstallPackages, Link, WriteFile
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
 from cowgate.policy.zones import ZONEINFO
 from cowgate.requirements.fix import Fix
-from cowgate.requirements.system.shared import manager_of
+from cowgate.requirements.system.shared import install, manager_of
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -23,14 +23,16 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     expected = f"{wanted} (the policy)" if wanted else "a time zone of the tz database"
     setting: tuple[str, ...] = ("timedatectl", "set-timezone", wanted or "Etc/UTC")
     if manager_of(facts) == "apk":  # no systemd
-        setting = ("ln", "-sfn", f"/usr/share/zoneinfo/{wanted or 'Etc/UTC'}", "/etc/localtime")
-    command = (setting,)
+        setting = ("ln", "-sfn", zone.wanted_path or f"{ZONEINFO}/{wanted or 'Etc/UTC'}", "/etc/localtime")
+    # A link to a zone that is not there would be no better.
+    command = (setting,) if zone.tzdata or zone.wanted_path else (*install(facts, "tzdata"), setting)
     evidence = {zone.source: zone.name} if zone.name else {"/etc/timezone, /etc/localtime": "name none"}
     if wanted and not zone.wanted_exists:
         missing = "" if zone.tzdata else ": tzdata is not installed"
         return failed(
             f"the policy's time zone {wanted!r} does not exist on this machine{missing}",
-            remedy="correct timezone in the policy" if zone.tzdata else "install the package tzdata",
+            remedy="correct timezone in the policy" if zone.tzdata else "install the package tzdata, and set the time zone",
+            commands=() if zone.tzdata else command,
             expected=expected,
             observed=zone.name or "none",
             evidence=evidence,
@@ -59,7 +61,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"{zone.source} names the time zone {zone.name!r}, which does not exist"
             + ("" if zone.tzdata else ": tzdata is not installed"),
             remedy="set an existing time zone" if zone.tzdata else "install the package tzdata",
-            commands=command if zone.tzdata else (),
+            commands=command if zone.tzdata else install(facts, "tzdata"),
             expected=expected,
             observed=zone.name,
             evidence=evidence,
@@ -70,8 +72,13 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     """The link /etc/localtime, and /etc/timezone where it is there: where the two differ the generator believes the file."""
     zone = facts.system.value.timezone
+    manager = manager_of(facts)
+    if policy.timezone and not zone.wanted_exists and not zone.tzdata and manager:
+        yield InstallPackages(manager, ("tzdata",))
+        if zone.name != policy.timezone:
+            yield Link("/etc/localtime", f"{ZONEINFO}/{policy.timezone}")
     if policy.timezone and zone.wanted_exists and zone.name != policy.timezone:
-        yield Link("/etc/localtime", f"{ZONEINFO}/{policy.timezone}")
+        yield Link("/etc/localtime", zone.wanted_path or f"{ZONEINFO}/{policy.timezone}")
         if zone.etc_timezone:
             yield WriteFile("/etc/timezone", f"{policy.timezone}\n")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cowgate.changes.values import Change, Command, UnitState
+from cowgate.changes.values import Change, Command, InstallPackages, Link, RemoveFile, UnitState
+from cowgate.facts.timesources import BUSYBOX_CONF
 from cowgate.model import Verdict, failed
 from cowgate.requirements.system.shared import install, manager_of
 
@@ -79,17 +80,32 @@ def servers_in_use(facts: Facts) -> tuple[str, ...]:
     return tuple(s.name for s in (*(other.sources if other else ()), *ours))
 
 
+def is_busybox(facts: Facts) -> bool:
+    """Whether the daemon in use is BusyBox's ntpd: it keeps the clock, and never tells the kernel that it is right."""
+    daemon, _ = daemon_in_use(facts)
+    ntpd = facts.timesources.value.ntpd
+    return daemon == "ntpd" and ntpd is not None and ntpd.path == BUSYBOX_CONF
+
+
+def put_chrony_in_place(facts: Facts) -> Iterator[Change]:
+    """chrony instead of BusyBox's ntpd: whether the clock is right can then be told."""
+    yield InstallPackages("apk", ("chrony",))
+    unit = facts.services.value.unit("ntpd.service")
+    if unit is not None and unit.running:
+        yield Command(("rc-service", "ntpd", "stop"), why="chrony takes its place", undo=("rc-service", "ntpd", "start"))
+    for link in unit.links if unit is not None else ():
+        yield RemoveFile(link)
+    yield from switch_on_daemon(facts, "chronyd.service")
+
+
 def switch_on_daemon(facts: Facts, unit: str) -> Iterator[Change]:
     if facts.services.value.manager != "openrc":
         yield UnitState(unit, running=True, enabled=True, masked=False)
         return
     service = unit.partition(".")[0]
-    yield Command(
-        ("rc-update", "add", service, "default"),
-        why=f"{service} must start at boot",
-        undo=("rc-update", "del", service, "default"),
-        check=("test", "-e", f"/etc/runlevels/default/{service}"),
-    )
+    there = facts.services.value.unit(unit)
+    if there is None or not there.starts:  # in any runlevel: in a second one it would be twice
+        yield Link(f"/etc/runlevels/default/{service}", f"/etc/init.d/{service}")
     yield Command(
         ("rc-service", service, "start"),
         why=f"{service} does not run, so nothing keeps the clock right",

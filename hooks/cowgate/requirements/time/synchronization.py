@@ -9,7 +9,16 @@ from cowgate.changes.values import Change, Command
 from cowgate.facts.timesources import REFCLOCK
 from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
 from cowgate.requirements.fix import Fix
-from cowgate.requirements.time.shared import daemon_in_use, is_on, no_daemon, servers_in_use, switch_on_daemon
+from cowgate.requirements.system.shared import manager_of
+from cowgate.requirements.time.shared import (
+    daemon_in_use,
+    is_busybox,
+    is_on,
+    no_daemon,
+    put_chrony_in_place,
+    servers_in_use,
+    switch_on_daemon,
+)
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -25,6 +34,14 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     daemon, unit = daemon_in_use(facts)
     if not daemon:
         return no_daemon(facts, expected)
+    if not clock.synchronized and is_busybox(facts):
+        return failed(
+            "the time daemon is BusyBox's ntpd, which never tells the kernel whether the clock is right: it cannot be judged",
+            remedy="put chrony in its place, and wait until `chronyc tracking` says Leap status: Normal",
+            commands=CHRONY_FOR_BUSYBOX,
+            expected=expected,
+            observed="BusyBox's ntpd",
+        )
     if clock.synchronized is None:
         return unknown(f"whether the clock is synchronized not determined: {clock.reason}")
     evidence = {clock.told_by: "synchronized" if clock.synchronized else "not synchronized"}
@@ -36,7 +53,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         masked = " and is masked" if unit is not None and unit.masked else ""
         return failed(
             f"the time daemon {name} is installed but does not run{masked}: nothing keeps the clock right",
-            remedy="switch it on, and wait until `timedatectl show -p NTPSynchronized` says yes",
+            remedy=f"switch it on, and wait until {_told_by(facts)}",
             commands=_switch_on(facts, name),
             expected=expected,
             observed="no time daemon runs",
@@ -61,10 +78,28 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return passed(f"synchronized by {name}" if on else f"synchronized, {name} is there", expected=expected, evidence=evidence)
 
 
+CHRONY_FOR_BUSYBOX = (
+    ("apk", "add", "chrony"),
+    ("rc-service", "--ifstarted", "ntpd", "stop"),
+    ("rc-update", "--all", "delete", "ntpd"),
+    ("rc-update", "add", "chronyd", "default"),
+    ("rc-service", "chronyd", "start"),
+)
+
+
+def _told_by(facts: Facts) -> str:
+    """Where a person sees that the clock is right, with what is there."""
+    if facts.services.value.manager == "systemd":
+        return "`timedatectl show -p NTPSynchronized` says yes"
+    return "`chronyc tracking` says Leap status: Normal" if daemon_in_use(facts)[0] == "chrony" else "this row passes"
+
+
 def _switch_on(facts: Facts, name: str) -> tuple[tuple[str, ...], ...]:
     if facts.services.value.manager == "openrc":
         service = name.partition(".")[0]
-        return (("rc-update", "add", service, "default"), ("rc-service", service, "start"))
+        unit = facts.services.value.unit(name)
+        enable = () if unit is not None and unit.starts else (("rc-update", "add", service, "default"),)
+        return (*enable, ("rc-service", service, "start"))
     if facts.clock.value.can_ntp:
         return (("timedatectl", "set-ntp", "true"),)
     return (("systemctl", "unmask", name), ("systemctl", "enable", "--now", name))
@@ -79,7 +114,9 @@ def _explain(daemon: str) -> tuple[tuple[str, ...], ...]:
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     """The daemon that is there, unmasked, enabled and started. The engine then waits for the clock."""
     daemon, unit = daemon_in_use(facts)
-    if daemon and unit is not None and is_on(facts) is False:
+    if is_busybox(facts) and not facts.clock.value.synchronized and manager_of(facts) == "apk":
+        yield from put_chrony_in_place(facts)
+    elif daemon and unit is not None and is_on(facts) is False:
         if facts.clock.value.can_ntp and not unit.masked and not unit.starts:
             yield Command(
                 ("timedatectl", "set-ntp", "true"),
