@@ -12,6 +12,7 @@ set -eu
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 export PATH
 venv=/opt/cowgate/venv
+package=/usr/lib/cowgate
 lock_seconds=300
 
 say() { printf 'cowgate: %s\n' "$*" >&2; }
@@ -156,6 +157,12 @@ setup() {
 self=$0
 [ ! -L "$self" ] || self=$(readlink -f "$self")
 case $self in /*) here=${self%/*} ;; */*) here=$PWD/${self%/*} ;; *) here=$PWD ;; esac
+
+# A package of the distribution counts, and is upgraded with it; a copy that was put beside it by hand steps back.
+if [ "$here" = /opt/cowgate/hooks ] && [ -x "$package/cowgate.sh" ]; then
+    say "this copy in /opt/cowgate steps back: the package in $package is used"
+    exec "$package/cowgate.sh" "$@"
+fi
 
 if [ "${1-}" = --setup ]; then
     shift
