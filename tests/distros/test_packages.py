@@ -1,4 +1,4 @@
-"""A release, built twice, and its .deb on bare roots of Debian 11, 12 and 13: installed, used, upgraded over, removed, purged."""
+"""A release built twice, and its .deb on bare roots of Debian 11, 12 and 13: installed, used, upgraded over, purged."""
 
 from __future__ import annotations
 
