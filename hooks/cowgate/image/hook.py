@@ -134,9 +134,9 @@ esac
 
 def files(manager: str, home: Home) -> tuple[tuple[str, str, int], ...]:
     """What is put in place beside the units, as (path, text, mode). Who takes the login message away may: no row misses it."""
-    found = [(CLEAN_HOOK, CLEAN_HOOK_TEXT, 0o755), (PROFILE, PROFILE_TEXT, 0o644)]
-    if manager == "systemd":
-        found.append((MOTD, MOTD_TEXT, 0o755))
+    found = [(CLEAN_HOOK, CLEAN_HOOK_TEXT, 0o755), (MOTD, MOTD_TEXT, 0o755), (PROFILE, PROFILE_TEXT, 0o644)]
+    if manager != "systemd":
+        found.remove((MOTD, MOTD_TEXT, 0o755))  # pam_motd is not to be had there
     return tuple((path, home.adapt(text), mode) for path, text, mode in found)
 
 

@@ -239,7 +239,9 @@ def test_alpine_tree(tmp_path: Path) -> None:
     put(tmp_path, "/etc/init.d/nginx", "")
     put(tmp_path, "/etc/runlevels/default/nginx", "-> /etc/init.d/nginx")
     found = collected(Host(str(tmp_path)))
-    assert found == Services("openrc", False, (Unit("nginx.service", file_state="enabled", starts=True),))
+    assert found == Services(
+        "openrc", False, (Unit("nginx.service", file_state="enabled", starts=True, links=("/etc/runlevels/default/nginx",)),)
+    )
 
 
 def test_rc_status() -> None:

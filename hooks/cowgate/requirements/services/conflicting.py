@@ -107,7 +107,8 @@ def _down_openrc(unit: Unit) -> Iterator[Change]:
             why=f"{service} holds ports of mailcow's",
             undo=("rc-service", service, "start"),
         )
-    for link in unit.links:
+    # Facts of an earlier version tell no links.
+    for link in unit.links or ((f"/etc/runlevels/default/{service}",) if unit.starts else ()):
         yield RemoveFile(link)
 
 
