@@ -96,6 +96,43 @@ def test_the_holder_of_a_port_is_named(machine: Container) -> None:
     assert machine.run(["kill", "-0", pid]).returncode == 0
 
 
+def test_without_netifaces_nothing_becomes_unknown(machine: Container) -> None:
+    """It is not packaged everywhere: iproute2 gives the same, row by row."""
+    whole = check(machine)["rows"]
+    where = "import netifaces; print(netifaces.__file__)"
+    module = machine.run(["python3", "-c", where], check=True).stdout.strip()
+    machine.run(["mv", module, "/root/netifaces.aside"], check=True)
+    try:
+        assert machine.run(["python3", "-c", where]).returncode != 0
+        without = check(machine)["rows"]
+    finally:
+        machine.run(["mv", "/root/netifaces.aside", module], check=True)
+    assert [(row["id"], row["status"]) for row in without] == [(row["id"], row["status"]) for row in whole]
+    assert not any("two sources" in row["evidence"] for row in (*whole, *without))
+    assert {row["id"]: row["status"] for row in without}["network.ipv4"] == "pass"
+
+
+def test_without_psutil_the_rows_that_need_it_say_so(machine: Container) -> None:
+    package = "/usr/lib/python3/dist-packages/psutil"
+    machine.run(["mv", package, f"{package}.aside"], check=True)
+    try:
+        rows = {row["id"]: row for row in check(machine)["rows"]}
+    finally:
+        machine.run(["mv", f"{package}.aside", package], check=True)
+    for id in (
+        "resources.cpu",
+        "resources.memory",
+        "resources.disk",
+        "resources.swap",
+        "storage.filesystem",
+        "ports.available",
+    ):
+        assert rows[id]["status"] == "unknown", rows[id]
+        assert "the Python module psutil is not installed" in rows[id]["diagnosis"]
+        assert "--setup" in rows[id]["remedy"]["text"]
+    assert rows["network.ipv4"]["status"] == "pass"
+
+
 def test_dry_run_changes_nothing(machine: Container) -> None:
     machine.run(["sh", "-c", "sleep 1.1; touch /root/stamp; sleep 1.1"], check=True)
     before = machine.run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "exim4*", "nginx*"]).stdout

@@ -59,7 +59,6 @@ ADMITTED = {
     ("probes/dnssec.py", "time.monotonic"): DEADLINE,
     ("probes/exchange.py", "time.monotonic"): DEADLINE,
     ("probes/proxy.py", "time.monotonic"): DEADLINE,
-    ("facts/interfaces.py", "import netifaces"): "until it is asked for in machine/",
 }
 
 

@@ -12,6 +12,7 @@ from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts.fact import Fact
 from cowgate.formats import fstab
 from cowgate.formats.jsontext import loads
+from cowgate.machine import modules
 from cowgate.machine.modules import Mount, Space
 from cowgate.machine.net import Unfinished, together
 
@@ -26,7 +27,6 @@ CONTAINERD_ROOT = "/var/lib/containerd"
 PID_FILE = "/run/docker.pid"
 UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 ROOMY = 20 * 10**9  # bytes; with more than that free nobody needs to know what a volume group has left
-SECONDS = 3.0  # for what one filesystem has; a server that is gone never answers
 ST_NOEXEC = 8  # statvfs(3); os.ST_NOEXEC is not there with every C library
 
 
@@ -194,7 +194,7 @@ def _measure(
     host: Host, mounts: tuple[Mount, ...], lines: tuple[tuple[str, ...], ...], paths: tuple[str, ...]
 ) -> tuple[Filesystem, ...]:
     """The filesystem of each path. Each is asked in a thread of its own: one that hangs costs its own answer only."""
-    answers = together({path: partial(_look, host, path) for path in paths}, SECONDS)
+    answers = together({path: partial(_look, host, path) for path in paths}, modules.FILE_SECONDS)
     return tuple(_filesystem(host, mounts, lines, path, answers[path]) for path in paths)
 
 
@@ -217,7 +217,8 @@ def _filesystem(
         raise answer
     reason = ""
     if isinstance(answer, Exception):
-        reason = str(answer) if isinstance(answer, Unfinished) else f"{type(answer).__name__}: {answer}"
+        late = isinstance(answer, Unfinished)
+        reason = f"no answer within {modules.FILE_SECONDS:.0f} s" if late else f"{type(answer).__name__}: {answer}"
         answer = posixpath.normpath(path), Space(0, 0)
     measured, space = answer
     mount = mount_of(mounts, measured)

@@ -210,7 +210,7 @@ def disagreements(found: Interfaces, links: Links | None) -> tuple[str, ...]:
     """What netifaces says and the other source does not, or the other way round, each in one sentence, sorted."""
     if links is None:
         return ()
-    other = {"ip": "iproute2", "proc": "the kernel's files"}[found.source]
+    other = {"ip": "iproute2", "proc": "the kernel"}[found.source]
     sentences: list[str] = []
 
     def compare(what: str, one: Iterable[str], two: Iterable[str]) -> None:
@@ -435,11 +435,14 @@ def _cidr(destination: str, family: int) -> str:
 
 
 def _from_kernel_files(host: Host, links: Links | None) -> Interfaces:
-    """IPv4 addresses are in no file that names their interface: by netifaces, or psutil where that is missing."""
+    """IPv4 addresses are in no file that names their interface: by netifaces, or psutil where that is missing or too slow."""
     interfaces = tuple(_interface(host, name) for name in host.listdir("/sys/class/net") if name != "bonding_masters")
     routes4 = parse_route4(host.read_or_none("/proc/net/route", ROUTES_LIMIT) or "")
     routes6 = parse_route6(host.read_or_none("/proc/net/ipv6_route", ROUTES_LIMIT) or "")
-    told = host.addresses4() if links is None else sorted(one for one in links.addresses if ":" not in one[1])
+    if links is not None and links.asked >= links.names:
+        told: Iterable[tuple[str, str, int]] = sorted(one for one in links.addresses if ":" not in one[1])
+    else:
+        told = host.addresses4()
     addresses6 = parse_if_inet6(host.read_or_none("/proc/net/if_inet6", ROUTES_LIMIT) or "")
     return Interfaces(interfaces, (*map(_plain, told), *addresses6), routes4 + routes6, source="proc")
 

@@ -251,6 +251,7 @@ def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
     """What is at the policy's install directory. Always a value where it can be searched: a missing checkout is one."""
     directory = policy.install_dir
     try:
+        host.demand_answer(directory)
         present = host.exists(directory)
         names = host.listdir(directory) if present else []
         base, base_state, _ = _read(host, f"{directory}/{MAILCOWS}")

@@ -59,6 +59,10 @@ def collect(host: Host, policy: Policy) -> Fact[Records]:
 
 
 def _conf_hostname(host: Host, policy: Policy) -> str:
+    try:
+        host.demand_answer(policy.install_dir)
+    except OSError:  # what needs mailcow.conf says so; that DNS cannot be judged by it is no reason not to look
+        return ""
     text = _read(host, f"{policy.install_dir}/mailcow.conf")
     if not text:
         return ""

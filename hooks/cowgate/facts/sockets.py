@@ -198,6 +198,7 @@ def _program(host: Host, pid: int) -> str:
 def _configured_ports(host: Host, policy: Policy) -> set[int]:
     """The ports that mailcow.conf sets, where it is there: only which holders deserve a look-up depends on it."""
     try:
+        host.demand_answer(policy.install_dir)
         text = host.read_or_none(f"{policy.install_dir}/mailcow.conf") or ""
     except OSError:
         return set()

@@ -40,7 +40,7 @@ READ_LIMIT = 1 << 20  # bytes; a configuration file larger than this is not one
 
 SHOWN = 80  # characters of a command in a message
 
-OUTPUT_LIMIT = 4 << 20  # bytes of output kept from a command
+OUTPUT_LIMIT = 16 << 20  # bytes of output kept from a command; `ip` says 6 MB of 10,000 addresses and 20,000 routes
 
 TEMP_PREFIX, TEMP_SUFFIX = ".cowgate-", ".tmp"  # `.cowgate-<pid>-<n>.tmp`, in the directory of the file that is changed
 
@@ -554,6 +554,14 @@ class Host:
         """TCP sockets that listen, and UDP sockets without a peer."""
         self.demand_live("listening sockets")
         return modules.bound_sockets()
+
+    def demand_answer(self, path: str) -> None:
+        """Raises OSError (ETIMEDOUT) where the filesystem of a path hangs: one whose server is gone never answers.
+
+        A name that does not exist is an answer. In an offline tree nothing is asked.
+        """
+        if self.live and modules.hangs(lambda: self.listdir(path)):
+            raise OSError(errno.ETIMEDOUT, f"no answer within {modules.FILE_SECONDS:.0f} s: is it on a dead mount?", path)
 
     def ancestors(self, pid: int) -> tuple[int, ...]:
         """The processes that a process descends from, the nearest first."""

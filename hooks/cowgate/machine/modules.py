@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 ANSWER_SECONDS = 5.0  # for any one question to a module; 10,000 listeners take 0.2
 
+FILE_SECONDS = 3.0  # for what a filesystem knows at once unless its server is gone
+
 LINK_SECONDS = 1.0  # for the addresses of all links: netifaces reads those of the whole machine for each
 
 # Before this one psutil asks pathconf(3) of every mount point, and holds Python's lock meanwhile: one dead mount stops the
@@ -104,6 +106,11 @@ def within(seconds: float, what: str, ask: Callable[[], T]) -> T:
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def hangs(ask: Callable[[], object]) -> bool:
+    """Whether a question about files has no answer in time; an error is one."""
+    return isinstance(together({"": ask}, FILE_SECONDS)[""], Unfinished)
 
 
 def _psutil() -> ModuleType:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from cowgate.errors import OfflineError
-from cowgate.facts import disks
 from cowgate.facts.disks import (
     DATA_ROOT,
     Disks,
@@ -21,6 +20,7 @@ from cowgate.facts.disks import (
     parse_xfs_info,
 )
 from cowgate.formats import fstab
+from cowgate.machine import modules
 from cowgate.machine.host import Host
 from cowgate.machine.modules import Mount, Space
 from cowgate.policy.model import Policy
@@ -204,13 +204,13 @@ class Dead(Machine):
 
 @pytest.mark.parametrize("point", ["/var/lib/docker", "/opt/mailcow-dockerized"])
 def test_a_mount_that_hangs_costs_its_own_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
-    monkeypatch.setattr(disks, "SECONDS", 2.0)
+    monkeypatch.setattr(modules, "FILE_SECONDS", 2.0)
     host = Dead(tmp_path, point)
     found = value(host)
     host.over.set()
     for filesystem in (found.data_root, found.install, found.root):
         hangs = filesystem.path == point
-        assert filesystem.reason == ("no end within 2 s" if hangs else "")
+        assert filesystem.reason == ("no answer within 2 s" if hangs else "")
         assert (filesystem.total > 0) is not hangs
         assert filesystem.fstype == ("nfs4" if hangs else "ext4")
 
