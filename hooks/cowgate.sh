@@ -58,7 +58,9 @@ patiently() {
         *) waited=$lock_seconds ;;
         esac
         [ "$waited" -lt "$lock_seconds" ] || {
-            say "$* failed: $(printf '%s\n' "$output" | grep . | tail -n 1)"
+            # Of another program's words only what a terminal prints, and no password of a proxy or a mirror.
+            said=$(printf '%s\n' "$output" | LC_ALL=C tr -c '[:print:]\n' '?' | grep . | tail -n 1)
+            say "$* failed: $(printf '%s\n' "$said" | sed 's#://[^ ]*@#://***@#g')"
             return 1
         }
         [ "$waited" -gt 0 ] || say "another program is installing packages; waiting up to $lock_seconds s"

@@ -26,8 +26,8 @@ from cowgate.commands import (
     validate,
 )
 from cowgate.commands import list as list_command
-from cowgate.errors import EXIT_INTERNAL, CowgateError, MissingModule, UsageError, hint_for
-from cowgate.report.document import printable
+from cowgate.errors import EXIT_INTERNAL, CommandFailed, CowgateError, MissingModule, UsageError, hint_for
+from cowgate.quoting import shapes_masked, visible
 from cowgate.suggestion import suggestion
 
 
@@ -136,6 +136,8 @@ def main(arguments: Sequence[str]) -> int:
         return COMMANDS[options.command].run(options)
     except CowgateError as error:
         _tell(error.message, error.hint)
+        if isinstance(error, CommandFailed) and error.said:
+            common.say_foreign(error.said)
         return error.exit_code
     except KeyboardInterrupt:
         _tell("interrupted", "what was under way is cleared up by the next run; the gate is shut if anything was changed")
@@ -155,9 +157,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tell(message: str, hint: str = "") -> None:
-    common.progress(printable(message))
+    common.progress(message)
     if hint:
         try:
-            print(f"  hint: {printable(hint)}", file=sys.stderr, flush=True)
+            print(f"  hint: {visible(shapes_masked(hint))}", file=sys.stderr, flush=True)
         except OSError:
             return

@@ -85,7 +85,15 @@ class CommandMissing(CowgateError):
 
 
 class CommandFailed(CowgateError):
-    """An external command failed, hung or printed what cannot be understood."""
+    """An external command failed, hung or printed what cannot be understood.
+
+    `said` is what it printed at last. It may hold lines of files that only root may read: it is for root's terminal and the
+    0600 log alone, and never part of `message`, which reports hold.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", said: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.said = said
 
 
 class InstallError(CowgateError):

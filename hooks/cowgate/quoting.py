@@ -38,8 +38,6 @@ def visible_lines(text: str) -> str:
 def _escaped(match: re.Match[str]) -> str:
     char = match.group()
     code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8 (surrogateescape)
-        return f"\\x{code - 0xDC00:02x}"
     return _SHORT.get(char) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
 
 
@@ -185,8 +183,8 @@ SECRET_NAME = (
     r"credentials?|authorization|(?:^|[^a-z])auth|_?auth(?:token|[_-]secret)?|requirepass|masterauth|community|cookie)"
 )
 _SETTING = re.compile(
-    rf"(?P<before>(?P<quote>[\"']?)[A-Za-z0-9_.$-]*{SECRET_NAME}(?P=quote)\s*(?:=>|[:=])\s*)"
-    r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\]]+)",
+    rf"(?P<before>(?P<quote>\\?[\"']|)[A-Za-z0-9_.$-]*{SECRET_NAME}(?P=quote)\s*(?:=>|[:=])\s*)"
+    r"(?P<value>\\\"(?:[^\"\\\n]|\\[^\"])*\\\"|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\]]+)",
     re.IGNORECASE,
 )
 _ELEMENT = re.compile(rf"(<(?:\w*{SECRET_NAME})>)[^<]+", re.IGNORECASE)
@@ -212,20 +210,17 @@ def _masked_setting(match: re.Match[str]) -> str:
     value = match["value"]
     if value in ("true", "false", "null", "{", "[", "|", ">", '""', "''", MASK):
         return match.group()
-    quote = value[0] if value[0] in "\"'" else ""
+    quote = '\\"' if value.startswith('\\"') else value[0] if value[0] in "\"'" else ""
     return f"{match['before']}{quote}{MASK}{quote}"
 
 
-def masked_document(document: Any) -> Any:
-    """A decoded JSON document without secrets, by the names of its keys and by shape."""
+def shapes_masked_document(document: Any) -> Any:
+    """A decoded JSON document without what is a secret by its shape."""
     if isinstance(document, dict):
-        return {
-            key: MASK if value and isinstance(value, str) and holds_secret(key) else masked_document(value)
-            for key, value in document.items()
-        }
+        return {key: shapes_masked_document(value) for key, value in document.items()}
     if isinstance(document, list):
-        return [masked_document(value) for value in document]
-    return masked(document) if isinstance(document, str) else document
+        return [shapes_masked_document(value) for value in document]
+    return shapes_masked(document) if isinstance(document, str) else document
 
 
 # -- what may be quoted --------------------------------------------------------------------------------------------------

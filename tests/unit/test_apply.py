@@ -13,7 +13,7 @@ import pytest
 from cowgate.changes import values as changes
 from cowgate.changes.action import KINDS, decode_change, encode_change
 from cowgate.changes.actions import ACTIONS, action_for
-from cowgate.changes.file_action import unified_diff, visible
+from cowgate.changes.file_action import unified_diff
 from cowgate.changes.install_packages import NoNetwork
 from cowgate.changes.swap_file import filesystem_of
 from cowgate.changes.unit_state import restore_links, unit_links
@@ -35,6 +35,7 @@ from cowgate.changes.values import (
 from cowgate.codec import CodecError
 from cowgate.errors import CommandFailed, ConflictError, FixError
 from cowgate.machine.host import Completed
+from cowgate.quoting import visible_lines
 from tests.unit.stage import Stage, quiet
 
 EVERY: tuple[Change, ...] = (
@@ -94,7 +95,7 @@ def test_diff_is_that_of_diff() -> None:
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
-    assert visible("a\tb\n\x1b[31m\udcffü") == "a\tb\n\\x1b[31m\\udcffü"
+    assert visible_lines("a\tb\n\x1b[31m\udcffü") == "a\tb\n\\x1b[31m\\udcffü"
 
 
 def test_content_that_not_everybody_may_read_is_not_shown(stage: Stage, tmp_path: Path) -> None:
@@ -404,7 +405,7 @@ def test_a_late_network_is_waited_for_and_another_trouble_is_not(stage: Stage) -
     assert stage.clock == 4000 and said[-1] == "the packages cannot be fetched: no network yet; trying again in 30 s"
     stage.answers = {"apt-get update": (100, "E: The repository is not signed."), "apt-get install": (100, "gone")}
     stage.ran.clear()
-    with pytest.raises(CommandFailed, match="gone"):
+    with pytest.raises(CommandFailed, match="failed with exit code 100"):
         apt.apply({}, quiet)
     assert [line.split()[1] for line in stage.ran] == ["install", "update", "install"] and stage.clock == 4000
 

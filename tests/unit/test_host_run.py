@@ -29,8 +29,9 @@ def test_input_and_none() -> None:
 
 
 def test_a_failure_names_the_last_line() -> None:
-    with pytest.raises(CommandFailed, match="failed with exit code 4: worse"):
+    with pytest.raises(CommandFailed, match="failed with exit code 4; what it said is in") as failed:
         HOST.run(["sh", "-c", "echo bad >&2; echo worse >&2; exit 4"])
+    assert failed.value.said == "bad\nworse"
 
 
 def test_killed_by_a_signal() -> None:

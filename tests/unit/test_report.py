@@ -166,7 +166,7 @@ def test_what_a_terminal_would_obey_and_what_is_no_text_is_written_out() -> None
     nasty = row(Status.FAIL, observed="a\x1b]0;x\x07b\nc\td ä", diagnosis="\u202e", remedy=remedy, evidence={"/p\x00": "\x9b"})
     document = built(nasty)
     (entry,) = document["rows"]
-    assert entry["observed"] == "a\\x1b]0;x\\x07b\nc\td ä"
+    assert entry["observed"] == "a\\x1b]0;x\\x07b\\nc\\td ä"
     assert entry["diagnosis"] == "\\u202e"
     assert entry["remedy"]["commands"] == [["echo", "\\x07\\udcff"]]
     assert entry["evidence"] == {"/p\\x00": "\\x9b"}
@@ -356,7 +356,7 @@ def test_lines_are_one_per_verdict_and_what_blocks_comes_last() -> None:
         "<6>r.2: pass",
         "<4>r.1: warn: w",
         "<4>note: a fix failed",
-        "<3>r.0: fail: two lines",
+        "<3>r.0: fail: two\\nlines",
     ]
 
 

@@ -10,6 +10,7 @@ from cowgate import codec
 from cowgate.changes.action import Action, C, Json, Pending, Progress
 from cowgate.changes.filestate import FILE, FileState, put_back, sha256, take
 from cowgate.errors import ConflictError
+from cowgate.quoting import masked, visible_lines
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -134,13 +135,13 @@ def file_state(observed: Json) -> FileState:
 
 
 def unified_diff(path: str, old: str | None, new: str | None) -> str:
-    """The difference as `diff -u` prints it; /dev/null stands for no file, control characters are made visible."""
+    """The difference as `diff -u` prints it; /dev/null stands for no file. Control characters are visible, secrets masked."""
 
     lines = []
     before, after = ("/dev/null" if text is None else path for text in (old, new))
     for line in difflib.unified_diff(_lines(old), _lines(new), before, after):
         lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
-    return visible("".join(lines))
+    return visible_lines(masked("".join(lines)))
 
 
 def _lines(text: str | None) -> list[str]:
@@ -150,11 +151,6 @@ def _lines(text: str | None) -> list[str]:
         if not text
         else [line + "\n" for line in text.split("\n")[:-1]] + ([text.split("\n")[-1]] if text[-1] != "\n" else [])
     )
-
-
-def visible(text: str) -> str:
-    """Text that is safe on a terminal: control characters and bytes that are no UTF-8 as escapes; tab and newline stay."""
-    return "".join(c if c in "\n\t" or (c.isprintable() and not "\ud800" <= c <= "\udfff") else ascii(c)[1:-1] for c in text)
 
 
 def reload_units(host: Host, path: str) -> None:

@@ -16,6 +16,7 @@ from cowgate.gate.contract import STATE_DIR, blockers
 from cowgate.machine.host import Host
 from cowgate.model import Status
 from cowgate.policy.load import load
+from cowgate.quoting import masked, shapes_masked, visible
 from cowgate.report import document as report
 from cowgate.report.document import Document
 from cowgate.report.render.registry import RENDERERS, render
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 FACTS_LIMIT = 16 << 20  # bytes of a facts or report file given on the command line
+FOREIGN_LINES = 10  # of what a failed command said
 COLUMNS = 100  # of a report that goes to a file or a pipe
 
 
@@ -171,7 +173,17 @@ def _unprivileged(host: Host, evaluation: Evaluation) -> tuple[str, ...]:
 def progress(text: str) -> None:
     """Tell a person who waits, on standard error. A closed one stops nothing."""
     try:
-        print(f"cowgate: {text}", file=sys.stderr, flush=True)
+        print(f"cowgate: {visible(shapes_masked(text))}", file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def say_foreign(said: str) -> None:
+    """The last lines of another program, on a person's terminal only: in a journal or a build log others would read them."""
+    try:
+        if sys.stderr.isatty():
+            for line in masked(said).splitlines()[-FOREIGN_LINES:]:
+                print(f"  {visible(line)}", file=sys.stderr, flush=True)
     except OSError:
         return
 
@@ -186,11 +198,14 @@ def show(options: Options, document: Document) -> None:
     emit(options, render(document, options.format, colour=colour, width=width))
 
 
-def emit(options: Options, text: str) -> None:
-    """To --output or standard output. A reader that went away (`| head`) is no error, and does not change the exit code."""
+def emit(options: Options, text: str, *, private: bool = False) -> None:
+    """To --output or standard output. A reader that went away (`| head`) is no error, and does not change the exit code.
+
+    `private`: there is a secret in it. What is written into a file only its owner may read then.
+    """
     if options.output:
         try:
-            Host().save(os.path.abspath(options.output), text.encode("utf-8", "backslashreplace"))
+            Host().save(os.path.abspath(options.output), text.encode("utf-8", "backslashreplace"), private=private)
         except OSError as error:
             raise UsageError(f"--output: {options.output}: {error.strerror}") from None
         return

@@ -7,6 +7,7 @@ import argparse
 from cowgate.commands import common
 from cowgate.engine import evaluate
 from cowgate.errors import EXIT_READY
+from cowgate.quoting import shapes_masked_document
 from cowgate.report.document import encode
 
 SUMMARY = "print what is true of this machine, as JSON without secrets"
@@ -23,5 +24,5 @@ def run(options: common.Options) -> int:
     """Collect and print."""
     host = common.host_of(options)
     collected = evaluate.collect_facts(host, common.policy_of(options, host), common.requirements_of(options))
-    common.emit(options, encode(collected.to_json()).decode())
+    common.emit(options, encode(shapes_masked_document(collected.to_json())).decode())
     return EXIT_READY

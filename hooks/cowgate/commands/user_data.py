@@ -17,6 +17,7 @@ from cowgate.machine.host import Host
 from cowgate.policy import file, zones
 from cowgate.policy.load import load
 from cowgate.policy.model import Policy
+from cowgate.quoting import masked
 from cowgate.requirements.catalogue import waivable
 from cowgate.requirements.system.hostname import name_problem
 from cowgate.suggestion import suggestion
@@ -116,7 +117,7 @@ def run(options: Options) -> int:
     else:
         fit = [p.name for p in userdata.FIELDS.values() if userdata.size_for(p, text) <= p.limit]
         common.progress(f"{len(text.encode())} bytes; fits {', '.join(fit) or 'no provider'}")
-    common.emit(options, text)
+    common.emit(options, text, private=masked(text) != text)
     return EXIT_READY
 
 

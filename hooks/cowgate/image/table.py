@@ -447,7 +447,7 @@ STATE: tuple[Rule, ...] = (
             "/var/lib/cowgate/seal.json",
             "/var/lib/cowgate/install",
             "/var/lib/cowgate/journal/*",
-            "/var/lib/cowgate/log/*",
+            "/var/lib/cowgate/said.log",
             "**/.cowgate-[0-9]*.tmp",
         ),
         REMOVE,

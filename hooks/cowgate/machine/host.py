@@ -22,11 +22,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cowgate.errors import BusyError, CommandFailed, CommandMissing, OfflineError, UntrustedPath
+from cowgate.errors import BusyError, CommandFailed, CommandMissing, CowgateError, OfflineError, UntrustedPath
 from cowgate.formats import proxy_settings
 from cowgate.machine import modules
 from cowgate.machine.net import Net
 from cowgate.machine.tree import Tree
+from cowgate.quoting import masked, shapes_masked, visible, visible_lines
 
 if TYPE_CHECKING:
     from cowgate.machine.net import Net
@@ -44,6 +45,9 @@ OUTPUT_LIMIT = 16 << 20  # bytes of output kept from a command; `ip` says 6 MB o
 
 TEMP_PREFIX, TEMP_SUFFIX = ".cowgate-", ".tmp"  # `.cowgate-<pid>-<n>.tmp`, in the directory of the file that is changed
 
+SAID = "/var/lib/cowgate/said.log"  # what failed commands said, 0600
+SAID_LIMIT = 1 << 14  # characters that are kept of one
+
 MAX_LINKS = 40  # as the kernel's own limit on symbolic links in one path
 
 
@@ -57,11 +61,10 @@ class Completed:
     err: str
 
     def failure(self) -> CommandFailed:
-        """The error that a wrong exit code is, with the last line of what was said."""
-        said = (self.err.strip() or self.out.strip()).splitlines()
-        return CommandFailed(
-            f"{_shortened(self.argv)} failed with exit code {self.code}: {said[-1] if said else 'no message'}"
-        )
+        """The error that a wrong exit code is. What the command said stands beside the message, not in it."""
+        said = self.err.strip() or self.out.strip()
+        place = f"; what it said is in {SAID}" if said else " and said nothing"
+        return CommandFailed(f"{shapes_masked(_shortened(self.argv))} failed with exit code {self.code}{place}", said=said)
 
 
 class Host:
@@ -286,9 +289,17 @@ class Host:
             raise
         _sync_directory(os.path.dirname(real))
 
-    def save(self, path: str, data: bytes) -> None:
-        """Write a file that a person asked for by name, as a shell's `>` would: links followed, in place. Raises OSError."""
-        with open(self.resolve(path), "wb") as file:
+    def save(self, path: str, data: bytes, *, private: bool = False) -> None:
+        """Write a file that a person asked for by name, as a shell's `>` would: links followed, in place. Raises OSError.
+
+        `private`: a secret is in it, and only its owner may read it, from before the first byte on.
+        """
+        fd = os.open(self.resolve(path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600 if private else 0o666)
+        with open(fd, "wb") as file:
+            if private and stat.S_ISREG(os.fstat(fd).st_mode):
+                os.fchmod(fd, 0o600)
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                os.ftruncate(fd, 0)
             file.write(data)
 
     def remove(self, path: str) -> None:
@@ -621,9 +632,26 @@ class Host:
         if code is None:
             raise CommandFailed(f"{_shortened(argv)} gave no answer within {timeout:.0f} s")
         done = Completed(tuple(argv), code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        if done.code != 0:
+            self.keep_said(done)
         if ok is not None and done.code not in ok:
             raise done.failure()
         return done
+
+    def keep_said(self, done: Completed) -> None:
+        """Write what a failed command said to the log that only root may read; where that is not possible it is lost."""
+        text = visible_lines(masked((done.err.strip() or done.out.strip())[-SAID_LIMIT:]))
+        if not text or not self.live or self.euid() != 0:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(OSError, CowgateError):
+            fd = os.open(self.trusted(SAID, follow=False), flags, 0o600)
+            with open(fd, "a", encoding="utf-8") as file:
+                if os.fstat(fd).st_size > SAID_LIMIT * 64:
+                    os.ftruncate(fd, 0)
+                file.write(
+                    f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {visible(masked(_shortened(done.argv)))}: {done.code}\n{text}\n"
+                )
 
     def fetch(self, url: str, limit: int, *, timeout: float = 30.0) -> bytes:
         """What a web server gives, through the proxy that /etc/environment or our own environment names.

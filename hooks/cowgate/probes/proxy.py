@@ -41,8 +41,11 @@ class Proxy:
 
 
 def parse_proxy(url: str) -> Proxy | None:
-    """A proxy of the form [scheme://][user:password@]host[:port]; None for an empty or unusable text."""
-    match = re.fullmatch(r"(?:(\w+)://)?(?:([^/]*)@)?(\[[^\]\s]+\]|[^:/@\[\]\s]+)(?::(\d+))?(?:/.*)?", url.strip())
+    """A proxy of the form [scheme://][user:password@]host[:port]; None for an empty or unusable text.
+
+    Also for one whose password holds a bare `/`: what stands before it would be taken for the host.
+    """
+    match = re.fullmatch(r"(?:(\w+)://)?(?:([^/]*)@)?(\[[^\]\s]+\]|[^:/@\[\]\s]+)(?::(\d+))?(?:/[^@]*)?", url.strip())
     if match is None:
         return None
     scheme, login, host, port = match.groups()

@@ -13,6 +13,7 @@ from cowgate.gate import contract
 from cowgate.gate.contract import canonical
 from cowgate.model import Row, Status
 from cowgate.policy.model import counts_until, notes
+from cowgate.quoting import shapes_masked, visible, visible_lines
 from cowgate.schema import schema
 
 Document = dict[str, Any]
@@ -70,11 +71,11 @@ def build(
         "started": iso(evaluation.started),
         "finished": iso(evaluation.finished),
         "machine": machine,
-        "policy": {"digest": policy.digest or contract.policy_digest(()), "files": [printable(name) for name in policy.files]},
+        "policy": {"digest": policy.digest or contract.policy_digest(()), "files": [one_line(name) for name in policy.files]},
         "validity": validity(evaluation, policy, boottime),
         "summary": {status.value: sum(row["status"] == status.value for row in rows) for status in Status},
         "rows": rows,
-        "notes": [printable(note) for note in (*notes(policy, today), *unchecked, *remarks)],
+        "notes": [one_line(note) for note in (*notes(policy, today), *unchecked, *remarks)],
     }
     return {**document, "digest": contract.content_digest(document, canonical)}
 
@@ -122,12 +123,12 @@ def row_of(row: Row) -> Document:
         "level": row.level.value,
         "phases": [phase.value for phase in row.requirement.phases],
         "status": verdict.status.value,
-        "expected": printable(verdict.expected),
-        "observed": printable(verdict.observed),
-        "diagnosis": printable(verdict.diagnosis),
+        "expected": one_line(verdict.expected),
+        "observed": one_line(verdict.observed),
+        "diagnosis": one_line(verdict.diagnosis),
         "remedy": {
             "text": printable(remedy.text),
-            "commands": [[printable(argument) for argument in command] for command in remedy.commands],
+            "commands": [[one_line(argument) for argument in command] for command in remedy.commands],
         }
         if remedy and (remedy.text or remedy.commands)
         else None,
@@ -139,11 +140,14 @@ def row_of(row: Row) -> Document:
     }
 
 
+def one_line(text: str) -> str:
+    """The same as one line: a name with a line feed in it forges none."""
+    return visible(shapes_masked(text))
+
+
 def printable(text: str) -> str:
-    """The text without what a terminal would act on (a process may be named in escape sequences) and valid as UTF-8."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    """Text of several lines without what a terminal would act on, without what is a secret by its shape, valid as UTF-8."""
+    return visible_lines(shapes_masked(text))
 
 
 def iso(seconds: float) -> str:
