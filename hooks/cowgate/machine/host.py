@@ -643,15 +643,9 @@ class Host:
         text = visible_lines(masked((done.err.strip() or done.out.strip())[-SAID_LIMIT:]))
         if not text or not self.live or self.euid() != 0:
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.now()))
         with contextlib.suppress(OSError, CowgateError):
-            fd = os.open(self.trusted(SAID, follow=False), flags, 0o600)
-            with open(fd, "a", encoding="utf-8") as file:
-                if os.fstat(fd).st_size > SAID_LIMIT * 64:
-                    os.ftruncate(fd, 0)
-                file.write(
-                    f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {visible(masked(_shortened(done.argv)))}: {done.code}\n{text}\n"
-                )
+            self.append_log(SAID, f"{now} {visible(masked(_shortened(done.argv)))}: {done.code}\n{text}\n", SAID_LIMIT * 64)
 
     def fetch(self, url: str, limit: int, *, timeout: float = 30.0) -> bytes:
         """What a web server gives, through the proxy that /etc/environment or our own environment names.
