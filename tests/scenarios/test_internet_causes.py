@@ -62,6 +62,7 @@ def smtp_case(name: str, rules: Sequence[str] = (), nat: Sequence[str] = (), **m
 
 DNS_ROWS = ("dns.address", "dns.reverse", "dns.mail")
 TIME4, TIME6 = where.names()["1.pool.ntp.org"]
+LONG = bool(os.environ.get("COWGATE_LONG"))
 HOLE = (f"meta length > 1400 {V4} drop", f"meta length > 1400 {V6} drop")
 
 CASES = (
@@ -463,6 +464,33 @@ CASES = (
             rows={"time.offset": "pass"},
         )
     ),
+    # 12. records of mail
+    Case(
+        World(
+            "DMARC at the organisational domain, SPF with an include",
+            policy={"dns": {"mail_domains": ["dept.example.org"]}},
+            rows={"dns.mail": "pass"},
+        )
+    ),
+    *(
+        Case(
+            World(
+                f"records of mail that do not work: {number}",
+                policy={"dns": {"mail_domains": ["wrong.example.org"]}},
+                rows={"dns.mail": "warn"},
+                says={"dns.mail": said},
+            ),
+            remedy={"dns.mail": "cowgate dns-plan"},
+        )
+        for number, said in enumerate(
+            (
+                "alias.example.org is an alias (CNAME) of mail.example.org",
+                "'v=spf1 -all mx' does not allow",
+                "p=rejekt is no policy",
+                "the property `tbs` is marked as critical",
+            )[: 4 if LONG else 2]
+        )
+    ),
     # 10. echo
     Case(World("a round trip of 1.24 s", wire=Wire(seconds=0.62), rows={"egress.icmp": "pass"})),
 )
@@ -551,7 +579,6 @@ def test_what_counts_as_a_path_mtu(internet: Internet, world: World, mtu: int, t
 
 
 # What a line does to the probes: (wire, rows that must pass in every run)
-LONG = bool(os.environ.get("COWGATE_LONG"))
 WIRES = (
     ("3 % loss", Wire(loss=0.03), REQUIRED),
     ("10 % loss", Wire(loss=0.10), ()),

@@ -7,17 +7,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.facts.fact import Fact
 from cowgate.facts.probes import FAR, LONGEST, MARGIN
 from cowgate.formats import env
 from cowgate.machine.net import Unfinished, together
-from cowgate.probes import targets
+from cowgate.probes import receiver, spf, targets
 from cowgate.probes.private import is_private
 from cowgate.probes.text import plain
-from cowgate.probes.values import Lookup, PublicAddress, Records
-from cowgate.probes.zone import reverse_name
+from cowgate.probes.values import Lookup, PublicAddress, Records, SpfResult
+from cowgate.probes.zone import parents, reverse_name
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -91,8 +91,38 @@ def _ask_all(host: Host, policy: Policy, known: Records, until: float) -> Record
     exchangers = {value.split()[-1] for lookup in first if lookup.type == "MX" for value in lookup.values}
     asked = {(lookup.name.lower(), lookup.type) for lookup in first}
     more = [(name, kind) for name in sorted(names | exchangers) for kind in ("A", "AAAA") if name and name != "."]
+    more += [(name, "CNAME") for name in sorted(exchangers) if name and name != "."]
     second = _lookup_all(host, resolvers, [q for q in more[:FORWARD_LIMIT] if (q[0].lower(), q[1]) not in asked], until)
-    return replace(known, asked=True, reason="", public=public, lookups=(*first, *second), learned=learned)
+    known = replace(known, asked=True, reason="", public=public, lookups=(*first, *second), learned=learned)
+    return replace(
+        known,
+        spf=_evaluated(host, known, resolvers, until),
+        registered={domain: found for domain in known.domains if (found := receiver.registered(domain))},
+    )
+
+
+def _evaluated(host: Host, known: Records, resolvers: Sequence[str], until: float) -> tuple[SpfResult, ...]:
+    """SPF of each domain that has one such record, for each public address, as receivers evaluate it."""
+    domains = [d for d in known.domains if sum(map(spf.is_spf, known.find(d, "TXT").values)) == 1]
+    seen = {(lookup.name.lower(), lookup.type): lookup for lookup in known.lookups}
+
+    def ask(name: str, kind: str) -> Optional[Sequence[str]]:
+        key = (name.rstrip(".").lower(), kind)
+        if key not in seen:
+            seen[key] = _lookup(host, resolvers, set(), key[0], kind, until)
+        found = seen[key]
+        return found.values if found.outcome in ("ok", "none") else None
+
+    library = receiver.spf_library(ask) if domains else None
+    if library is None:
+        return ()
+    tasks = {
+        f"{domain} {address.address}": partial(receiver.evaluate, library, domain, address.address, known.hostname)
+        for domain in domains
+        for address in known.public
+    }
+    results = together(tasks, max(0.0, until - host.monotonic()))
+    return tuple(result for result in results.values() if isinstance(result, SpfResult))
 
 
 def _questions(hostname: str, domains: tuple[str, ...], dkim: str) -> Iterator[tuple[str, str]]:
@@ -107,11 +137,12 @@ def _questions(hostname: str, domains: tuple[str, ...], dkim: str) -> Iterator[t
         yield domain, "A"
         yield domain, "AAAA"
         yield domain, "TXT"
-        yield f"_dmarc.{domain}", "TXT"
+        for name in (domain, *parents(domain)):
+            yield f"_dmarc.{name}", "TXT"
         if dkim:
             yield f"{dkim}._domainkey.{domain}", "TXT"
         for service in ("autodiscover", "autoconfig"):
-            for kind in ("A", "AAAA"):
+            for kind in ("A", "AAAA", "CAA"):
                 yield f"{service}.{domain}", kind
 
 

@@ -149,6 +149,16 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class SpfResult:
+    """What a receiver makes of mail from `domain` and `address`: pass, fail, softfail, neutral, none, permerror, temperror."""
+
+    domain: str
+    address: str
+    result: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class PublicAddress:
     """An address others see: `how` is interface, policy or lookup (an address service was asked)."""
 
@@ -159,7 +169,11 @@ class PublicAddress:
 
 @dataclass(frozen=True)
 class Records:
-    """`asked` is False where nothing was sent (`reason` says why). `private` are outgoing addresses of a private network."""
+    """`asked` is False where nothing was sent (`reason` says why). `private` are outgoing addresses of a private network.
+
+    `spf` is what a receiver concludes, empty where no library for it is installed; `registered` the organisational domain of
+    each mail domain, where the public suffix list is there.
+    """
 
     asked: bool
     reason: str = ""
@@ -170,6 +184,8 @@ class Records:
     lookups: tuple[Lookup, ...] = ()
     dkim: Optional[str] = None
     learned: dict[str, str] = field(default_factory=dict)
+    spf: tuple[SpfResult, ...] = ()
+    registered: dict[str, str] = field(default_factory=dict)
 
     def find(self, name: str, type: str) -> Lookup:
         """The answer to one question; an outcome of `failed` where it was not asked."""

@@ -6,12 +6,15 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.probes import caa, dmarc, spf
+from cowgate.probes.caa import AUTHORITY
 
 if TYPE_CHECKING:
     from cowgate.probes.values import Lookup, Records
 
-AUTHORITY = "letsencrypt.org"
 
 # Services that clients find by SRV records (RFC 6186, RFC 8314, RFC 6764): name -> port; 0 with target "." says: not offered.
 SERVICES = (
@@ -98,15 +101,58 @@ def _reverse(records: Records) -> Iterator[Entry]:
 
 
 def _domain(records: Records, domain: str) -> Iterator[Entry]:
-    mx = records.find(domain, "MX")
-    ours = [value for value in mx.values if _is_ours(records, value.split()[-1])]
-    yield _entry(mx, f"{ours[0]}." if ours else f"10 {records.hostname}.", bool(ours))
+    yield _mx(records, domain)
     for service in ("autodiscover", "autoconfig"):
         yield _client_name(records, f"{service}.{domain}")
     yield _spf(records, domain)
-    yield _text(records, f"_dmarc.{domain}", "v=DMARC1", '"v=DMARC1; p=quarantine"')
+    yield _dmarc(records, domain)
     if records.dkim:
         yield _dkim(records, f"{records.dkim}._domainkey.{domain}")
+
+
+def _mx(records: Records, domain: str) -> Entry:
+    mx = records.find(domain, "MX")
+    ours = [value for value in mx.values if _is_ours(records, value.split()[-1])]
+    value = f"{ours[0]}." if ours else f"10 {records.hostname}."
+    for found in ours:
+        name = found.split()[-1]
+        alias = records.find(name, "CNAME").values
+        if alias:
+            note = f"{name} is an alias (CNAME) of {alias[0].rstrip('.')}, and an MX must not name one (RFC 2181 §10.3)"
+            return Entry(domain, "MX", f"10 {records.hostname}.", "wrong", note)
+    return _entry(mx, value, bool(ours))
+
+
+DMARC = '"v=DMARC1; p=quarantine"'
+
+
+def _dmarc(records: Records, domain: str) -> Entry:
+    """The record of the domain itself, or else that of its organisational domain (RFC 7489 §6.6.3). Where the public suffix
+    list is not there: the nearest one further up, which is how its successor finds it (the tree walk of DMARCbis)."""
+    own = f"_dmarc.{domain}"
+    registered = records.registered.get(domain)
+    above = (registered,) if registered else parents(domain)
+    for name in (domain, *(parent for parent in above if parent != domain)):
+        lookup = records.find(f"_dmarc.{name}", "TXT")
+        found = [text for text in lookup.values if dmarc.is_dmarc(text)]
+        if lookup.outcome in ("timeout", "failed") and lookup.detail != "not asked":
+            return Entry(own, "TXT", DMARC, "unknown", lookup.detail or "no answer")
+        if len(found) > 1:
+            return Entry(
+                own, "TXT", DMARC, "wrong", f"{len(found)} records at _dmarc.{name} begin with v=DMARC1, so none counts"
+            )
+        if found:
+            fault = dmarc.fault(found[0])
+            where = "" if name == domain else f" (at _dmarc.{name})"
+            return Entry(own, "TXT", DMARC if fault else quoted(found[0]), "wrong" if fault else "ok", fault and fault + where)
+    other = [text for text in records.find(own, "TXT").values if "dmarc" in text.lower()]
+    return Entry(own, "TXT", DMARC, "missing", f"{other[0]!r} is no DMARC record" if other else "missing")
+
+
+def parents(domain: str) -> tuple[str, ...]:
+    """The domains above, nearest first; not the top level alone."""
+    labels = domain.split(".")
+    return tuple(".".join(labels[n:]) for n in range(1, len(labels) - 1))
 
 
 def _is_ours(records: Records, name: str) -> bool:
@@ -130,16 +176,6 @@ def _client_name(records: Records, name: str) -> Entry:
     return Entry(name, "CNAME", f"{records.hostname}.", _state(lookup, good), note)
 
 
-def _text(records: Records, name: str, begins: str, value: str) -> Entry:
-    lookup = records.find(name, "TXT")
-    found = [text for text in lookup.values if text.replace(" ", "").lower().startswith(begins.lower())]
-    if lookup.outcome in ("timeout", "failed"):
-        return _entry(lookup, value, False)
-    if len(found) > 1:
-        return Entry(name, "TXT", value, "wrong", f"{len(found)} records begin with {begins}, so none counts")
-    return Entry(name, "TXT", quoted(found[0]), "ok") if found else Entry(name, "TXT", value, "missing", "missing")
-
-
 def quoted(text: str) -> str:
     """A text as character-strings of a zone file (RFC 1035 §5.1): quoted, escaped, in pieces of at most 255 bytes."""
     pieces = [text[at : at + 255] for at in range(0, len(text), 255)] or [""]
@@ -160,53 +196,100 @@ def _dkim(records: Records, name: str) -> Entry:
 
 # -- SPF (RFC 7208) ------------------------------------------------------------------------------------------------------
 
+SPF = '"v=spf1 mx a -all"'
+
 
 def _spf(records: Records, domain: str) -> Entry:
-    entry = _text(records, domain, "v=spf1", '"v=spf1 mx a -all"')
-    if entry.state != "ok":
-        return entry
-    (text,) = [text for text in records.find(domain, "TXT").values if text.replace(" ", "").lower().startswith("v=spf1")]
-    fault = spf_fault(text, domain, records)
-    return Entry(entry.name, "TXT", '"v=spf1 mx a -all"', "wrong", fault) if fault else entry
+    lookup = records.find(domain, "TXT")
+    found = [text for text in lookup.values if spf.is_spf(text)]
+    if lookup.outcome in ("timeout", "failed"):
+        return _entry(lookup, SPF, False)
+    if len(found) > 1:
+        return Entry(domain, "TXT", SPF, "wrong", f"{len(found)} records begin with v=spf1, so none counts")
+    if not found:
+        other = [text for text in lookup.values if text.lower().startswith("v=spf")]
+        return Entry(domain, "TXT", SPF, "missing", f"{other[0]!r} is no SPF record" if other else "missing")
+    fault = spf_fault(found[0], domain, records) or _receivers_say(records, domain, found[0])
+    return Entry(domain, "TXT", SPF if fault else quoted(found[0]), "wrong" if fault else "ok", fault)
+
+
+def _receivers_say(records: Records, domain: str, text: str) -> str:
+    """What a receiver would hold against it, by the library that evaluates the record with all its includes."""
+    mine = [result for result in records.spf if result.domain == domain]
+    broken = next((result for result in mine if result.result == "permerror"), None)
+    if broken:
+        return f"{text!r} is an error to receivers ({broken.detail})"
+    left = [result for result in mine if result.result in ("fail", "softfail", "neutral", "none")]
+    return f"{text!r} does not allow {', '.join(f'{result.address} ({result.result})' for result in left)}" if left else ""
+
+
+def shape_only(records: Records) -> tuple[str, ...]:
+    """Domains whose SPF record points to others, and was not evaluated with them."""
+    judged = {result.domain for result in records.spf if result.result != "temperror"}
+    found = []
+    for domain in records.domains:
+        texts = [text for text in records.find(domain, "TXT").values if spf.is_spf(text)]
+        if len(texts) == 1 and domain not in judged and not _malformed(texts[0]) and spf.asks_further(texts[0]):
+            found.append(domain)
+    return tuple(found)
+
+
+def _malformed(text: str) -> str:
+    try:
+        spf.parse(text)
+    except spf.Malformed as error:
+        return str(error)
+    return ""
 
 
 def spf_fault(text: str, domain: str, records: Records) -> str:
     """What is wrong with an SPF record, as far as it can be told without following includes; "" for nothing."""
-    terms = [term.lower() for term in text.split()[1:]]
-    if "+all" in terms or "all" in terms:
+    malformed = _malformed(text)
+    if malformed:
+        return f"{text!r} is an error to receivers: {malformed}"
+    terms, redirect = spf.parse(text)
+    if any(term.kind == "include" and term.argument.lower().rstrip(".") == domain for term in terms) or redirect == domain:
+        return f"{text!r} is an error to receivers: it includes itself"
+    if spf.everybody(text):
         return f"{text!r} lets everybody send"
-    if any(term.lstrip("+").startswith(("include:", "redirect=", "exists:", "ptr")) for term in terms):
-        return ""
     left = [
-        known.address for known in records.public if not any(_allows(term, known.address, domain, records) for term in terms)
+        known.address
+        for known in records.public
+        if spf.allows(text, partial(_matches, address=known.address, domain=domain, records=records)) is False
     ]
     return f"{text!r} does not allow {', '.join(left)}" if left else ""
 
 
-def _allows(term: str, address: str, domain: str, records: Records) -> bool:
-    if term[:1] in "-~?":
-        return False
-    kind, _, argument = term.lstrip("+").partition(":")
-    if kind in ("ip4", "ip6"):
-        return _in_network(address, argument)
-    name, slash, lengths = (argument or kind).partition("/")
-    name = name if argument else domain
-    kind = kind.partition("/")[0]
-    if kind == "mx":
-        mx = records.find(name, "MX")
-        return mx.outcome != "ok" or any(_is_ours(records, value.split()[-1]) for value in mx.values)
-    if kind == "a":
-        four, dual, six = f"{slash}{lengths}".partition("//")
-        return _in_records(records, name, address, f"{dual and '/'}{six}" if ":" in address else four)
-    return False
+def _matches(term: spf.Term, address: str, domain: str, records: Records) -> Optional[bool]:
+    """Whether a mechanism matches an address; None where that is not known."""
+    if term.kind in ("ip4", "ip6"):
+        return _in_network(address, term.argument)
+    if term.kind in ("include", "exists", "ptr") or "%" in term.argument:
+        return None
+    name = term.argument.lower().rstrip(".") or domain
+    length = term.six if ":" in address else term.four
+    suffix = "" if length is None else f"/{length}"
+    if term.kind == "a":
+        return _in_records(records, name, address, suffix)
+    mx = records.find(name, "MX")
+    if mx.outcome not in ("ok", "none"):
+        return None
+    names = [value.split()[-1] for value in mx.values]
+    found = [True if _is_named(records, name, address) else _in_records(records, name, address, suffix) for name in names]
+    return True if True in found else None if None in found else False
 
 
-def _in_records(records: Records, name: str, address: str, length: str) -> bool:
+def _is_named(records: Records, name: str, address: str) -> bool:
+    """Whether an exchanger is the host name itself, which has this address (dns.address judges whether DNS says so)."""
+    return name.lower().rstrip(".") == records.hostname and any(known.address == address for known in records.public)
+
+
+def _in_records(records: Records, name: str, address: str, length: str) -> Optional[bool]:
     """Whether an address of this name is this one, or in the same network of this length ("/24", "": the address alone). A
     name that was not asked for, or that got no answer, is given the benefit of the doubt."""
     lookup = records.find(name, "AAAA" if ":" in address else "A")
     if lookup.outcome in ("failed", "timeout"):
-        return True
+        return None
     return any(_in_network(address, f"{value}{length}") for value in lookup.values)
 
 
@@ -222,18 +305,21 @@ def _in_network(address: str, network: str) -> bool:
 
 
 def _caa(records: Records) -> Iterator[Entry]:
-    """One entry where CAA keeps Let's Encrypt from issuing for the host name or a mail domain, an optional one otherwise."""
+    """One entry where CAA keeps Let's Encrypt from issuing for a name that mailcow wants a certificate for (the host name, and
+    autodiscover and autoconfig of each domain), an optional one otherwise."""
     value = f'0 issue "{AUTHORITY}"'
     seen = set()
-    for name in dict.fromkeys((records.hostname, *records.domains)):
+    services = [f"{service}.{domain}" for domain in records.domains for service in ("autodiscover", "autoconfig")]
+    for name in dict.fromkeys((records.hostname, *records.domains, *services)):
         lookup = nearest_caa(records, name)
-        if lookup is None or lookup.name in seen:
+        if lookup is None or lookup.name in seen or (name in services and not lookup.values):
             continue
         seen.add(lookup.name)
+        fault = caa.fault(lookup.values)
         if lookup.outcome in ("timeout", "failed"):
             yield Entry(name, "CAA", value, "unknown", lookup.detail)
-        elif not caa_allows(lookup.values):
-            yield Entry(lookup.name, "CAA", value, "wrong", f"is {'; '.join(lookup.values)}, so Let's Encrypt may not issue")
+        elif fault:
+            yield Entry(lookup.name, "CAA", value, "wrong", f"is {'; '.join(lookup.values)}, so {fault}")
         else:
             yield Entry(lookup.name, "CAA", value, "ok" if lookup.values else "optional")
 
@@ -246,17 +332,6 @@ def nearest_caa(records: Records, name: str) -> Lookup | None:
         if lookup.outcome != "none":
             return lookup
     return asked[0] if asked else None
-
-
-def caa_allows(values: tuple[str, ...]) -> bool:
-    """Whether these CAA records let Let's Encrypt issue: no `issue` property at all, or one that names it."""
-    issuers = []
-
-    for value in values:
-        match = re.fullmatch(r'\d+\s+issue\s+"?([^"]*)"?', value.strip(), re.IGNORECASE)
-        if match:
-            issuers.append(match.group(1).partition(";")[0].strip().lower())
-    return not issuers or AUTHORITY in issuers
 
 
 def _services(records: Records, domain: str) -> Iterator[Entry]:

@@ -71,6 +71,18 @@ MAIL_RECORDS = f"""
 example.org. IN MX 10 {HOSTNAME}.
 example.org. IN TXT "v=spf1 mx a -all"
 _dmarc.example.org. IN TXT "v=DMARC1; p=reject"
+dept.example.org. IN MX 10 {HOSTNAME}.
+dept.example.org. IN TXT "v=spf1 include:_spf.example.org -all"
+_spf.example.org. IN TXT "v=spf1 mx:example.org -all"
+autodiscover.dept.example.org. IN CNAME {HOSTNAME}.
+autoconfig.dept.example.org. IN CNAME {HOSTNAME}.
+wrong.example.org. IN MX 10 alias.example.org.
+alias.example.org. IN CNAME {HOSTNAME}.
+wrong.example.org. IN TXT "v=spf1 -all mx"
+_dmarc.wrong.example.org. IN TXT "v=DMARC1; p=rejekt"
+autodiscover.wrong.example.org. IN A {where.HOST4}
+autodiscover.wrong.example.org. IN CAA 128 tbs "unknown"
+autoconfig.wrong.example.org. IN CNAME {HOSTNAME}.
 autodiscover.example.org. IN CNAME {HOSTNAME}.
 autoconfig.example.org. IN CNAME {HOSTNAME}.
 example.org. IN CAA 0 issue "letsencrypt.org"

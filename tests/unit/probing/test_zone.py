@@ -13,6 +13,7 @@ LOOKUPS = (
     Lookup("mail.example.org", "AAAA", "ok", ("2001:db8:1::10",)),
     Lookup("example.org", "A", "ok", ("203.0.113.80",)),
     Lookup("example.org", "AAAA", "ok", ("2001:db8:1::80",)),
+    Lookup("example.org", "MX", "ok", ("10 mail.example.org",)),
 )
 RECORDS = Records(True, hostname="mail.example.org", public=OURS, lookups=LOOKUPS)
 BOTH = "does not allow 203.0.113.10, 2001:db8:1::10"
@@ -28,7 +29,22 @@ BOTH = "does not allow 203.0.113.10, 2001:db8:1::10"
         ("a//64 -all", "does not allow 203.0.113.10"),
         ("a:example.org/24//64 -all", ""),
         ("a:example.org/28//120 -all", "does not allow 203.0.113.10"),
-        ("a/rubbish -all", BOTH),
+        ("a/rubbish -all", "is an error to receivers: `a/rubbish`: /rubbish is no prefix length"),
+        ("-all mx", BOTH),
+        ("-mx ?all", BOTH),
+        ("mx -all", ""),
+        ("ipv4:203.0.113.10 -all", "is an error to receivers: `ipv4:203.0.113.10` is no mechanism of SPF (`ip4` is meant)"),
+        ("ip4:203.0.113.10/33 -all", "is an error to receivers: `ip4:203.0.113.10/33`: /33 is no prefix length"),
+        ("ip4:203.0.113.10 ip6:2001:db8:1::10 -all", ""),
+        ("include:example.org -all", "is an error to receivers: it includes itself"),
+        ("redirect=example.org", "is an error to receivers: it includes itself"),
+        ("include:_spf.example.net -all", ""),
+        ("mx +all", "lets everybody send"),
+        ("-all +all", BOTH),
+        (
+            " ".join(f"include:{n}.example.net" for n in range(11)),
+            "is an error to receivers: it makes receivers look up 11 names, and more than 10 is an error",
+        ),
         # nobody asked for these addresses: they may be ours
         ("a:other.example.net -all", ""),
         ("-a:other.example.net -all", BOTH),
