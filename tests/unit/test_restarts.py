@@ -12,7 +12,7 @@ import pytest
 
 from cowgate.changes.actions import action_for
 from cowgate.changes.journal import Entry, Journal
-from cowgate.changes.values import Change, Command, InstallPackages, RestartUnit, Sysctl, WriteFile
+from cowgate.changes.values import Change, Command, EditFile, InstallPackages, RestartUnit, Sysctl, WriteFile
 from cowgate.engine import results, undo
 from cowgate.engine.run import Work, make_all
 from cowgate.errors import CommandMissing
@@ -33,6 +33,7 @@ class Daemons(Stage):
         super().__init__(root)
         self.running = {"chrony.service", "docker.service"}
         self.containers: Any = []
+        self.dead_when_broken = False
 
     def run(self, argv: Any, **options: Any) -> Any:
         verb, unit = (argv[1], argv[2]) if argv[0] == "systemctl" and len(argv) > 2 else ("", "")
@@ -49,6 +50,8 @@ class Daemons(Stage):
 
     def unix_http(self, path: str, target: str, **_options: Any) -> tuple[int, bytes]:
         assert (path, target) == ("/var/run/docker.sock", "/containers/json")
+        if self.dead_when_broken and "docker.service" not in self.running:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
         return 200, self.containers if isinstance(self.containers, bytes) else json.dumps(self.containers).encode()
 
     @property
@@ -180,15 +183,35 @@ def test_daemon_that_does_not_come_back_at_all_is_told(host: Daemons) -> None:
     (Path(host.root) / "etc/conf").write_text("broken already\n")
     work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("chrony.service", "new servers")))
     assert [failure.target for failure in work.failures] == ["chrony.service"]
+    assert work.failures[0].message.endswith("was put back, and chrony.service does not run with that either")
     assert not host.exists("/etc/a")
 
 
-def test_docker_under_mailcow_keeps_its_new_configuration_and_runs_on(host: Daemons) -> None:
+def test_docker_is_not_restarted_on_a_file_that_it_would_refuse(host: Daemons) -> None:
+    """Looked at before: the file is put back, and the daemon runs on as it did."""
+    (Path(host.root) / "etc/docker").mkdir()
+    edit = EditFile("/etc/docker/daemon.json", "json.merge", {"values": {"graph": "/x"}})
+    work = make(host, planned("a", edit, RestartUnit("docker.service", "daemon.json")))
+    assert host.restarts == [] and not host.exists("/etc/docker/daemon.json")
+    assert "Docker was not restarted, because it would not start again" in work.failures[0].message
+    assert '"graph": dockerd has no such key (it is called data-root)' in work.failures[0].message
+
+
+def test_docker_that_is_dead_is_started_again_with_what_was_put_back(host: Daemons) -> None:
+    """Nobody answers on its socket then, and no container can be lost."""
+    host.dead_when_broken = True
+    work = make(host, planned("a", WriteFile("/etc/conf", "broken\n"), RestartUnit("docker.service", "daemon.json")))
+    assert host.restarts == ["docker.service", "docker.service"] and "docker.service" in host.running
+    assert host.read("/etc/conf") == "as it was\n"
+    assert work.failures[0].message.endswith("was put back, and docker.service runs again")
+
+
+def test_docker_under_a_container_keeps_its_new_configuration_and_runs_on(host: Daemons) -> None:
     host.containers = [{"Image": "ghcr.io/mailcow/nginx:1"}]
     work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("docker.service", "daemon.json")))
     assert host.restarts == []
     assert host.read("/etc/a") == "a"
-    assert "mailcow runs on it" in work.failures[0].message
+    assert "a container runs on it" in work.failures[0].message
 
 
 @pytest.mark.parametrize("answer", [b'[{"Image": "ghcr.io/mail', {"message": "starting"}, [None]])
@@ -196,7 +219,7 @@ def test_docker_that_does_not_tell_its_containers_is_not_restarted(host: Daemons
     host.containers = answer  # cut off where the daemon ended in mid-answer; or not what was asked for
     work = make(host, planned("a", WriteFile("/etc/a", "a"), RestartUnit("docker.service", "daemon.json")))
     assert host.restarts == []
-    assert "does not tell whether mailcow runs" in work.failures[0].message
+    assert "does not tell whether containers run" in work.failures[0].message
 
 
 def test_restart_that_a_kill_prevented_is_made_up_for(host: Daemons) -> None:
@@ -234,7 +257,7 @@ def test_undo_whose_restart_fails_says_so_and_does_not_try_for_ever(host: Daemon
     host.containers = [{"Image": "ghcr.io/mailcow/nginx:1"}]
     result = undo.undo(host, journal_of(host), progress=quiet)
     assert not host.exists("/etc/a")
-    assert ["mailcow runs on it" in failure.message for failure in result.failures] == [True]
+    assert ["a container runs on it" in failure.message for failure in result.failures] == [True]
     assert journal_of(host).recover(quiet) == ()
 
 

@@ -9,11 +9,20 @@ from cowgate.changes.action import Action, Json, Pending, Progress, command_line
 from cowgate.changes.unit_state import UNIT_TIMEOUT, unit_state
 from cowgate.changes.values import RestartUnit
 from cowgate.errors import CommandFailed, FixError
+from cowgate.facts.asked import validate
+from cowgate.facts.docker import version_numbers
+from cowgate.facts.dockerd import daemon_json, unit_options
+from cowgate.formats.daemonjson import PATH
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
 
 DOCKER_SOCKET = "/var/run/docker.sock"
+ANSWER_LIMIT = 64 << 20  # bytes; what Docker says about 2,000 containers has 5.5 MB
+
+
+class Refused(FixError):
+    """The program says that it will not start with its configuration as it is now: nothing was restarted."""
 
 
 class RestartUnitAction(Action[RestartUnit]):
@@ -60,6 +69,7 @@ class RestartUnitAction(Action[RestartUnit]):
         if obstacle:
             again = f"rc-service {self.service} restart" if self.service else f"systemctl restart {self.change.unit}"
             raise FixError(obstacle, hint=f"restart it when it suits you: {again}")
+        self._look_before()
         if self.service:
             self.host.run(("rc-service", self.service, "restart"), timeout=UNIT_TIMEOUT)
             return
@@ -69,25 +79,43 @@ class RestartUnitAction(Action[RestartUnit]):
         self.host.run(("systemctl", "restart", self.change.unit), timeout=UNIT_TIMEOUT)
 
     def obstacle(self) -> str:
-        """Why the unit must not be restarted now; empty when it may."""
-        if self.change.unit != "docker.service" or self.change.by_hand:
+        """Why the unit must not be restarted now; empty when it may. One that does not run has no containers to lose."""
+        if self.change.unit != "docker.service" or self.change.by_hand or not self.observe()["running"]:
             return ""
         try:
-            return "Docker was not restarted, because mailcow runs on it" if mailcow_runs(self.host) else ""
+            count = running_containers(self.host)
         except (OSError, CommandFailed) as error:
-            return f"Docker was not restarted, because it does not tell whether mailcow runs on it: {error}"
+            return f"Docker was not restarted, because it does not tell whether containers run on it: {error}"
+        many = f"{count} containers run" if count > 1 else "a container runs"
+        return f"Docker was not restarted, because {many} on it" if count else ""
+
+    def _look_before(self) -> None:
+        """Let dockerd look at the configuration that it would start with."""
+        if self.change.unit != "docker.service" or not self.host.exists(PATH):
+            return
+        engine = version_numbers(self.host.run(("dockerd", "--version"), ok=None).out.partition("version ")[2])
+        found = daemon_json(self.host, engine, unit_options(self.host))
+        answer = validate(self.host)
+        wrong = [str(problem) for problem in found.problems] or ([answer.said or "(it says why)"] if answer.refused else [])
+        if wrong:
+            raise Refused(
+                f"Docker was not restarted, because it would not start again: {PATH}: {'; '.join(wrong)}",
+                hint=f"correct it, and look with `dockerd --validate --config-file {PATH}`",
+            )
 
     def undo(self, prior: Json, backup: bytes | None, progress: Progress) -> None:
         self.apply(prior or self.observe(), progress)
 
 
-def mailcow_runs(host: Host) -> bool:
-    """Whether a container of a mailcow image runs. Raises OSError, CommandFailed where Docker does not tell."""
-
-    status, body = host.unix_http(DOCKER_SOCKET, "/containers/json")
+def running_containers(host: Host) -> int:
+    """How many containers run, whoever's they are. Raises OSError, CommandFailed where Docker does not tell."""
+    status, body = host.unix_http(DOCKER_SOCKET, "/containers/json", limit=ANSWER_LIMIT)
     if status != 200:
         raise CommandFailed(f"Docker answered {status} when asked for its containers")
     try:
-        return any("mailcow/" in container["Image"] for container in json.loads(body))
-    except (ValueError, TypeError, LookupError):  # cut off, where the daemon ends in the middle of its answer
-        raise CommandFailed("Docker's answer about its containers cannot be read") from None
+        containers = json.loads(body)
+    except ValueError:  # cut off, where the daemon ends in the middle of its answer
+        containers = None
+    if not isinstance(containers, list) or not all(isinstance(container, dict) for container in containers):
+        raise CommandFailed("Docker's answer about its containers cannot be read")
+    return len(containers)

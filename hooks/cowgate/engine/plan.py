@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Pending
 from cowgate.changes.actions import action_for
-from cowgate.changes.values import RestartUnit
+from cowgate.changes.values import Change, RestartUnit
 from cowgate.engine.evaluate import Evaluation
 from cowgate.engine.results import UNMET, Failure, PlannedFix, failure_of
 from cowgate.facts.fact import NoValue
 from cowgate.model import Phase, Requirement
 from cowgate.policy.model import Policy
 from cowgate.requirements.catalogue import all_fixes
+from cowgate.requirements.fix import Fix
 from cowgate.requirements.installed import is_installed
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ def plan(
             continue
         try:
             changes = tuple(fix.plan(evaluation.facts, policy, evaluation.phase))
+            obstacle = "" if by_hand else _containers_in_the_way(fix, changes, evaluation)
+            if obstacle:
+                failures.append(Failure(fix.id, "docker.service", obstacle, "`cowgate run --by-hand` does it all the same"))
+                continue
             if by_hand:
                 changes = tuple(replace(c, by_hand=True) if isinstance(c, RestartUnit) else c for c in changes)
         except NoValue as error:
@@ -59,6 +64,16 @@ def plan(
             if changes:
                 planned.append(PlannedFix(fix, changes))
     return tuple(planned), tuple(failures)
+
+
+def _containers_in_the_way(fix: Fix, changes: Sequence[Change], evaluation: Evaluation) -> str:
+    """Why a fix that is nothing without a restart of Docker is not begun: containers run on it, whoever's they are."""
+    docker = evaluation.facts.docker.content
+    restarts = [change for change in changes if isinstance(change, RestartUnit) and change.unit == "docker.service"]
+    if docker is None or not docker.containers or not restarts or not (fix.whole or len(restarts) == len(changes)):
+        return ""
+    many = f"{docker.containers} containers run" if docker.containers > 1 else "a container runs"
+    return f"Docker was not restarted, because {many} on it, and so nothing of it was changed"
 
 
 def preview(host: Host, planned: PlannedFix, pending: Pending) -> tuple[PlannedFix, tuple[str, ...]]:

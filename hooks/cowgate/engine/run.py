@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cowgate.changes.action import Progress
 from cowgate.changes.actions import action_for
 from cowgate.changes.install_packages import NoNetwork
-from cowgate.changes.restart_unit import RestartUnitAction
+from cowgate.changes.restart_unit import Refused, RestartUnitAction
 from cowgate.changes.values import Change, InstallPackages, RestartUnit
 from cowgate.engine.evaluate import Evaluation, check
 from cowgate.engine.plan import plan, preview, preview_all, why_nothing_is_fixed
@@ -62,6 +62,7 @@ def run(
         last = settle(host, policy, last, requirements, progress)
     repairs = {fix.id: fix.repairs for fix in all_fixes()}
     rows = tuple(_fixed(row, before, work.applied, repairs) for row, before in zip(last.rows, first.rows))
+    rows = tuple(_tried(row, work.failures) for row in rows)
     return RunResult(
         replace(last, rows=rows, started=first.started),
         previewed,
@@ -136,6 +137,10 @@ class Work:
             unneeded = entry.target in broken or (entry.fix in self.failed and entry.fix not in changed)
             try:
                 done = self.journal.keep_promise(entry, self.progress, unneeded=unneeded)
+            except Refused as error:  # the unit still runs as it did
+                broken.add(entry.target)
+                self._fail(entry.fix, entry.target, error)
+                self._take_back(self._fixes_behind(entry))
             except (CowgateError, OSError) as error:
                 broken.add(entry.target)
                 self._fail(entry.fix, entry.target, error)
@@ -148,12 +153,21 @@ class Work:
         action = action_for(self.host, restart.change)
         if isinstance(action, RestartUnitAction) and action.obstacle():
             return
-        fixes = {entry.fix for entry in self.promised if entry.target == restart.target}
-        self._take_back(fixes)
+        self._take_back(self._fixes_behind(restart))
         try:
             self.journal.restart_again(restart, self.progress, was_running=True)
-        except (CowgateError, OSError) as error:
-            self._fail(restart.fix, restart.target, error)
+            action.verify()
+        except (CowgateError, OSError):
+            self._add(restart.fix, f"what it had changed was put back, and {restart.target} does not run with that either")
+        else:
+            self._add(restart.fix, f"what it had changed was put back, and {restart.target} runs again")
+
+    def _fixes_behind(self, restart: Entry) -> set[str]:
+        return {entry.fix for entry in self.promised if entry.target == restart.target}
+
+    def _add(self, fix: str, words: str) -> None:
+        """Tell how a failure of this fix ended."""
+        self.failures = [replace(f, message=f"{f.message}; {words}") if f.fix == fix else f for f in self.failures]
 
     def _take_back(self, fixes: set[str]) -> None:
         """Undo what these fixes changed in this run, as far as it can be."""
@@ -181,6 +195,15 @@ def _wait_for_clock(host: Host, policy: Policy, first: Evaluation, failed: set[s
 
     wait_for_sync(host, policy.time.wait, progress)
     return True
+
+
+def _tried(row: Row, failures: Iterable[Failure]) -> Row:
+    """The row, saying how its own fix failed where it did and the row is still not met."""
+    told = [f"{f.message}{f' ({f.hint})' if f.hint else ''}" for f in failures if f.fix == row.requirement.fix]
+    if not told or row.verdict.status not in UNMET:
+        return row
+    diagnosis = f"{row.verdict.diagnosis}. The repair was tried: {'; '.join(told)}"
+    return replace(row, verdict=replace(row.verdict, diagnosis=diagnosis))
 
 
 def _fixed(row: Row, before: Row, applied: Iterable[Entry], repairs: Mapping[str, tuple[str, ...]]) -> Row:

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any, Optional
 from cowgate import codec
 from cowgate.errors import CowgateError, MissingModule, OfflineError, UsageError
 from cowgate.facts import (
+    asked,
     clock,
     cpu,
     disks,
     docker,
     firewall,
+    forwarding,
     hygiene,
     ifupdown,
     image,
     interfaces,
     kernel,
     mailcow,
+    managers,
     memory,
     platform,
     probes,
@@ -74,7 +77,10 @@ SOURCES: dict[str, Source] = {
     "sockets": Source(sockets.collect, sockets.Sockets),
     "services": Source(services.collect, services.Services),
     "firewall": Source(firewall.collect, firewall.Firewall),
+    "forwarding": Source(forwarding.collect, forwarding.Forwarding),
+    "managers": Source(managers.collect, managers.Managers),
     "docker": Source(docker.collect, docker.Docker),
+    "asked": Source(asked.collect, asked.Asked),
     "mailcow": Source(mailcow.collect, mailcow.Mailcow),
     "probes": Source(probes.collect, Probes),
     "records": Source(records.collect, Records),
@@ -100,7 +106,10 @@ class Facts:
     sockets: Fact[sockets.Sockets]
     services: Fact[services.Services]
     firewall: Fact[firewall.Firewall]
+    forwarding: Fact[forwarding.Forwarding]
+    managers: Fact[managers.Managers]
     docker: Fact[docker.Docker]
+    asked: Fact[asked.Asked]
     mailcow: Fact[mailcow.Mailcow]
     probes: Fact[Probes]
     records: Fact[Records]

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError, OfflineError
+from cowgate.facts import dockerd
 from cowgate.facts.fact import Fact
 from cowgate.formats import fstab
-from cowgate.formats.jsontext import loads
 from cowgate.machine import modules
 from cowgate.machine.modules import Mount, Space
 from cowgate.machine.net import Unfinished, together
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
-DAEMON_JSON = "/etc/docker/daemon.json"
 DATA_ROOT = "/var/lib/docker"
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 CONTAINERD_ROOT = "/var/lib/containerd"
@@ -79,7 +78,7 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
     if not any(mount.point == "/" for mount in mounts):
         raise OfflineError("the disks: / is no mount of its own, as in the chroot of an image build")
     data_root = parse_command(_text(host, f"/proc/{_text(host, PID_FILE).strip()}/cmdline"))
-    data_root = data_root or parse_data_root(_text(host, DAEMON_JSON))
+    data_root = data_root or dockerd.data_root(dockerd.content(host)) or DATA_ROOT
     containerd = parse_containerd_root(_text(host, CONTAINERD_CONFIG))
     lines = tuple(fields for line in _text(host, "/etc/fstab").splitlines() if (fields := fstab.fields(line)))
     docker, *others = _measure(host, mounts, lines, (data_root, policy.install_dir, "/", containerd))
@@ -124,16 +123,6 @@ def parse_containerd_root(text: str) -> str:
             path = value[1:].partition(value[0])[0]
             return path if path.startswith("/") else CONTAINERD_ROOT
     return CONTAINERD_ROOT
-
-
-def parse_data_root(text: str) -> str:
-    """The directory that dockerd will use by its daemon.json; the default where that says nothing usable."""
-    try:
-        document = loads(text.removeprefix("\ufeff")) if text else {}  # dockerd skips a byte order mark
-    except ValueError:
-        return DATA_ROOT
-    value = document.get("data-root") or document.get("graph") if isinstance(document, dict) else None
-    return value if isinstance(value, str) and value.startswith("/") else DATA_ROOT
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:

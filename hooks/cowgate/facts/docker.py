@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.errors import CowgateError
-from cowgate.facts.disks import DAEMON_JSON, DATA_ROOT, PID_FILE
+from cowgate.facts.disks import DATA_ROOT, PID_FILE
+from cowgate.facts.dockerd import DaemonJson, daemon_json, long_options, setting, text_or_reason, unit_options
 from cowgate.facts.fact import Fact
 from cowgate.facts.platform import in_chroot
-from cowgate.formats import jsonmerge
-from cowgate.formats.error import FormatError
 from cowgate.formats.jsontext import loads
 
 if TYPE_CHECKING:
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 SOCKET = "/var/run/docker.sock"
-# Seconds: a daemon that was just restarted on a small machine takes its time. Less than facts.DEADLINE: what else there is to
-# say of Docker is said of one that hangs, too.
-ANSWER_TIMEOUT = 12.0
+# Seconds for all answers together: a daemon that was just restarted on a small machine takes its time. Less than the
+# collector's deadline: what else there is to say of Docker is said of one that hangs, too.
+ANSWER_TIMEOUT = 8.0
+ANSWER_LIMIT = 64 << 20  # bytes; what Docker says about 2,000 containers has 5.5 MB
 DATABASE_LIMIT = 64 << 20  # bytes; the package database of a large server has about 5 MB
-MAX_BRACKETS = 64  # with no more, no value is nested too deep for an edit
 
 # Where the docker command looks for plugins, first found wins (docker/cli, cli-plugins/manager).
 PLUGIN_DIRECTORIES = (
@@ -91,38 +90,15 @@ class Project:
 
 
 @dataclass(frozen=True)
-class DaemonJson:
-    """/etc/docker/daemon.json: `state` is absent, empty, invalid, not-object, unreadable or ok.
-
-    Only the keys that a requirement reads are kept, each None where the file does not have it (or not with that type:
-    then its name is in `mistyped`). `line` and `reason` say what is wrong with a file that is not ok.
-    """
-
-    path: str = "/etc/docker/daemon.json"
-    state: str = "absent"
-    line: int = 0
-    reason: str = ""
-    ipv6: Optional[bool] = None
-    ip6tables: Optional[bool] = None
-    experimental: Optional[bool] = None
-    fixed_cidr_v6: Optional[str] = None
-    userland_proxy: Optional[bool] = None
-    storage_driver: Optional[str] = None
-    data_root: Optional[str] = None
-    selinux_enabled: Optional[bool] = None
-    iptables: Optional[bool] = None
-    mistyped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Docker:
     """`running` says whether the daemon answered: None where it was not asked or may not be asked (`reason`).
 
     `installed` is the version by the package database, `version` what the daemon says; both are "" when not known.
     `flavour` is engine, snap, podman, rootless or "" (nothing found), `flavour_evidence` where that was seen.
     `compose` is native (the plugin), standalone or ""; `compose_path` its program.
-    `flags` are the daemon's own command line options, without values: a key of daemon.json that is also given as an
-    option keeps dockerd from starting.
+    `flags` are the names of the options on the command line of the next start (of the running daemon, where no unit tells): a
+    key of daemon.json that is also given as an option keeps dockerd from starting. `options` are those that rows read, with
+    their values. `containers` is how many run, whoever's they are.
     `conflicting` are installed packages that cannot be there together with Docker's own. `repository` is the file that
     makes Docker's own repository known, "" where none does.
     """
@@ -142,6 +118,8 @@ class Docker:
     selinux: bool = False
     apparmor: bool = False
     flags: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    containers: int = 0
     compose: str = ""
     compose_path: str = ""
     compose_version: str = ""
@@ -151,6 +129,10 @@ class Docker:
     projects: tuple[Project, ...] = ()
     conflicting: tuple[str, ...] = ()
     repository: str = ""
+
+    def setting(self, name: str) -> Any:
+        """A setting of the next start (iptables, userns-remap, ...): of daemon.json, else of the command line, else None."""
+        return setting(self.daemon_json, self.options, name)
 
     def project(self, name: str) -> Optional[Project]:
         """The compose project of that name, or None where the daemon knows none."""
@@ -169,18 +151,21 @@ def collect(host: Host, policy: Policy) -> Fact[Docker]:
     installed = upstream_version(packages.get(package, ""))
     flavour, evidence = _flavour(host, cli)
     compose = _compose(host, packages)
-    daemon_json = parse_daemon_json(_text_or_reason(host, DAEMON_JSON))
+    options = unit_options(host)
+    file = daemon_json(host, version_numbers(installed), options)
     docker = Docker(
         cli=cli,
         flavour=flavour,
         flavour_evidence=evidence,
         package=package,
         installed=installed,
-        data_root=daemon_json.data_root or DATA_ROOT,
+        data_root=file.data_root or DATA_ROOT,
+        flags=names_of(options),
+        options=values_of(options),
         compose=compose[0],
         compose_path=compose[1],
         compose_version=compose[2],
-        daemon_json=daemon_json,
+        daemon_json=file,
         conflicting=tuple(name for name in CONFLICTING if name in packages),
         repository=_repository(host),
     )
@@ -219,7 +204,7 @@ def _repository(host: Host) -> str:
     """The first file that names Docker's repository or a mirror of it (they all keep its /linux/ below a docker name)."""
     paths = (f"{directory}/{name}" for directory in REPOSITORIES for name in host.listdir(directory))
     files = (path for path in paths if path.endswith((".list", ".sources", ".repo")))
-    texts = ((path, _text_or_reason(host, path)[0] or "") for path in files)
+    texts = ((path, text_or_reason(host, path)[0] or "") for path in files)
     lines = ((path, line.partition("#")[0]) for path, text in texts for line in text.splitlines())
     words = ((path, word) for path, line in lines for word in line.split())
     return next((path for path, word in words if "/linux/" in word.partition("docker")[2]), "")
@@ -295,73 +280,6 @@ def _compose_version(host: Host, path: str, packages: dict[str, str]) -> str:
         return ""
 
 
-# -- daemon.json -----------------------------------------------------------------------------------------------------
-
-
-def _text_or_reason(host: Host, path: str) -> tuple[str | None, str]:
-    try:
-        return host.read_or_none(path), ""
-    except OSError as error:
-        return None, error.strerror or str(error)
-
-
-def parse_daemon_json(read: tuple[str | None, str]) -> DaemonJson:
-    """From the text of the file (None: there is none) or the reason why it cannot be read."""
-    text, reason = read
-    if reason:
-        return DaemonJson(state="unreadable", reason=reason)
-    if text is None:
-        return DaemonJson(state="absent")
-    plain = _plain_object(text)
-    if plain is not None:
-        return _daemon_keys(plain)
-
-    if not text.lstrip(jsonmerge.BOM).strip():
-        return DaemonJson(state="empty", line=1, reason="holds nothing, not even {}")
-    try:
-        values = jsonmerge.load(text)
-    except FormatError as error:
-        line = re.match(r"line (\d+)", error.message)
-        state = "not-object" if "where an object belongs" in error.message else "invalid"
-        return DaemonJson(state=state, line=int(line[1]) if line else 1, reason=error.message)
-    return _daemon_keys(values)
-
-
-def _plain_object(text: str) -> dict[str, Any] | None:
-    """The object in a file with nothing wrong about it; None where jsonmerge has to say more."""
-    try:
-        found = loads(text, strict=True) if text.count("{") + text.count("[") <= MAX_BRACKETS else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _daemon_keys(values: dict[str, Any]) -> DaemonJson:
-    mistyped: list[str] = []
-
-    def typed(key: str, kind: type) -> Any:
-        value = values.get(key)
-        if value is None or isinstance(value, kind):
-            return value
-        mistyped.append(key)
-        return None
-
-    typed("default-address-pools", list)  # only whether dockerd takes it
-    return DaemonJson(
-        state="ok",
-        ipv6=typed("ipv6", bool),
-        ip6tables=typed("ip6tables", bool),
-        experimental=typed("experimental", bool),
-        fixed_cidr_v6=typed("fixed-cidr-v6", str),
-        userland_proxy=typed("userland-proxy", bool),
-        storage_driver=typed("storage-driver", str),
-        data_root=typed("data-root", str),
-        selinux_enabled=typed("selinux-enabled", bool),
-        iptables=typed("iptables", bool),
-        mistyped=tuple(mistyped),
-    )
-
-
 # -- the daemon ------------------------------------------------------------------------------------------------------
 
 
@@ -376,12 +294,17 @@ def _with_daemon(host: Host, docker: Docker) -> Docker:
             return replace(docker, flavour="rootless", flavour_evidence=evidence, running=False, reason=evidence)
         return replace(docker, running=False, reason="no dockerd process runs")
     pid = rooted[0]
-    flags = parse_flags(host.read_or_none(f"/proc/{pid}/cmdline") or "")
-    docker = replace(
-        docker, flags=flags, flavour=docker.flavour or "engine", flavour_evidence=docker.flavour_evidence or SOCKET
-    )
+    docker = replace(docker, flavour=docker.flavour or "engine", flavour_evidence=docker.flavour_evidence or SOCKET)
+    if not docker.flags:
+        options = long_options(tuple((host.read_or_none(f"/proc/{pid}/cmdline") or "").split("\0")[1:]))
+        docker = replace(docker, flags=names_of(options), options=values_of(options))
+        docker = replace(docker, daemon_json=daemon_json(host, version_numbers(docker.installed), options))
     try:
-        return _ask(host, docker)
+        asked = _ask(host, docker)
+        if asked.installed:
+            return asked
+        # no package tells which engine will read the file
+        return replace(asked, daemon_json=daemon_json(host, version_numbers(asked.version), asked.flags))
     except PermissionError:
         return replace(docker, reason="only root and the group docker may ask the daemon")
     except OSError as error:
@@ -408,20 +331,37 @@ def _daemons(host: Host) -> tuple[list[int], list[int]]:
     return sorted(rooted, key=lambda pid: (str(pid) != main, pid)), sorted(rootless)
 
 
-def parse_flags(cmdline: str) -> tuple[str, ...]:
-    """The long options in a /proc/PID/cmdline, without dashes and values."""
-    return tuple(sorted({word[2:].partition("=")[0] for word in cmdline.split("\0")[1:] if word.startswith("--")}))
+def names_of(options: tuple[str, ...]) -> tuple[str, ...]:
+    """The names alone."""
+    return tuple(dict.fromkeys(option.partition("=")[0] for option in options))
+
+
+def values_of(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Those whose values rows read."""
+    return tuple(option for option in options if "=" in option)
+
+
+def version_numbers(text: str) -> tuple[int, ...]:
+    """(26, 1, 5) of "26.1.5+dfsg1"; empty where it does not start with a number."""
+    found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(number or 0) for number in found.groups()) if found else ()
 
 
 def _ask(host: Host, docker: Docker) -> Docker:
-    version, info = _get(host, "/version", dict), _get(host, "/info", dict)
-    containers, networks = _get(host, "/containers/json?all=1", list), _get(host, "/networks", list)
-    volumes = _get(host, "/volumes", dict).get("Volumes") or []
+    until = host.monotonic() + ANSWER_TIMEOUT
+
+    def get(target: str, kind: type) -> Any:
+        return _get(host, target, kind, max(0.1, until - host.monotonic()))
+
+    version, info = get("/version", dict), get("/info", dict)
+    containers, networks = get("/containers/json?all=1", list), get("/networks", list)
+    volumes = get("/volumes", dict).get("Volumes") or []
     options = [str(option) for option in info.get("SecurityOptions") or []]
     rootless = any(option.startswith("name=rootless") for option in options)
     return replace(
         docker,
         running=True,
+        containers=sum(container.get("State") == "running" for container in containers),
         flavour="rootless" if rootless else docker.flavour,
         version=str(version.get("Version", "")),
         api=str(version.get("ApiVersion", "")),
@@ -436,9 +376,9 @@ def _ask(host: Host, docker: Docker) -> Docker:
     )
 
 
-def _get(host: Host, target: str, kind: type) -> Any:
+def _get(host: Host, target: str, kind: type, timeout: float) -> Any:
     """The daemon's answer, of the given JSON type."""
-    status, body = host.unix_http(SOCKET, target, timeout=ANSWER_TIMEOUT)
+    status, body = host.unix_http(SOCKET, target, timeout=timeout, limit=ANSWER_LIMIT)
     try:
         answer = loads(body.decode())
     except ValueError:

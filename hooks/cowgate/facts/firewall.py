@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Optional, TypeVar
 
 from cowgate.errors import CommandMissing, CowgateError
 from cowgate.facts.fact import Fact
-from cowgate.formats.jsontext import loads
+from cowgate.formats.error import FormatError
+from cowgate.formats.packetfilter import SHARED, Chain, combined, parse_nft, parse_saved, relevant
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -17,45 +18,52 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+TIMEOUT = 9.0  # seconds for all listings together
 MAX_HOPS = 10  # links followed from the iptables command; Debian's alternatives take three
 MODULES_LIMIT = 16 << 20  # bytes; modules.dep of a distribution kernel has about 700 KB
-# The tables that iptables-nft and Docker share with everybody: what they accept there is accepted. In any other table a
-# refusal is final, whatever Docker accepts in its own (nft(8), base chains).
-SHARED_TABLES = (("ip", "filter"), ("ip6", "filter"))
+# Programs that empty the kernel's rules, Docker's own among them, when they start or reload; and how the file tells.
+FLUSHERS = (
+    ("nftables.service", "/etc/nftables.conf", r"(?m)^\s*flush\s+ruleset\b"),
+    ("nftables.service", "/etc/sysconfig/nftables.conf", r"(?m)^\s*flush\s+ruleset\b"),
+    ("netfilter-persistent.service", "/etc/iptables/rules.v4", r"(?m)^:DOCKER\b"),
+    ("iptables.service", "/etc/sysconfig/iptables", r"(?m)^:DOCKER\b"),
+    ("csf.service", "/etc/csf/csf.conf", r""),
+    ("lfd.service", "/etc/csf/csf.conf", r""),
+    ("shorewall.service", "/etc/shorewall/shorewall.conf", r""),
+    ("ferm.service", "/etc/ferm/ferm.conf", r""),
+)
+# The settings of some of them that keep Docker's rules.
+SPARES = {
+    "/etc/csf/csf.conf": r"(?m)^\s*DOCKER\s*=\s*[\"']?1",
+    "/etc/shorewall/shorewall.conf": r"(?mi)^\s*DOCKER\s*=\s*[\"']?yes",
+    "/etc/ferm/ferm.conf": r"@preserve",
+}
 
 
 @dataclass(frozen=True)
-class ForwardChain:
-    """An nftables base chain that sees forwarded packets: `policy` is accept or drop, `rejects` when it refuses the rest.
-    `passes`: before that it accepts what comes from and goes to mailcow's bridge."""
+class Flush:
+    """A file by which a unit empties the rules of others when it starts; `line` is where it says so (0: that is its way)."""
 
-    family: str
-    table: str
-    chain: str
-    policy: str
-    rejects: bool = False
-    passes: bool = False
-
-    @property
-    def refuses(self) -> bool:
-        """Whether packets of a container that this chain does not know are lost, no matter what Docker accepts."""
-        refuses = (self.policy == "drop" or self.rejects) and not self.passes
-        return refuses and (self.family, self.table) not in SHARED_TABLES
+    unit: str
+    path: str
+    line: int = 0
 
 
 @dataclass(frozen=True)
 class Firewall:
     """`ufw` says whether ufw is switched on (None: not installed). Counts of rules are None where they could not be read.
 
-    `backend` is what the iptables command uses: nft, legacy or "". `addrtype` says whether the kernel has, or can load,
-    xt_addrtype (None: not known). `reason` says why something could not be read.
+    `chains` are those of nftables, iptables and iptables-legacy, without what decides nothing. `flushes` are files that will
+    empty them all, if their unit is enabled. `backend` is what the iptables command uses: nft, legacy or "". `addrtype` says
+    whether the kernel has, or can load, xt_addrtype (None: not known). `reason` says why something could not be read.
     """
 
     ufw: Optional[bool] = None
     nft_rules: Optional[int] = None
     legacy_rules: Optional[int] = None
     legacy_tables: tuple[str, ...] = ()
-    forward: tuple[ForwardChain, ...] = ()
+    chains: tuple[Chain, ...] = ()
+    flushes: tuple[Flush, ...] = ()
     backend: str = ""
     addrtype: Optional[bool] = None
     reason: str = ""
@@ -64,16 +72,28 @@ class Firewall:
 def collect(host: Host, policy: Policy) -> Fact[Firewall]:
     """The packet filters of this machine, in an offline tree only what files tell. Always a value."""
     ufw = parse_ufw(host.read_or_none("/etc/ufw/ufw.conf")) if host.which("ufw") else None
-    backend = _backend(host)
+    backend, flushes = _backend(host), _flushes(host)
     if not host.live:
-        return Fact.of(Firewall(ufw, backend=backend, reason="an offline tree has no rules loaded"))
+        return Fact.of(Firewall(ufw, flushes=flushes, backend=backend, reason="an offline tree has no rules loaded"))
     addrtype = _has_addrtype(host)
+    known = Firewall(ufw, flushes=flushes, backend=backend, addrtype=addrtype)
     if host.euid() != 0:
-        return Fact.of(Firewall(ufw, backend=backend, addrtype=addrtype, reason="only root may list the rules"))
+        return Fact.of(replace(known, reason="only root may list the rules"))
     reasons: list[str] = []
-    nft_rules, forward = _tried(reasons, lambda: _nftables(host)) or (None, ())
-    tables, legacy_rules = _tried(reasons, lambda: _legacy(host)) or ((), None)
-    return Fact.of(Firewall(ufw, nft_rules, legacy_rules, tables, forward, backend, addrtype, "; ".join(reasons)))
+    until = host.monotonic() + TIMEOUT
+    nft_rules, chains = _tried(reasons, lambda: _nftables(host, until)) or (None, ())
+    tables, legacy_rules, legacy = _tried(reasons, lambda: _legacy(host, until)) or ((), None, ())
+    found = relevant((*chains, *legacy))
+    return Fact.of(
+        replace(
+            known,
+            nft_rules=nft_rules,
+            legacy_rules=legacy_rules,
+            legacy_tables=tables,
+            chains=found,
+            reason="; ".join(reasons),
+        )
+    )
 
 
 def _tried(reasons: list[str], ask: Callable[[], T]) -> T | None:
@@ -103,70 +123,76 @@ def _backend(host: Host) -> str:
     return next((kind for kind in ("legacy", "nft") if any(kind in name for name in names)), "")
 
 
-# -- nftables --------------------------------------------------------------------------------------------------------
+def _flushes(host: Host) -> tuple[Flush, ...]:
+    found = []
+    for unit, path, pattern in FLUSHERS:
+        text = _text(host, path)
+        if text is None or (path in SPARES and re.search(SPARES[path], text)):
+            continue
+        plain = re.sub(r"(?m)#.*$", "", text)
+        match = re.search(pattern, plain) if pattern else None
+        if match or not pattern:
+            found.append(Flush(unit, path, plain.count("\n", 0, match.end()) + 1 if match else 0))
+    return tuple(found)
 
 
-def _nftables(host: Host) -> tuple[int, tuple[ForwardChain, ...]]:
-    """Number of rules, and the chains that see forwarded packets."""
+def _text(host: Host, path: str) -> str | None:
+    try:
+        return host.read_or_none(path)
+    except OSError:  # of root's alone
+        return None
+
+
+# -- nftables and iptables ---------------------------------------------------------------------------------------------
+
+
+def _nftables(host: Host, until: float) -> tuple[int, tuple[Chain, ...]]:
+    """Number of rules, and the chains: iptables' own as iptables-save shows them, all others as nft does."""
     try:
         # --terse: without the elements of sets; a block list of 70,000 addresses is more than host.run() keeps
-        return parse_ruleset(host.run(("nft", "--json", "--terse", "list", "ruleset"), timeout=10).out)
+        text = _said(host, ("nft", "--json", "--terse", "list", "ruleset"), until)
     except CommandMissing:
-        return _count_saved(host, "nft"), ()
-
-
-def parse_ruleset(text: str) -> tuple[int, tuple[ForwardChain, ...]]:
-    """From `nft --json --terse list ruleset`: the number of rules, and the base chains with hook forward."""
+        saved = _saved(host, "nft", until)
+        return _rules(saved), saved
     try:
-        entries: list[dict[str, Any]] = loads(text)["nftables"]
-    except (ValueError, KeyError, TypeError):
-        raise CowgateError("nft gave no list of rules") from None
-    rules = [entry["rule"] for entry in entries if "rule" in entry]
-    chains = [entry["chain"] for entry in entries if "chain" in entry]
-    found = []
-    for chain in chains:
-        if chain.get("hook") == "forward" and chain.get("type") == "filter":
-            key = (chain["family"], chain["table"], chain["name"])
-            mine = [r for r in rules if (r["family"], r["table"], r["chain"]) == key]
-            found.append(ForwardChain(*key, chain.get("policy", "accept"), *_fate(mine)))
-    return len(rules), tuple(found)
+        native = parse_nft(text)
+    except FormatError as error:
+        raise CowgateError(error.message) from None
+    shared = any(c.family in ("ip", "ip6") and c.table in SHARED for c in native)
+    try:
+        saved = _saved(host, "nft", until) if shared else ()
+    except CowgateError:  # no iptables: nft alone tells, and of its tables not all
+        saved = ()
+    return sum(len(chain.rules) for chain in native), combined(native, saved)
 
 
-def _fate(rules: list[dict[str, Any]]) -> tuple[bool, bool]:
-    """Whether a rule refuses without looking at the packet, and whether mailcow's bridge is accepted before, both ways."""
-    accepted: set[str] = set()
-    for rule in rules:
-        parts = [part for part in rule.get("expr", []) if not set(part) & {"counter", "log"}]  # these do not look
-        if len(parts) == 1 and set(parts[0]) & {"drop", "reject"}:
-            return True, len(accepted) == 2
-        match = parts[0].get("match", {}) if len(parts) == 2 and "accept" in parts[1] else {}
-        if match.get("op") == "==" and match.get("right") == "br-mailcow":
-            accepted.add(str(match.get("left")))  # iifname or oifname
-    return False, len(accepted) == 2
+def _saved(host: Host, kind: str, until: float) -> tuple[Chain, ...]:
+    """What iptables-save and ip6tables-save of that kind list."""
+    source = "legacy" if kind == "legacy" else "iptables"
+    found: tuple[Chain, ...] = ()
+    for family, command in (("ip", "iptables"), ("ip6", "ip6tables")):
+        found += parse_saved(_said(host, (f"{command}-{kind}-save",), until), family, source)
+    return found
 
 
-# -- iptables-legacy -------------------------------------------------------------------------------------------------
+def _said(host: Host, argv: tuple[str, ...], until: float) -> str:
+    return host.run(argv, timeout=max(0.1, until - host.monotonic())).out
 
 
-def _legacy(host: Host) -> tuple[tuple[str, ...], int]:
-    """The tables that the old kernel interface holds, and the rules in them."""
+def _rules(chains: Iterable[Chain]) -> int:
+    """The number of rules; a chain that drops by policy counts as one."""
+    return sum(len(chain.rules) + (chain.policy == "drop") for chain in chains)
+
+
+def _legacy(host: Host, until: float) -> tuple[tuple[str, ...], int, tuple[Chain, ...]]:
+    """The tables that the old kernel interface holds, the rules in them, and their chains."""
     tables: list[str] = []
     for name in ("ip_tables_names", "ip6_tables_names"):
         tables += (host.read_or_none(f"/proc/net/{name}") or "").split()
     if not tables:
-        return (), 0
-    return tuple(dict.fromkeys(tables)), _count_saved(host, "legacy")
-
-
-def _count_saved(host: Host, kind: str) -> int:
-    """The rules that iptables and ip6tables of that kind list."""
-    return sum(parse_saved(host.run((f"{command}-{kind}-save",), timeout=10).out) for command in ("iptables", "ip6tables"))
-
-
-def parse_saved(text: str) -> int:
-    """The number of rules in the output of iptables-save; a chain that drops by policy counts as one."""
-
-    return len(re.findall(r"(?m)^-A |^:\S+ DROP\b", text))
+        return (), 0, ()
+    chains = _saved(host, "legacy", until)
+    return tuple(dict.fromkeys(tables)), _rules(chains), chains
 
 
 # -- the kernel ------------------------------------------------------------------------------------------------------

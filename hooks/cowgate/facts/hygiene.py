@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cowgate.facts import owners
+from cowgate.facts import dockerd, owners
 from cowgate.facts.fact import Fact
-from cowgate.facts.hygiene_probes import PROBES, Look, document_of, swap_places
+from cowgate.facts.hygiene_probes import PROBES, Look, swap_places
 from cowgate.image import content
 from cowgate.image.places import Names, Places, matcher
 from cowgate.image.table import EMPTY, EXPECTED, LOOKED_AT, REFUSE, REMOVE, RULES
@@ -106,9 +106,7 @@ def docker_root(host: Host) -> str:
                 match = re.search(r"(?m)^[^#\n]*--data-root[= ]+\"?(/[^\s\"']+)", text)
                 if match:
                     return match[1].rstrip("/")
-    document = document_of(_text(host, "/etc/docker/daemon.json"))
-    place = document.get("data-root") if isinstance(document, dict) else None
-    return place.rstrip("/") if isinstance(place, str) and place.startswith("/") else DOCKER_ROOT
+    return dockerd.data_root(dockerd.content(host)) or DOCKER_ROOT
 
 
 def home_directories(passwd: str) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
+from cowgate.facts import dockerd
 from cowgate.facts import interfaces as network
 from cowgate.facts.fact import Fact
-from cowgate.formats.proxy_settings import parse_daemon_json, parse_dropin, parse_environment, parse_gitconfig
+from cowgate.formats.proxy_settings import parse_dropin, parse_environment, parse_gitconfig
 from cowgate.machine.net import together
 from cowgate.probes import exchange, pathmtu, proxy, targets
 from cowgate.probes.text import NOT_IN_TIME
@@ -92,7 +93,7 @@ def proxy_settings(host: Host) -> dict[str, dict[str, str]]:
         for name in host.listdir(directory):
             if name.endswith(".conf"):
                 docker.update(parse_dropin(_text(host, f"{directory}/{name}")))
-    docker.update(parse_daemon_json(_text(host, "/etc/docker/daemon.json")))
+    docker.update(dockerd.proxies(dockerd.content(host)))
     # Go knows no all_proxy
     return {"git": git, "docker": {name: value for name, value in docker.items() if name.lower() != "all_proxy"}}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 
-from cowgate.formats.jsontext import loads
-
 
 def excluded(name: str, no_proxy: str) -> bool:
     """Whether NO_PROXY leaves this name out: names and their subdomains, `*`, addresses as text."""
@@ -47,18 +45,6 @@ def parse_dropin(text: str) -> dict[str, str]:
             if name.lower().endswith("_proxy"):
                 found[name] = setting.replace("%%", "%")
     return found
-
-
-def parse_daemon_json(text: str) -> dict[str, str]:
-    """The `proxies` object of Docker's daemon.json (Docker >= 23), as variables. Empty where there is none."""
-    try:
-        document = loads(text)
-    except ValueError:
-        return {}
-    proxies = document.get("proxies") if isinstance(document, dict) else None
-    if not isinstance(proxies, dict):
-        return {}
-    return {name.replace("-", "_"): value for name, value in proxies.items() if isinstance(value, str)}
 
 
 def parse_gitconfig(text: str) -> dict[str, str]:

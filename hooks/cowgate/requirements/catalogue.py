@@ -7,10 +7,12 @@ from cowgate.requirements.dns import address as dns_address
 from cowgate.requirements.dns import mail as dns_mail
 from cowgate.requirements.dns import reverse as dns_reverse
 from cowgate.requirements.docker import compose as docker_compose
+from cowgate.requirements.docker import configuration as docker_configuration
 from cowgate.requirements.docker import daemon_json as docker_daemon_json
 from cowgate.requirements.docker import engine as docker_engine
 from cowgate.requirements.docker import flavour as docker_flavour
 from cowgate.requirements.docker import open_relay as docker_open_relay
+from cowgate.requirements.docker import rules as docker_rules
 from cowgate.requirements.docker import storage as docker_storage
 from cowgate.requirements.egress import asn as egress_asn
 from cowgate.requirements.egress import dns as egress_dns
@@ -26,10 +28,12 @@ from cowgate.requirements.mailcow import leftovers as mailcow_leftovers
 from cowgate.requirements.mailcow import override as mailcow_override
 from cowgate.requirements.mailcow import tree as mailcow_tree
 from cowgate.requirements.network import firewall as network_firewall
+from cowgate.requirements.network import forwarding as network_forwarding
 from cowgate.requirements.network import iptables as network_iptables
 from cowgate.requirements.network import ipv4 as network_ipv4
 from cowgate.requirements.network import ipv6 as network_ipv6
 from cowgate.requirements.network import ipv6_alias as network_ipv6_alias
+from cowgate.requirements.network import managers as network_managers
 from cowgate.requirements.network import mtu as network_mtu
 from cowgate.requirements.network import subnets as network_subnets
 from cowgate.requirements.platform import architecture as platform_architecture
@@ -88,10 +92,14 @@ ROWS: tuple[Requirement, ...] = (
     services_conflicting.ROW,
     network_firewall.ROW,
     network_iptables.ROW,
+    network_forwarding.ROW,
+    network_managers.ROW,
     docker_engine.ROW,
     docker_flavour.ROW,
     docker_compose.ROW,
+    docker_configuration.ROW,
     docker_daemon_json.ROW,
+    docker_rules.ROW,
     docker_open_relay.ROW,
     docker_storage.ROW,
     mailcow_conf.ROW,
@@ -129,6 +137,8 @@ FIXES: tuple[Fix, ...] = (
     network_firewall.FIX,
     docker_engine.FIX,
     docker_daemon_json.FIX,
+    docker_rules.FIX,
+    network_forwarding.FIX,
     network_mtu.FIX,
     image_hook.FIX,
 )

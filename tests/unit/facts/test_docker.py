@@ -11,16 +11,13 @@ import pytest
 
 from cowgate.errors import CommandFailed
 from cowgate.facts.docker import (
-    DaemonJson,
     Docker,
     Network,
     Project,
     Published,
     collect,
     parse_apk_installed,
-    parse_daemon_json,
     parse_dpkg_status,
-    parse_flags,
     parse_network,
     parse_projects,
     parse_published,
@@ -119,7 +116,7 @@ def test_a_running_daemon(tmp_path: Path) -> None:
     assert (found.cli, found.flavour, found.flavour_evidence) == ("/usr/bin/docker", "engine", "/usr/sbin/dockerd")
     assert (found.package, found.installed) == ("docker-ce", "28.5.2")
     assert (found.compose, found.compose_path, found.compose_version) == ("native", PLUGIN, "2.40.3")
-    assert (found.flags, found.selinux, found.apparmor) == (("containerd", "ipv6"), False, False)
+    assert (found.flags, found.selinux, found.apparmor) == (("containerd", "host", "ipv6"), False, False)
     mailcow = Network(
         "mailcowdockerized_mailcow-network",
         "bridge",
@@ -181,7 +178,7 @@ def test_no_daemon_is_not_asked(tmp_path: Path) -> None:
 
 def test_the_daemon_of_the_pid_file_comes_first(tmp_path: Path) -> None:
     files = {"/proc/77/comm": "dockerd\n", "/proc/77/cmdline": "dockerd\0--data-root=/x\0", "/run/docker.pid": "640"}
-    assert collected(server(tmp_path, files)).flags == ("containerd", "ipv6")
+    assert collected(server(tmp_path, files)).flags == ("containerd", "host", "ipv6")
 
 
 def test_a_daemon_that_ends_meanwhile(tmp_path: Path) -> None:
@@ -382,60 +379,6 @@ def test_a_home_of_roots_that_is_closed(tmp_path: Path) -> None:
 # -- daemon.json -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "state", "line"),
-    [
-        (None, "absent", 0),
-        ("", "empty", 1),
-        ("\ufeff \n", "empty", 1),
-        ('{\n  "ipv6": true,\n  b\n}\n', "invalid", 3),
-        ('{"ipv6": true,\n "ipv6": false}', "invalid", 2),
-        ("{" * 100, "invalid", 1),
-        ("[]", "not-object", 1),
-        ("{}", "ok", 0),
-    ],
-)
-def test_states_of_the_file(text: Optional[str], state: str, line: int) -> None:
-    found = parse_daemon_json((text, ""))
-    assert (found.state, found.line) == (state, line)
-    assert bool(found.reason) is (state not in ("absent", "ok"))
-
-
-def test_keys() -> None:
-    text = json.dumps(
-        {
-            "ipv6": True,
-            "ip6tables": False,
-            "experimental": True,
-            "fixed-cidr-v6": "fd00::/80",
-            "userland-proxy": False,
-            "storage-driver": "overlay2",
-            "data-root": "/srv/docker",
-            "selinux-enabled": True,
-            "iptables": True,
-            "default-address-pools": [{"base": "172.30.0.0/16", "size": 24}, "x", {"size": 24}],
-            "registry-mirrors": ["https://user:secret@example.org"],
-        }
-    )
-    assert parse_daemon_json((text, "")) == DaemonJson(
-        state="ok",
-        ipv6=True,
-        ip6tables=False,
-        experimental=True,
-        fixed_cidr_v6="fd00::/80",
-        userland_proxy=False,
-        storage_driver="overlay2",
-        data_root="/srv/docker",
-        selinux_enabled=True,
-        iptables=True,
-    )
-
-
-def test_wrong_types() -> None:
-    found = parse_daemon_json(('{"ipv6": "true", "data-root": 1, "iptables": null, "default-address-pools": {}}', ""))
-    assert (found.ipv6, found.data_root, found.mistyped) == (None, None, ("default-address-pools", "ipv6", "data-root"))
-
-
 def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "etc/docker/daemon.json").mkdir(parents=True)
     found = collected(Host(str(tmp_path))).daemon_json
@@ -448,10 +391,6 @@ def test_the_data_root_of_the_file_counts_until_the_daemon_tells(tmp_path: Path)
 
 
 # -- small parsers ---------------------------------------------------------------------------------------------------
-
-
-def test_flags() -> None:
-    assert parse_flags("/usr/bin/dockerd\0-H\0fd://\0--ipv6=true\0--data-root\0/x\0") == ("data-root", "ipv6")
 
 
 @pytest.mark.parametrize("network", [{}, {"Name": "x", "Driver": "overlay", "IPAM": None, "Options": None, "Labels": None}])

@@ -8,13 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cowgate.facts import clock, cpu, disks, kernel, memory, platform, system, timesources
+from cowgate.facts import clock, cpu, disks, dockerd, forwarding, kernel, managers, memory, platform, system, timesources
+from cowgate.formats import daemonjson, packetfilter
 
 PARSERS: tuple[Callable[[str], object], ...] = (
     clock.parse_properties,
     clock.parse_tracking,
     cpu.parse_cpuinfo,
-    disks.parse_data_root,
+    lambda text: dockerd.data_root(daemonjson.read(text)),
+    lambda text: dockerd.parse_exec([text], {}),
+    lambda text: forwarding.last_set([("/x", text)], forwarding.IPV4),
+    managers.takes,
+    managers.seizes,
+    lambda text: packetfilter.parse_saved(text, "ip"),
     disks.parse_mountinfo,
     disks.parse_xfs_info,
     kernel.parse_number,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cowgate.formats import proxy_settings
+from cowgate.facts import dockerd
+from cowgate.formats import daemonjson, proxy_settings
 from cowgate.probes import proxy
 from cowgate.probes.proxy import Proxy, ProxyRefused
 from tests.unit.probing.network import ScriptedNet
@@ -112,7 +113,7 @@ def test_parse_dropin() -> None:
     ],
 )
 def test_parse_daemon_json(text: str, expected: dict[str, str]) -> None:
-    assert proxy_settings.parse_daemon_json(text) == expected
+    assert dockerd.proxies(daemonjson.read(text)) == expected
 
 
 def test_parse_gitconfig() -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, EditFile, FetchKey, InstallPackages, UnitState, WriteFile
-from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
+from cowgate.model import Level, Phase, Requirement, Status, Verdict, deferred, failed, passed, unknown
 from cowgate.requirements.docker import source as dockersource
+from cowgate.requirements.docker.configuration import refusals
 from cowgate.requirements.docker.shared import ALPINE, engine_version, how_to_install, how_to_replace, wanted_keys
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.published import mailcow_has_ipv6
@@ -50,13 +51,48 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if not docker.running and phase is not Phase.BUILD:
         return _silent(facts, expected)
-    return _version_verdict(facts, policy, phase, expected)
+    verdict = _version_verdict(facts, policy, phase, expected)
+    if verdict.status is Status.PASS and phase is not Phase.BUILD and is_disabled(facts):
+        return _disabled(facts, expected)
+    return verdict
+
+
+def is_disabled(facts: Facts) -> bool:
+    """Whether Docker's own service exists and does not come up at boot (its socket may have started it for now)."""
+    unit = facts.services.content.unit("docker.service") if facts.services.content else None
+    return unit is not None and not unit.starts
+
+
+def _disabled(facts: Facts, expected: str) -> Verdict:
+    openrc = facts.services.content is not None and facts.services.content.manager == "openrc"
+    socket = facts.services.content.unit("docker.socket") if facts.services.content else None
+    how = "its socket started it" if socket is not None and socket.running else "somebody started it"
+    return failed(
+        f"Docker runs now ({how}), but it is not enabled: after the next reboot it stays down until somebody calls it, and "
+        f"mailcow with it",
+        remedy="have it start at boot:",
+        commands=(("rc-update", "add", "docker", "default") if openrc else ("systemctl", "enable", "docker.service"),),
+        expected=expected,
+        observed="running, not enabled",
+        evidence={"docker.service": "disabled"},
+    )
 
 
 def _silent(facts: Facts, expected: str) -> Verdict:
     docker = facts.docker.value
     if docker.running is None:
         return unknown(f"the Docker daemon was not asked: {docker.reason}", remedy="run `cowgate check` as root")
+    wrong = refusals(docker, facts.asked.content.dockerd if facts.asked.content else None)
+    if wrong:
+        return failed(
+            f"the Docker daemon does not answer: {docker.reason}. It refuses {docker.daemon_json.path}: {'; '.join(wrong)}",
+            remedy="correct the file first (docker.configuration says how), then start Docker:",
+            commands=ALPINE[2:]
+            if manager_of(facts) == "apk"
+            else (("systemctl", "reset-failed", "docker.service"), ("systemctl", "enable", "--now", "docker.service")),
+            expected=expected,
+            observed="not running",
+        )
     return failed(
         f"the Docker daemon does not answer: {docker.reason}",
         remedy="start it and have it start at boot; where it fails, the journal says why",
@@ -107,6 +143,8 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     docker, platform = facts.docker.value, facts.platform.content
     release = platform.os if platform else None
     where = dockersource.source(policy, release)
+    if docker.running and is_disabled(facts) and facts.services.value.manager == "systemd":
+        yield UnitState("docker.service", enabled=True)
     if where == "none":
         return
     upstream = dockersource.repository(policy, platform)
@@ -154,7 +192,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
     needs=("docker",),
-    wants=("tools", "platform", "mailcow", "interfaces", "ifupdown"),
+    wants=("tools", "platform", "mailcow", "interfaces", "ifupdown", "services", "asked"),
     judge=judge,
     fix="docker.engine",
 )

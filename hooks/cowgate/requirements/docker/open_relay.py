@@ -8,38 +8,114 @@ from cowgate.facts.interfaces import ipv6_to_come
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.requirements.docker.shared import engine_version, wanted_keys
 from cowgate.requirements.mailcow.shared import mailcow_network, recreate_commands
+from cowgate.requirements.network.traffic import LOOPBACK, filters, hidden_senders, origin, removals
 from cowgate.requirements.published import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
+from cowgate.requirements.system.shared import restart
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
     from cowgate.policy.model import Policy
 
 
-def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """A host that is reached over IPv6, with SMTP published on it, has Docker set up for IPv6.
+EXPECTED = (
+    "the containers see who connects: Docker writes its rules, nothing masquerades what enters mailcow's bridge, IPv6 is whole"
+)
+TRUSTED = "which Postfix trusts: an open relay"
 
-    Otherwise Docker's proxy carries IPv6 connections to the containers' IPv4 addresses: all of them seem to come from the
-    bridge (172.22.1.1), which Postfix trusts (mynetworks_style = subnet), and anybody may relay (mailcow#5242, #4220).
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """A client that connects to SMTP is seen by its own address, over IPv4 and over IPv6.
+
+    Postfix relays for its own network (mynetworks_style = subnet). Whoever seems to come from Docker's bridge (172.22.1.1) may
+    relay: all clients do where Docker writes no rules and its proxy carries the connections, where a rule masquerades what
+    enters the bridge, and over IPv6 where mailcow's network has none (mailcow#5242, #4220).
     """
+    bound = [w for w in wanted_sockets(facts.mailcow.value) if w.key in SMTP_KEYS and not w.address.startswith(LOOPBACK)]
+    if not bound:
+        return passed("SMTP is published on this machine's loopback alone", expected=EXPECTED)
+    return _without_rules(facts) or _masqueraded(facts) or _over_ipv6(facts)
+
+
+def _without_rules(facts: Facts) -> Verdict | None:
+    """Docker will not write rules (`iptables` false): the proxy carries every connection."""
     docker = facts.docker.value
-    expected = "no IPv6 on this host, or SMTP bound to IPv4, or Docker and mailcow set up for IPv6"
+    if docker.setting("iptables") is not False:
+        return None
+    in_file = docker.daemon_json.iptables is False
+    where = f'"iptables": false in {docker.daemon_json.path}' if in_file else "--iptables=false of docker.service"
+    look = ("cat", docker.daemon_json.path) if in_file else ("systemctl", "cat", "docker.service")
+    return failed(
+        f"{where}: Docker writes no rules, so its proxy carries every connection, and all mail seems to come from mailcow's "
+        f"bridge (172.22.1.1), {TRUSTED}",
+        remedy=f"take {'the key out of the file' if in_file else 'the option out of the unit'} and restart Docker",
+        commands=(look, *restart(facts, "docker.service")),
+        expected=EXPECTED,
+        observed="iptables: false",
+        evidence={docker.daemon_json.path if in_file else "docker.service": "iptables=false"},
+    )
+
+
+def _masqueraded(facts: Facts) -> Verdict | None:
+    """A rule that certainly gives outside clients the bridge's address. What cannot be told of one warns in
+    network.firewall."""
+    rules = filters(facts)
+    hidden = [lost for lost in hidden_senders(facts, rules, SMTP_KEYS) if lost.fate.certain] if rules else []
+    if not hidden:
+        return None
+    quoted = list(dict.fromkeys(lost.fate.text for lost in hidden))
+    return failed(
+        f"the rule `{quoted[0]}` ({hidden[0].fate.chain.place}) changes the sender's address of what enters mailcow's bridge: "
+        f"all mail seems to come from the bridge, {TRUSTED}",
+        remedy="narrow it to what it is for (`-o eth0` for traffic that leaves, `-s` with the VPN's network), or take it out; "
+        f"{origin(hidden[0])}. Out of the running rules:",
+        commands=removals(hidden),
+        expected=EXPECTED,
+        observed=f"masqueraded by {hidden[0].fate.chain.place}",
+        evidence={hidden[0].fate.chain.place: "; ".join(quoted)},
+    )
+
+
+def _over_ipv6(facts: Facts) -> Verdict:
+    docker = facts.docker.value
     addresses = _reachable(facts)
     if not addresses:
-        return passed("this host is not reached over IPv6", expected=expected)
+        return passed("this host is not reached over IPv6, and over IPv4 senders keep their addresses", expected=EXPECTED)
     bound = [w for w in wanted_sockets(facts.mailcow.value) if w.key in SMTP_KEYS and w.ipv6]
     if not bound:
-        return passed("SMTP is bound to IPv4 addresses", expected=expected)
-    if docker.daemon_json.userland_proxy is False:
-        return passed("Docker's userland proxy is off, so it carries no IPv6 into IPv4", expected=expected)
+        return passed("SMTP is bound to IPv4 addresses", expected=EXPECTED)
     to_ipv4 = "bind SMTP to IPv4 in mailcow.conf: " + ", ".join(f"{w.key}=0.0.0.0:{w.port}" for w in bound)
-    trusted = "mail over IPv6 would seem to come from Docker's bridge, which Postfix trusts: an open relay"
+    if docker.setting("ip6tables") is False and mailcow_has_ipv6(facts):
+        return _without_ip6tables(facts, to_ipv4)
+    if docker.setting("userland-proxy") is False:
+        return passed("Docker's userland proxy is off, so it carries no IPv6 into IPv4", expected=EXPECTED)
+    return _not_set_up(facts, addresses[0], to_ipv4) or passed("Docker is set up for IPv6", expected=EXPECTED)
+
+
+def _without_ip6tables(facts: Facts, to_ipv4: str) -> Verdict:
+    docker = facts.docker.value
+    in_file = docker.daemon_json.ip6tables is False
+    where = f'"ip6tables": false in {docker.daemon_json.path}' if in_file else "--ip6tables=false of docker.service"
+    look = ("cowgate", "run") if in_file else ("systemctl", "cat", "docker.service")
+    return failed(
+        f"{where}: Docker writes no rules for IPv6, and all mail over IPv6 seems to come from mailcow's bridge, {TRUSTED}",
+        remedy=f"{'`cowgate run` sets it to true' if in_file else 'take the option out of the unit and restart Docker'}; or "
+        f"{to_ipv4}",
+        commands=(look,),
+        expected=EXPECTED,
+        observed="ip6tables: false",
+    )
+
+
+def _not_set_up(facts: Facts, address: str, to_ipv4: str) -> Verdict | None:
+    docker = facts.docker.value
+    trusted = f"mail over IPv6 would seem to come from Docker's bridge, {TRUSTED}"
     network = mailcow_network(facts)  # one that Docker made keeps what it had, whatever mailcow.conf says by now
     if not mailcow_has_ipv6(facts) or (network and not network.ipv6):
         return failed(
-            f"this host is reached over IPv6 ({addresses[0]}) and mailcow's network has none: {trusted}",
+            f"this host is reached over IPv6 ({address}) and mailcow's network has none: {trusted}",
             remedy=f"switch IPv6 on there (ENABLE_IPV6=true), or {to_ipv4}; then have its network made anew:",
             commands=recreate_commands(facts),
-            expected=expected,
+            expected=EXPECTED,
             observed=f"{'the network without IPv6' if mailcow_has_ipv6(facts) else 'ENABLE_IPV6=false'}, SMTP on IPv6",
         )
     if not engine_version(docker):
@@ -47,12 +123,12 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     path, state = docker.daemon_json.path, docker.daemon_json.state
     keys = ", ".join(wanted_keys(docker)) if state in ("absent", "empty", "ok") else "all keys"
     if not keys:
-        return passed("Docker is set up for IPv6", expected=expected)
+        return None
     return failed(
-        f"this host is reached over IPv6 ({addresses[0]}) and Docker is not set up for it ({path} lacks {keys}): {trusted}",
+        f"this host is reached over IPv6 ({address}) and Docker is not set up for it ({path} lacks {keys}): {trusted}",
         remedy=f"`cowgate run` adds the keys; or {to_ipv4}",
         commands=(("cowgate", "run"),),
-        expected=expected,
+        expected=EXPECTED,
         observed=f"without {keys}",
     )
 
@@ -72,7 +148,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker", "mailcow", "interfaces"),
-    wants=("ifupdown",),
+    wants=("ifupdown", "firewall", "services"),
     waivable=False,
     judge=judge,
     fix="docker.daemon_json",

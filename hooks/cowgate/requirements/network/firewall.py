@@ -6,39 +6,137 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, Command, RestartUnit, UnitState, WriteFile
-from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, warned
 from cowgate.requirements.fix import Fix
-from cowgate.requirements.network.shared import unlisted
-from cowgate.requirements.published import wanted_sockets
+from cowgate.requirements.network.packets import Filters
+from cowgate.requirements.network.traffic import (
+    LOOPBACK,
+    Lost,
+    diverted,
+    filters,
+    hidden_senders,
+    origin,
+    refusals,
+    removals,
+)
+from cowgate.requirements.published import SMTP_KEYS, wanted_sockets
 from cowgate.requirements.services.shared import listed_with_and
 from cowgate.requirements.system.shared import restart
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
-    from cowgate.facts.firewall import ForwardChain
     from cowgate.policy.model import Policy
 
 DOCKER_USER_UNIT = "cowgate-docker-user.service"
 
 
-# -- packet filters --------------------------------------------------------------------------------------------------
+EXPECTED = "no rule drops mailcow's traffic; ufw and firewalld off, or rules in DOCKER-USER by policy"
+MANY = 3  # rules that are told one by one
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """ufw and firewalld are off, or kept by policy with rules for mailcow loaded; no other chain drops what is forwarded."""
+    """Follows mailcow's packets through the kernel's own rules: what certainly drops them fails, what may warns.
+
+    Certain is a drop of mail that comes in (port 25), or of all that goes out. ufw and firewalld are to be off, or kept by
+    policy with rules for mailcow loaded.
+    """
     firewall = facts.firewall.value
-    expected = "ufw and firewalld off, or rules in DOCKER-USER by policy; no chain that drops forwarded packets"
     active = active_firewalls(facts)
+    rules = filters(facts)
+    lost = list(refusals(facts, rules)) if rules else []
+    certain = [one for one in lost if one.fate.certain]
+    fatal = [one for one in certain if one.way == "out" or one.port in _mail_ports(facts)]
+    if fatal:
+        return _dropped(fatal)
     if active and not (policy.firewall == "docker-user" and _rules_loaded(facts)):
-        return _manager_active(facts, active, expected)
-    refusing = [chain for chain in firewall.forward if chain.refuses and chain.table != "firewalld"]
-    if refusing:
-        return _refusing(refusing, expected)
-    if firewall.nft_rules is None:
-        return unlisted(firewall)
+        return _manager_active(facts, active)
+    if rules is None:
+        return _not_judged(firewall.reason)
+    if certain:
+        return _closed(certain)
+    doubts = [one for one in (*lost, *_doubtful_translations(facts, rules)) if not one.fate.certain]
+    if doubts:
+        return _doubtful(doubts)
     if active:
-        return passed(f"{listed_with_and(active)} kept by policy, with rules for mailcow in DOCKER-USER", expected=expected)
-    return passed("ufw and firewalld are off, nothing drops forwarded packets", expected=expected)
+        return passed(f"{listed_with_and(active)} kept by policy, with rules for mailcow in DOCKER-USER", expected=EXPECTED)
+    return passed("ufw and firewalld are off, nothing drops forwarded packets", expected=EXPECTED)
+
+
+def _mail_ports(facts: Facts) -> set[int]:
+    return {wanted.port for wanted in wanted_sockets(facts.mailcow.value) if wanted.key == "SMTP_PORT"}
+
+
+def _doubtful_translations(facts: Facts, rules: Filters) -> Iterator[Lost]:
+    yield from hidden_senders(facts, rules, SMTP_KEYS)
+    yield from diverted(facts, rules)
+
+
+def _not_judged(reason: str) -> Verdict:
+    missing = "is not installed" in reason
+    return warned(
+        f"whether a rule drops mailcow's traffic was not judged: the rules could not be listed ({reason})",
+        remedy="install iptables (Docker's packages bring it), then look again" if missing else "run `cowgate check` as root",
+        expected=EXPECTED,
+    )
+
+
+def _what(lost: list[Lost]) -> str:
+    """`connections to port 25 and 443`, `what the containers send`, or both."""
+    ports = sorted({one.port for one in lost if one.way == "in"})
+    families = {one.family for one in lost}
+    over = f" over {'IPv6' if families == {'ip6'} else 'IPv4'}" if len(families) == 1 else ""
+    words = []
+    if ports:
+        words.append(f"connections{over} to port{'s' if len(ports) > 1 else ''} {listed_with_and(ports)} of mailcow")
+    if any(one.way == "out" for one in lost):
+        words.append(f"what mailcow's containers send{over}")
+    return listed_with_and(words)
+
+
+def _quoted(lost: list[Lost]) -> list[str]:
+    return list(dict.fromkeys(one.fate.text for one in lost))
+
+
+def _dropped(lost: list[Lost]) -> Verdict:
+    quoted = _quoted(lost)
+    more = f" and {len(quoted) - MANY} more" if len(quoted) > MANY else ""
+    shared = all(one.fate.chain.source == "iptables" for one in lost)
+    return failed(
+        f"{_what(lost)} {'is' if all(one.way == 'out' for one in lost) else 'are'} dropped by "
+        f"{listed_with_and(f'`{text}`' for text in quoted[:MANY])}{more}"
+        + ("" if shared else ": what Docker accepts in its own table does not help against another table"),
+        remedy=f"take the rule out, or let it spare mailcow's bridge (br-mailcow); {origin(lost[0])}. Out of the running "
+        f"rules:",
+        commands=removals(lost),
+        expected=EXPECTED,
+        observed=f"dropped: {_what(lost)}",
+        evidence={one.fate.chain.place: one.fate.text for one in lost},
+    )
+
+
+def _closed(lost: list[Lost]) -> Verdict:
+    quoted = _quoted(lost)
+    return warned(
+        f"{_what(lost)} are dropped by {listed_with_and(f'`{text}`' for text in quoted[:MANY])}: nobody outside reaches them",
+        remedy=f"where that is not what you want, take the rule out; {origin(lost[0])}. Out of the running rules:",
+        commands=removals(lost),
+        expected=EXPECTED,
+        observed=f"dropped: {_what(lost)}",
+        evidence={one.fate.chain.place: one.fate.text for one in lost},
+    )
+
+
+def _doubtful(lost: list[Lost]) -> Verdict:
+    quoted = _quoted(lost)
+    return warned(
+        f"it cannot be told whether {listed_with_and(f'`{text}`' for text in quoted[:MANY])} "
+        f"{'touch' if len(quoted) > 1 else 'touches'} {_what(lost)}",
+        remedy="look at what the rule is for; once mailcow runs, connect to these ports from outside",
+        commands=(("nft", "list", "ruleset"),),
+        expected=EXPECTED,
+        observed=f"not judged: {len(quoted)} rule{'s' if len(quoted) > 1 else ''}",
+        evidence={one.fate.chain.place: one.fate.text for one in lost},
+    )
 
 
 def active_firewalls(facts: Facts) -> tuple[str, ...]:
@@ -54,42 +152,23 @@ def _rules_loaded(facts: Facts) -> bool:
     return unit is not None and unit.running and unit.starts  # it is still starting when Docker was just restarted
 
 
-def _manager_active(facts: Facts, active: tuple[str, ...], expected: str) -> Verdict:
+def _manager_active(facts: Facts, active: tuple[str, ...]) -> Verdict:
     commands = {"ufw": ("ufw", "disable"), "firewalld": ("systemctl", "disable", "--now", "firewalld.service")}
-    return failed(
-        f"{listed_with_and(active)} {'are' if len(active) > 1 else 'is'} active: by default connections from mailcow's "
-        "bridge to the addresses of this host are dropped, and certificates and mail clients fail later",
+    return warned(
+        f"{listed_with_and(active)} {'are' if len(active) > 1 else 'is'} active: by default connections from mailcow's bridge "
+        f"to "
+        "the addresses of this host are dropped, and certificates and mail clients fail later",
         remedy="switch it off (put your rules into the chain DOCKER-USER, INPUT does not see what Docker publishes), or say "
         "`firewall: disable` or `firewall: docker-user` in the policy and let `cowgate run` do it; by hand:",
         commands=(*(commands[name] for name in active), *restart(facts, "docker.service")),
-        expected=expected,
+        expected=EXPECTED,
         observed=f"active: {listed_with_and(active)}",
-    )
-
-
-def _refusing(chains: list[ForwardChain], expected: str) -> Verdict:
-    names = [f"{c.family} {c.table} {c.chain}" for c in chains]
-    how = ["policy drop" if c.policy == "drop" else "a rule that refuses the rest" for c in chains]
-    return failed(
-        "; ".join(f"the nftables chain {name} ({why}) drops packets to and from containers" for name, why in zip(names, how))
-        + ": what Docker accepts in its own table does not help against another table",
-        remedy="accept mailcow's bridge in it, and write the same into the file it is loaded from (/etc/nftables.conf):",
-        commands=tuple(
-            ("nft", "insert", "rule", c.family, c.table, c.chain, side, "br-mailcow", "accept")
-            for c in chains
-            for side in ("iifname", "oifname")
-        ),
-        expected=expected,
-        observed=listed_with_and(names),
-        evidence={"nft list ruleset": f"{listed_with_and(names)}: {listed_with_and(how)}"},
     )
 
 
 SCRIPT_FILE = "/usr/local/sbin/cowgate-docker-user"
 
 UNIT_FILE = f"/etc/systemd/system/{DOCKER_USER_UNIT}"
-
-LOOPBACK = "127."
 
 # Docker puts DOCKER-USER before its own rules in FORWARD and never empties it, but only makes it when it starts: hence a
 # unit that goes with docker.service. What is accepted:
@@ -204,10 +283,10 @@ def _ports(facts: Facts) -> str:
 ROW = Requirement(
     id="network.firewall",
     title="No host firewall blocks mailcow's containers",
-    level=Level.ADVISED,
+    level=Level.REQUIRED,
     phases=(Phase.BOOT,),
-    needs=("firewall", "services"),
-    wants=("docker", "mailcow"),
+    needs=("firewall", "services", "mailcow"),
+    wants=("docker", "interfaces"),
     judge=judge,
     fix="network.firewall",
 )

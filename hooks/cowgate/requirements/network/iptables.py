@@ -1,4 +1,4 @@
-"""network.iptables: Only one kind of iptables is in use, and the kernel has the modules that Docker needs."""
+"""network.iptables: One kind of iptables is in use, with the kernel modules that Docker needs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _mixed(firewall: Firewall, expected: str) -> Verdict:
 
 ROW = Requirement(
     id="network.iptables",
-    title="Only one kind of iptables is in use, and the kernel has the modules that Docker needs",
+    title="One kind of iptables is in use, with the kernel modules that Docker needs",
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("firewall",),

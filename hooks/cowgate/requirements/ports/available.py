@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.requirements.installed import is_own, own_projects
+from cowgate.requirements.network.traffic import Lost, diverted, filters, origin, removals
 from cowgate.requirements.published import taken_sockets, wanted_sockets
 from cowgate.requirements.services.conflicts import is_kept
 from cowgate.requirements.services.shared import listed_with_and, turn_down, turn_off
@@ -42,7 +43,8 @@ DOCKER_PROCESSES = ("docker-proxy", "dockerd", "rootlesskit")
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """Nobody else listens where mailcow will, in IPv4 and IPv6, as mailcow.conf has it. mailcow's own containers may."""
+    """Nobody else listens where mailcow will, in IPv4 and IPv6, as mailcow.conf has it, and no rule sends these ports
+    elsewhere. mailcow's own containers may."""
     wanted = wanted_sockets(facts.mailcow.value)
     expected = f"nobody listens on TCP {_numbers(w.port for w in wanted)} but mailcow"
     held: dict[tuple[object, ...], list[tuple[Listener, Wanted]]] = {}
@@ -54,8 +56,12 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         elif not own:
             key = (listener.pid or listener.uid, listener.process, listener.unit, _container(listener, facts))
             held.setdefault(key, []).append((listener, socket))
+    rules = filters(facts)
+    elsewhere = [one for one in diverted(facts, rules) if one.fate.certain] if rules else []
     if held:
         return _taken(list(held.values()), facts, policy, expected)
+    if elsewhere:
+        return _diverted(elsewhere, expected)
     if unseen:
         why = facts.sockets.value.reason or "Docker could not be asked"
         return unknown(
@@ -117,6 +123,24 @@ def _taken(held: list[list[tuple[Listener, Wanted]]], facts: Facts, policy: Poli
         expected=expected,
         observed=f"in use: {_numbers(x.port for group in held for x, _ in group)}",
         evidence=evidence,
+    )
+
+
+def _diverted(lost: list[Lost], expected: str) -> Verdict:
+    """A port is taken without a listener: packets are sent elsewhere before anybody who listens could see them."""
+    ports = sorted({one.port for one in lost})
+    quoted = list(dict.fromkeys(one.fate.text for one in lost))
+    rule = lost[0].fate.rule
+    target = f" to {rule.target}" if rule is not None and rule.target else ""
+    return failed(
+        f"port{'s' if len(ports) > 1 else ''} {listed_with_and(ports)} {'are' if len(ports) > 1 else 'is'} sent "
+        f"elsewhere{target} by "
+        f"{listed_with_and(f'`{text}`' for text in quoted)}: nobody listens there, and mailcow gets none of it all the same",
+        remedy=f"take the rule out, or give mailcow other ports in mailcow.conf; {origin(lost[0])}. Out of the running rules:",
+        commands=removals(lost),
+        expected=expected,
+        observed=f"sent elsewhere: {_numbers(ports)}",
+        evidence={one.fate.chain.place: one.fate.text for one in lost},
     )
 
 
@@ -204,7 +228,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("sockets", "mailcow"),
-    wants=("docker", "services", "tools"),
+    wants=("docker", "services", "tools", "firewall", "interfaces"),
     judge=judge,
     fix="services.conflicting",
 )

@@ -1,0 +1,270 @@
+"""What the next start of dockerd will read: daemon.json, and the options in its unit (or its OpenRC service)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional
+
+from cowgate.formats import daemonjson
+from cowgate.formats.daemonjson import Problem
+
+if TYPE_CHECKING:
+    from cowgate.machine.host import Host
+
+UNIT = "docker.service"
+# Where unit files are looked for, first found wins; drop-ins of all of them count (systemd.unit(5)).
+UNIT_DIRECTORIES = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+OPENRC = "/etc/conf.d/docker"
+PLUGINS = ("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
+# The settings that rows read, as an option just as in the file. Other values stay here: one may be a password.
+SETTINGS = ("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy", "userns-remap", "ipv6", "firewall-backend")
+_SWITCHES = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
+
+
+@dataclass(frozen=True)
+class DaemonJson:
+    """/etc/docker/daemon.json: `state` is absent, empty, invalid, not-object, unreadable or ok.
+
+    Only the keys that a requirement reads are kept, each None where the file does not have it (or not with that type).
+    `line` and `reason` say what is wrong with a file that is not ok; `problems` is all that keeps dockerd from starting with
+    it.
+    """
+
+    path: str = daemonjson.PATH
+    state: str = "absent"
+    line: int = 0
+    reason: str = ""
+    ipv6: Optional[bool] = None
+    ip6tables: Optional[bool] = None
+    experimental: Optional[bool] = None
+    fixed_cidr_v6: Optional[str] = None
+    userland_proxy: Optional[bool] = None
+    storage_driver: Optional[str] = None
+    data_root: Optional[str] = None
+    selinux_enabled: Optional[bool] = None
+    iptables: Optional[bool] = None
+    ip_forward: Optional[bool] = None
+    ip_masq: Optional[bool] = None
+    userns_remap: Optional[str] = None
+    firewall_backend: Optional[str] = None
+    problems: tuple[Problem, ...] = ()
+    unresolved: tuple[str, ...] = ()  # what only dockerd can tell of it
+
+
+def text_or_reason(host: Host, path: str) -> tuple[Optional[str], str]:
+    """The text of a file (None: there is none), or why it cannot be read."""
+    try:
+        return host.read_or_none(path), ""
+    except OSError as error:
+        return None, error.strerror or str(error)
+
+
+def content(host: Host) -> daemonjson.Content:
+    """The file as everybody reads it; one that cannot be read counts as absent."""
+    return daemonjson.read(text_or_reason(host, daemonjson.PATH)[0])
+
+
+def data_root(found: daemonjson.Content) -> str:
+    """The directory that the file names for Docker's data; "" where it names none that can be used."""
+    value = found.values.get("data-root")
+    return value.rstrip("/") or "/" if isinstance(value, str) and value.startswith("/") else ""
+
+
+def proxies(found: daemonjson.Content) -> dict[str, str]:
+    """The proxies in the file (Docker 23 and newer), as variables: http_proxy, https_proxy, no_proxy."""
+    settings = found.values.get("proxies")
+    named = {**found.values, **(settings if isinstance(settings, dict) else {})}
+    keys = ("http-proxy", "https-proxy", "no-proxy")
+    return {key.replace("-", "_"): named[key] for key in keys if isinstance(named.get(key), str)}
+
+
+def daemon_json(host: Host, engine: tuple[int, ...], options: tuple[str, ...]) -> DaemonJson:
+    """The file, judged for this engine (empty: not known) with these options of its command line (NAME or NAME=VALUE)."""
+    text, reason = text_or_reason(host, daemonjson.PATH)
+    if reason:
+        return DaemonJson(state="unreadable", reason=reason)
+    found = daemonjson.read(text)
+    names = tuple(option.partition("=")[0] for option in options)
+    problems = daemonjson.problems(found, engine, names)
+    unresolved: list[str] = []
+    if not problems and host.live:
+        problems = tuple(p for need in daemonjson.needs(found) for p in _unmet(host, need, unresolved))
+    return parse(found, problems, tuple(unresolved))
+
+
+def parse(found: daemonjson.Content, problems: tuple[Problem, ...] = (), unresolved: tuple[str, ...] = ()) -> DaemonJson:
+    """The keys that rows read."""
+    values: Mapping[str, Any] = found.values
+
+    def typed(key: str, kind: type) -> Any:
+        value = values.get(key)
+        return value if isinstance(value, kind) else None
+
+    return DaemonJson(
+        state=found.state,
+        line=found.line,
+        reason=found.reason,
+        ipv6=typed("ipv6", bool),
+        ip6tables=typed("ip6tables", bool),
+        experimental=typed("experimental", bool),
+        fixed_cidr_v6=typed("fixed-cidr-v6", str),
+        userland_proxy=typed("userland-proxy", bool),
+        storage_driver=typed("storage-driver", str),
+        data_root=typed("data-root", str),
+        selinux_enabled=typed("selinux-enabled", bool),
+        iptables=typed("iptables", bool),
+        ip_forward=typed("ip-forward", bool),
+        ip_masq=typed("ip-masq", bool),
+        userns_remap=typed("userns-remap", str),
+        firewall_backend=typed("firewall-backend", str),
+        problems=problems,
+        unresolved=unresolved,
+    )
+
+
+def _unmet(host: Host, need: daemonjson.Need, unresolved: list[str]) -> tuple[Problem, ...]:
+    """What dockerd will not find of what the file asks for."""
+    if need.kind == "file" and need.name.startswith("/") and not host.exists(need.name):
+        return (Problem(need.key, f"{need.name} does not exist"),)
+    if need.kind == "group" and not re.search(rf"(?m)^{re.escape(need.name)}:", host.read_or_none("/etc/group") or ""):
+        return (Problem(need.key, f"there is no group {need.name}"),)
+    if need.kind == "link" and not host.exists(f"/sys/class/net/{need.name}"):
+        return (Problem(need.key, f"there is no bridge {need.name}, and dockerd makes docker0 alone"),)
+    if need.kind == "plugin" and not any(name.partition(".")[0] == need.name for d in PLUGINS for name in host.listdir(d)):
+        if not host.listdir("/var/lib/docker/plugins/storage") and not _has_managed_plugins(host):
+            return (Problem(need.key, f"there is no plugin {need.name}"),)
+        unresolved.append(f"whether the plugin {need.name} is there")
+    if need.kind == "xfs":
+        unresolved.append(f"whether the filesystem of Docker's data takes {need.name} (XFS with quotas does)")
+    return ()
+
+
+def _has_managed_plugins(host: Host) -> bool:
+    """Whether plugins were installed by `docker plugin install`: each has a directory with its 64 digits."""
+    return any(len(name) == 64 for name in host.listdir("/var/lib/docker/plugins"))
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+def unit_options(host: Host) -> tuple[str, ...]:
+    """The long options (NAME, or NAME=VALUE) that dockerd will be started with; empty where no unit tells."""
+    return long_options(unit_words(host))
+
+
+def unit_words(host: Host) -> tuple[str, ...]:
+    """The command line of the next start, without the program; empty where no unit tells."""
+    texts = _unit_texts(host)
+    if texts:
+        return parse_exec(texts, _environment(host, texts))
+    found = re.search(r"(?m)^\s*DOCKER_OPTS=(.*)$", text_or_reason(host, OPENRC)[0] or "")
+    return tuple(_split(found[1].strip().strip("\"'"))) if found else ()
+
+
+def _unit_texts(host: Host) -> list[str]:
+    """The unit's own file and its drop-ins, in the order in which systemd reads them."""
+    unit = next((text for d in UNIT_DIRECTORIES if (text := text_or_reason(host, f"{d}/{UNIT}")[0]) is not None), None)
+    if unit is None:
+        return []
+    dropins: dict[str, str] = {}
+    for directory in reversed(UNIT_DIRECTORIES):
+        for name in host.listdir(f"{directory}/{UNIT}.d"):
+            if name.endswith(".conf"):
+                dropins[name] = f"{directory}/{UNIT}.d/{name}"
+    return [unit, *(text_or_reason(host, dropins[name])[0] or "" for name in sorted(dropins))]
+
+
+def _settings(texts: list[str], key: str) -> list[str]:
+    """All values of a setting; an empty one forgets those before it."""
+    found: list[str] = []
+    for text in texts:
+        for line in text.replace("\\\n", " ").splitlines():
+            name, equals, value = line.strip().partition("=")
+            if equals and name.strip() == key:
+                found = [*found, value.strip()] if value.strip() else []
+    return found
+
+
+def _environment(host: Host, texts: list[str]) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    lines = [word for value in _settings(texts, "Environment") for word in _split(value)]
+    for path in _settings(texts, "EnvironmentFile"):
+        lines += (text_or_reason(host, path.removeprefix("-"))[0] or "").splitlines()
+    for line in lines:
+        name, equals, value = line.strip().partition("=")
+        if equals and not name.startswith("#"):
+            variables[name.strip()] = value.strip().strip("\"'")
+    return variables
+
+
+def parse_exec(texts: list[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The words of the last ExecStart, with variables put in: $NAME gives words, ${NAME} one (systemd.service(5))."""
+    commands = _settings(texts, "ExecStart")
+    if not commands:
+        return ()
+    words: list[str] = []
+    for word in _split(commands[-1].lstrip("@-:+!")):
+        whole = re.fullmatch(r"\$(\w+)", word)
+        if whole:
+            words += _split(environment.get(whole[1], ""))
+        else:
+            words.append(re.sub(r"\$\{(\w+)\}", lambda m: environment.get(m[1], ""), word))
+    return tuple(words[1:])
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
+_SHORT = {
+    "-H": "host",
+    "-D": "debug",
+    "-G": "group",
+    "-b": "bridge",
+    "-l": "log-level",
+    "-s": "storage-driver",
+    "-p": "pidfile",
+}
+
+
+def long_options(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The options in a command line of dockerd's, sorted: NAME=VALUE for the settings that rows read, else NAME."""
+    found = set()
+    for word, following in zip(words, (*words[1:], "")):
+        if not word.startswith("-") or word in ("-", "--"):
+            continue
+        name, equals, value = word.partition("=")
+        name = _SHORT.get(name[:2], "") if not name.startswith("--") else name[2:]
+        if not equals and not following.startswith("-") and name not in _SWITCHED:
+            value = following
+        if name in SETTINGS:
+            found.add(f"{name}={value or 'true'}")
+        elif name:
+            found.add(name)
+    return tuple(sorted(found))
+
+
+_SWITCHED = ("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy", "ipv6")  # a word behind is none of theirs
+
+
+def setting(found: DaemonJson, options: tuple[str, ...], name: str) -> Any:
+    """A setting of the next start: of the file, else of the command line, else None. A switch is True or False."""
+    value = getattr(found, name.replace("-", "_"))
+    if value is not None:
+        return value
+    text = next((option.partition("=")[2] for option in options if option.startswith(f"{name}=")), None)
+    if text is None or name not in _SWITCHED:
+        return text
+    return _SWITCHES.get(text.lower())

@@ -1,0 +1,139 @@
+"""docker.configuration: dockerd takes its configuration at its next start, and mailcow can run with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, unknown, warned
+from cowgate.requirements.system.shared import manager_of
+
+if TYPE_CHECKING:
+    from cowgate.facts.asked import Answer
+    from cowgate.facts.collection import Facts
+    from cowgate.facts.docker import Docker
+    from cowgate.policy.model import Policy
+
+EXPECTED = (
+    "daemon.json and the options of docker.service are such that dockerd starts and runs mailcow's privileged containers"
+)
+
+
+def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+    """dockerd itself does not refuse the file, nothing in the table of what it refuses at a start is in it, no user
+    namespace."""
+    docker = facts.docker.value
+    file, answer = docker.daemon_json, facts.asked.content.dockerd if facts.asked.content else None
+    if file.state == "unreadable":
+        return unknown(f"{file.path} cannot be read: {file.reason}", remedy="run `cowgate check` as root")
+    wrong = refusals(docker, answer)
+    if wrong:
+        return _refused(facts, wrong)
+    if docker.setting("userns-remap"):
+        return _remapped(docker)
+    doubts = list(_doubts(docker))
+    if doubts:
+        return warned(
+            "; ".join(doubt for doubt, _ in doubts),
+            remedy="; ".join(remedy for _, remedy in doubts),
+            commands=(("dockerd", "--validate", "--config-file", file.path),),
+            expected=EXPECTED,
+            observed="dockerd starts with it",
+        )
+    return passed(_observed(docker, answer), expected=EXPECTED)
+
+
+def refusals(docker: Docker, answer: Answer | None) -> tuple[str, ...]:
+    """What keeps dockerd from starting with what it would read now, each as a sentence about the file; empty where nothing
+    does."""
+    own = tuple(str(problem) for problem in docker.daemon_json.problems)
+    if answer is None or not answer.refused:
+        return own
+    return own or (f"dockerd refuses it{f': {answer.said}' if answer.said else ' (`dockerd --validate` says why)'}",)
+
+
+def _refused(facts: Facts, wrong: tuple[str, ...]) -> Verdict:
+    docker = facts.docker.value
+    file, answer = docker.daemon_json, facts.asked.content.dockerd if facts.asked.content else None
+    said = answer.said if answer and answer.refused else ""
+    where = f" line {file.line}" if file.line else ""
+    beside = any("is also an option" in text for text in wrong)
+    text = "correct it, and let dockerd look at it; restart Docker only then"
+    if beside:
+        text = (
+            "take the key out of the file, or the option out of the unit (`systemctl edit --full docker.service`); then "
+            "look again"
+        )
+    quoted = {} if not said else {f"dockerd --validate --config-file {file.path}": said}
+    return failed(
+        f"{file.path}{where}: {'; '.join(wrong)}: dockerd does not start with it"
+        + ("; the running Docker goes on until its next restart" if docker.running else ""),
+        remedy=text,
+        commands=_look(facts, beside),
+        expected=EXPECTED,
+        observed=f"{len(wrong)} in {file.path} that dockerd refuses",
+        evidence={file.path: "; ".join(wrong), **quoted},
+    )
+
+
+def _look(facts: Facts, beside: bool) -> Commands:
+    unit = (("systemctl", "cat", "docker.service"),) if beside and manager_of(facts) != "apk" else ()
+    return (*unit, ("dockerd", "--validate", "--config-file", facts.docker.value.daemon_json.path))
+
+
+def _remapped(docker: Docker) -> Verdict:
+    in_file = docker.daemon_json.userns_remap is not None
+    where = f'"userns-remap" in {docker.daemon_json.path}' if in_file else "--userns-remap of docker.service"
+    look = ("cat", docker.daemon_json.path) if in_file else ("systemctl", "cat", "docker.service")
+    return failed(
+        f"{where} is set: mailcow has privileged containers and one in the host's network, and Docker starts neither in a "
+        f"user "
+        "namespace",
+        remedy="take it out and restart Docker (what was pulled and made until then is not seen any more: it lies in a "
+        "directory of its own below /var/lib/docker)",
+        commands=(look,),
+        expected=EXPECTED,
+        observed="userns-remap",
+    )
+
+
+def _doubts(docker: Docker) -> list[tuple[str, str]]:
+    found = []
+    if docker.setting("firewall-backend") == "nftables":
+        found.append(
+            (
+                "Docker keeps its rules in nftables (firewall-backend), which is experimental and was not verified with "
+                "mailcow: "
+                "Docker does not switch forwarding on then, and there is no chain DOCKER-USER for mailcow's own rules",
+                'take "firewall-backend" out, so that Docker uses iptables',
+            )
+        )
+    if docker.setting("ip-masq") is False:
+        found.append(
+            (
+                "ip-masq is off: containers reach the outside only where somebody else translates their addresses",
+                'take "ip-masq" out, unless a rule of yours does that for mailcow\'s network',
+            )
+        )
+    return found
+
+
+def _observed(docker: Docker, answer: Answer | None) -> str:
+    file = docker.daemon_json
+    if file.state == "absent":
+        return f"no {file.path}"
+    left = f" ({', '.join(file.unresolved)} was not checked)" if file.unresolved else ""
+    if answer is not None and answer.refused is False:
+        return f"dockerd takes {file.path}{left}"
+    why = f": {answer.reason}" if answer and answer.reason else ""
+    return f"{file.path} by cowgate's own table (dockerd was not asked{why}){left}"
+
+
+ROW = Requirement(
+    id="docker.configuration",
+    title="Docker starts with its configuration and runs mailcow with it",
+    level=Level.REQUIRED,
+    phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
+    needs=("docker",),
+    wants=("asked", "tools"),
+    judge=judge,
+)

@@ -1,0 +1,327 @@
+"""What becomes of a packet between mailcow's containers and the network, by the kernel's own rules.
+
+Three answers to each condition: it holds, it does not, or it cannot be told. A refusal is certain only where every condition
+on the way to it holds; where one cannot be told, the refusal is possible, and the walk goes on. Docker's own chains are not
+walked: what they accept is Docker's affair, and while mailcow does not run they do not accept its packets yet.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Optional, Union
+
+from cowgate.formats.packetfilter import ADDRESS_CHANGES, Chain, Match, Rule
+
+BRIDGE = "br-mailcow"
+OUTSIDE = "outside"  # any address of the internet
+# Docker's own chains that decide about containers' packets; DOCKER-USER is the owner's.
+DOCKER_CHAINS = ("DOCKER", "DOCKER-FORWARD", "DOCKER-ISOLATION-STAGE-1", "DOCKER-CT", "DOCKER-BRIDGE", "DOCKER-INGRESS")
+DOCKER_TABLES = ("docker-bridges",)  # of engine 29 with firewall-backend nftables
+CLIENT_PORTS = (32768, 60999)  # from which Linux connects (net.ipv4.ip_local_port_range)
+MAX_JUMPS = 16  # the kernel refuses deeper ones
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+
+@dataclass(frozen=True)
+class Packet:
+    """The first packet of a connection. `source` and `target` are a network, or OUTSIDE; `iif` and `oif` are links, "" where
+    there is none (yet). `origport` and `origdst` are what the client asked for, before Docker sent it to a container."""
+
+    family: str  # ip or ip6
+    iif: str
+    oif: str
+    source: str
+    target: str
+    port: int
+    protocol: str = "tcp"
+    origport: int = 0
+    origdst: str = ""
+    states: tuple[str, ...] = ("new",)
+    local: bool = False  # its target is an address of this machine
+    mark: Optional[int] = 0
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What one rule, or a chain's policy, does to a packet: `verdict` is drop, reject or a change of its address."""
+
+    verdict: str
+    certain: bool
+    chain: Chain
+    rule: Optional[Rule]
+
+    @property
+    def text(self) -> str:
+        """The rule as it is quoted."""
+        if self.rule is None:
+            return f"{self.chain.place}: policy drop"
+        return self.rule.text if self.chain.source != "nft" else f"{self.chain.place}: {self.rule.text}"
+
+
+class Filters:
+    """All chains of a machine. `network_made`: mailcow's network exists, so that Docker's rules for it are where they stay."""
+
+    def __init__(self, chains: Iterable[Chain], *, network_made: bool = True) -> None:
+        self.chains = tuple(c for c in chains if c.table not in DOCKER_TABLES)
+        self.by_name = {(c.source == "legacy", c.family, c.table, c.name): c for c in self.chains}
+        self.network_made = network_made
+
+    def fates(self, packet: Packet, hook: str, kinds: tuple[str, ...] = ("filter", "route")) -> Iterator[Fate]:
+        """Everything that refuses the packet or changes its address on its way through a hook, in the kernel's order."""
+        hooked = [c for c in self.chains if c.hook == hook and c.kind in kinds and c.family in (packet.family, "inet")]
+        if hook == "prerouting":
+            hooked += [c for c in self.chains if c.hook == "ingress" and c.device.split(",").count(packet.iif)]
+        for chain in sorted(hooked, key=lambda c: c.priority if c.hook != "ingress" else -1000):
+            walk = _Walk(self, chain, self._as_zoned(chain, packet))
+            yield from walk.fates()
+            packet = replace(packet, mark=walk.packet.mark)
+
+    def mark_after(self, packet: Packet, hook: str) -> Optional[int]:
+        """The packet's mark behind a hook; None where some rule may have set one."""
+        for chain in self.chains:
+            if chain.hook == hook and chain.kind in ("filter", "route") and chain.family in (packet.family, "inet"):
+                walk = _Walk(self, chain, self._as_zoned(chain, packet))
+                for _ in walk.fates():
+                    continue
+                packet = replace(packet, mark=walk.packet.mark)
+        return packet.mark
+
+    def _as_zoned(self, chain: Chain, packet: Packet) -> Packet:
+        """firewalld does as its zones say: Docker puts each of its bridges into the zone of docker0 when it makes it."""
+        if chain.table != "firewalld" or self.network_made:
+            return packet
+        iif, oif = ("docker0" if link == BRIDGE else link for link in (packet.iif, packet.oif))
+        return replace(packet, iif=iif, oif=oif)
+
+    def same_table(self, chain: Chain, name: str) -> Optional[Chain]:
+        return self.by_name.get((chain.source == "legacy", chain.family, chain.table, name))
+
+
+class _Walk:
+    """One packet through one base chain and what it jumps to."""
+
+    def __init__(self, filters: Filters, base: Chain, packet: Packet) -> None:
+        self.filters, self.base, self.packet = filters, base, packet
+        self.doubt = False  # an earlier condition that could not be told may have ended the walk
+
+    def fates(self) -> Iterator[Fate]:
+        if self._is_dockers_forward() and not self._has_docker():
+            return  # Docker puts its own rules before all of these when it starts
+        ended = yield from self._chain(self.base, True, 0)
+        if not ended and self.base.policy == "drop":
+            yield Fate("drop", not self.doubt, self.base, None)
+
+    def _is_dockers_forward(self) -> bool:
+        return self.base.table == "filter" and self.base.name == "FORWARD" and self.base.family in ("ip", "ip6")
+
+    def _will_move(self, rule: Rule) -> bool:
+        """Whether Docker will put its own rules before this one when it makes mailcow's network."""
+        stays = ("DOCKER-USER", *DOCKER_CHAINS)
+        return self._is_dockers_forward() and not self.filters.network_made and rule.target not in stays
+
+    def _has_docker(self) -> bool:
+        return any(rule.target in DOCKER_CHAINS for rule in self.base.rules)
+
+    def _chain(self, chain: Chain, sure: bool, depth: int) -> Generator[Fate, None, Optional[bool]]:
+        """Yields fates; returns whether the packet's way through the base chain ends here for certain."""
+        for rule in chain.rules:
+            holds = self._holds(rule)
+            if holds is False:
+                continue
+            certain = sure and holds is True and not (depth == 0 and self._will_move(rule))
+            if rule.verdict in ("jump", "goto"):
+                ended = yield from self._jump(chain, rule, certain, depth)
+                if ended and certain:
+                    return True
+                if rule.verdict == "goto" and certain:
+                    return False if depth == 0 else None
+            elif rule.verdict in ("accept", "return"):
+                if certain:
+                    return True if rule.verdict == "accept" else (False if depth == 0 else None)
+                self.doubt = True
+            elif rule.verdict in ("drop", "reject", *ADDRESS_CHANGES):
+                yield Fate(rule.verdict, certain and not self.doubt, chain, rule)
+                if certain:
+                    return True
+            elif rule.verdict == "mark":
+                self.packet = replace(self.packet, mark=None)
+        return False if depth == 0 else None
+
+    def _jump(self, chain: Chain, rule: Rule, certain: bool, depth: int) -> Generator[Fate, None, bool]:
+        if rule.target in DOCKER_CHAINS and chain.table == "filter":
+            return True  # Docker's decision
+        if rule.target in DOCKER_CHAINS and chain.table == "nat":
+            self.doubt = True  # what comes behind it counts only where Docker publishes nothing
+            return False
+        target = self.filters.same_table(chain, rule.target)
+        if target is None or depth > MAX_JUMPS:
+            return False
+        ended = yield from self._chain(target, certain, depth + 1)
+        return bool(ended)
+
+    def _holds(self, rule: Rule) -> Optional[bool]:
+        """Whether all conditions of a rule hold; None where one cannot be told and none fails."""
+        answers = [matches(match, self.packet) for match in rule.matches]
+        return False if False in answers else None if None in answers else True
+
+
+# -- conditions --------------------------------------------------------------------------------------------------------
+
+
+def matches(match: Match, packet: Packet) -> Optional[bool]:
+    """Whether a condition holds for the packet; None where that cannot be told."""
+    test = _TESTS.get(match.what)
+    if test is None:
+        return None
+    answers = [test(value, packet) for value in match.values or ("",)]
+    found = True if True in answers else None if None in answers or not answers else False
+    return found if found is None or not match.negated else not found
+
+
+def _on(pattern: str, link: str) -> Optional[bool]:
+    if pattern.startswith("@") or pattern == "?":
+        return None
+    return link.startswith(pattern[:-1]) if pattern.endswith("*") else link == pattern
+
+
+def _iif(value: str, packet: Packet) -> Optional[bool]:
+    return _on(value, packet.iif)
+
+
+def _oif(value: str, packet: Packet) -> Optional[bool]:
+    return _on(value, packet.oif)
+
+
+def _address(value: str, where: str) -> Optional[bool]:
+    """Whether an address, of which only the network is known, lies in what a rule names."""
+    if value.startswith("@") or where == OUTSIDE:
+        # An arbitrary client is in no list, and in a network only where that is (nearly) everything.
+        return _of_anybody(value)
+    try:
+        first, _, last = value.partition("-")
+        named = ipaddress.ip_network(first, strict=False)
+        own = ipaddress.ip_network(where, strict=False)
+    except ValueError:
+        return None
+    if last:
+        return None
+    if named.version != own.version or not named.overlaps(own):
+        return False
+    return True if named.supernet_of(own) else None  # type: ignore[arg-type]
+
+
+def _of_anybody(value: str) -> Optional[bool]:
+    if value.startswith("@"):
+        return False
+    length = value.partition("/")[2]
+    if value in ("0.0.0.0/0", "::/0", "2000::/3") or length == "0":
+        return True
+    return None if length.isdecimal() and int(length) < 4 else False
+
+
+def _source(value: str, packet: Packet) -> Optional[bool]:
+    return _address(value, packet.source)
+
+
+def _target(value: str, packet: Packet) -> Optional[bool]:
+    return None if value.startswith("@") and packet.target != OUTSIDE else _address(value, packet.target)
+
+
+def _protocol(value: str, packet: Packet) -> Optional[bool]:
+    numbers = {"6": "tcp", "17": "udp", "1": "icmp", "58": "ipv6-icmp"}
+    return numbers.get(value, value) in (packet.protocol, "all", "ip", "0")
+
+
+def _port_of(value: str, port: int) -> Optional[bool]:
+    first, dash, last = value.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        return _SERVICES.get(value) == port if value in _SERVICES else None
+    return int(first) <= port <= int(last or first)
+
+
+def _port(value: str, packet: Packet) -> Optional[bool]:
+    return _port_of(value, packet.port)
+
+
+def _original_port(value: str, packet: Packet) -> Optional[bool]:
+    return _port_of(value, packet.origport or packet.port)
+
+
+def _original_target(value: str, packet: Packet) -> Optional[bool]:
+    return _address(value, packet.origdst or packet.target)
+
+
+def _state(value: str, packet: Packet) -> Optional[bool]:
+    return value.lower() in packet.states
+
+
+def _status(value: str, packet: Packet) -> Optional[bool]:
+    return value.lower() in packet.states if value.lower() == "dnat" else None
+
+
+def _source_type(value: str, _: Packet) -> Optional[bool]:
+    return {"local": False, "unicast": True, "broadcast": False, "multicast": False}.get(value.lower())
+
+
+def _target_type(value: str, packet: Packet) -> Optional[bool]:
+    return {"local": packet.local, "unicast": not packet.local, "broadcast": False, "multicast": False}.get(value.lower())
+
+
+def _mark(value: str, packet: Packet) -> Optional[bool]:
+    if packet.mark is None:
+        return None
+    number, _, mask = value.partition("/")
+    try:
+        return packet.mark & int(mask or "0xffffffff", 0) == int(number, 0)
+    except ValueError:
+        return None
+
+
+def _family(value: str, packet: Packet) -> Optional[bool]:
+    return {"ipv4": "ip", "ipv6": "ip6", "2": "ip", "10": "ip6"}.get(value.lower()) == packet.family
+
+
+def _direction(value: str, _: Packet) -> Optional[bool]:
+    return {"original": True, "reply": False}.get(value.lower())
+
+
+def _policy(value: str, _: Packet) -> Optional[bool]:
+    return value == "none"  # mailcow's packets are not IPsec's
+
+
+def _flags(value: str, packet: Packet) -> Optional[bool]:
+    """TCP flags as MASK/WANTED, for a packet that has SYN alone."""
+    if packet.protocol != "tcp":
+        return False
+    mask, _, wanted = (part.upper() for part in value.partition("/"))
+    flags = mask.split(",") if mask not in ("ALL", "") else ["FIN", "SYN", "RST", "PSH", "ACK", "URG"]
+    return {f for f in wanted.split(",") if f not in ("NONE", "0", "0X0")} == {"SYN"} & set(flags)
+
+
+def _source_port(value: str, _: Packet) -> Optional[bool]:
+    first, dash, last = value.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        return False
+    return (int(first) <= CLIENT_PORTS[0] and int(last or first) >= CLIENT_PORTS[1]) or (None if dash else False)
+
+
+def _packet_type(value: str, _: Packet) -> Optional[bool]:
+    return value.lower() in ("host", "unicast")
+
+
+def _never(_: str, __: Packet) -> Optional[bool]:
+    return False
+
+
+_TESTS = {
+    "iif": _iif, "oif": _oif, "saddr": _source, "daddr": _target, "proto": _protocol, "dport": _port,
+    "origport": _original_port, "origdst": _original_target, "state": _state, "status": _status, "srctype": _source_type,
+    "dsttype": _target_type, "mark": _mark, "family": _family, "direction": _direction, "policy": _policy, "flags": _flags,
+    "sport": _source_port, "pkttype": _packet_type, "never": _never,
+}  # fmt: skip
+_SERVICES: Mapping[str, int] = {
+    "smtp": 25, "http": 80, "pop3": 110, "imap2": 143, "imap": 143, "https": 443, "submissions": 465, "ssmtp": 465,
+    "submission": 587, "imaps": 993, "pop3s": 995, "sieve": 4190, "ssh": 22, "domain": 53,
+}  # fmt: skip

@@ -1,0 +1,189 @@
+"""mailcow's traffic as packets, and what the machine's own rules do to each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Optional
+
+from cowgate.formats.packetfilter import removal
+from cowgate.model import Commands
+from cowgate.requirements.mailcow.shared import mailcow_network, mailcow_networks
+from cowgate.requirements.network.packets import BRIDGE, OUTSIDE, Fate, Filters, Packet
+from cowgate.requirements.published import Wanted, mailcow_has_ipv6, wanted_sockets
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+
+# Where the containers listen, by the key of mailcow.conf; HTTP and HTTPS have the same port inside.
+INSIDE = {
+    "SMTP_PORT": 25,
+    "SMTPS_PORT": 465,
+    "SUBMISSION_PORT": 587,
+    "IMAP_PORT": 143,
+    "IMAPS_PORT": 993,
+    "POP_PORT": 110,
+    "POPS_PORT": 995,
+    "SIEVE_PORT": 4190,
+}
+FAMILIES = (("ip", 4), ("ip6", 6))
+LOOPBACK = ("127.", "::1")
+# What mailcow's containers connect to: mail exchangers, web servers, name servers.
+OUTGOING = ((25, "tcp"), (443, "tcp"), (53, "udp"))
+MAX_ADDRESSES = 16  # of one family that are looked at
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A connection that a rule stops or changes: the way it goes (`in` or `out`), the port as the outside knows it, and
+    how."""
+
+    way: str
+    port: int
+    family: str
+    fate: Fate
+
+
+def filters(facts: Facts) -> Optional[Filters]:
+    """The rules of this machine; None where they were not listed."""
+    firewall = facts.firewall.content
+    if firewall is None or firewall.nft_rules is None:
+        return None
+    return Filters(firewall.chains, network_made=mailcow_network(facts) is not None)
+
+
+def families(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    """Each family that mailcow uses here, with the link to the outside and mailcow's own network."""
+    interfaces = facts.interfaces.content
+    if interfaces is None:
+        return
+    networks = {network.version: str(network) for network in mailcow_networks(facts.mailcow.value)[1]}
+    for family, version in FAMILIES:
+        links = interfaces.default_interfaces(version)
+        if links and version in networks and (version == 4 or mailcow_has_ipv6(facts)):
+            yield family, links[0], networks[version]
+
+
+def published(facts: Facts, family: str) -> Iterator[tuple[Wanted, str]]:
+    """What mailcow publishes to the outside, with each address of this machine that it is reached on."""
+    interfaces = facts.interfaces.content
+    version = 4 if family == "ip" else 6
+    own = [a.address for a in interfaces.global_addresses(version)] if interfaces else []
+    for wanted in wanted_sockets(facts.mailcow.value):
+        if wanted.key not in (*INSIDE, "HTTP_PORT", "HTTPS_PORT") or wanted.address.startswith(LOOPBACK):
+            continue
+        if wanted.ipv4 if family == "ip" else wanted.ipv6:
+            for address in own[:MAX_ADDRESSES]:
+                if wanted.address in ("", "0.0.0.0", "::", address):
+                    yield wanted, address
+
+
+def arriving(family: str, link: str, wanted: Wanted, address: str) -> Packet:
+    """A client's packet as it comes in, for an address of this machine."""
+    return Packet(family, link, "", OUTSIDE, address, wanted.port, local=True)
+
+
+def forwarded(family: str, link: str, network: str, wanted: Wanted, address: str) -> Packet:
+    """The same packet on its way to the container, after Docker changed its target."""
+    port = INSIDE.get(wanted.key, wanted.port)
+    states = ("new", "dnat")
+    return Packet(family, link, BRIDGE, OUTSIDE, network, port, origport=wanted.port, origdst=address, states=states)
+
+
+def leaving(family: str, link: str, network: str, port: int, protocol: str) -> Packet:
+    """A container's packet to the outside."""
+    return Packet(family, BRIDGE, link, network, OUTSIDE, port, protocol)
+
+
+def refusals(facts: Facts, rules: Filters) -> Iterator[Lost]:
+    """Every rule that drops mailcow's traffic, certain or not."""
+    for family, link, network in families(facts):
+        seen: set[tuple[str, int]] = set()
+        for wanted, address in published(facts, family):
+            if (wanted.key, wanted.port) in seen:  # a second address of the same socket
+                continue
+            seen.add((wanted.key, wanted.port))
+            for packet, hook in (
+                (arriving(family, link, wanted, address), "prerouting"),
+                (forwarded(family, link, network, wanted, address), "forward"),
+                (forwarded(family, link, network, wanted, address), "postrouting"),
+            ):
+                yield from (Lost("in", wanted.port, family, f) for f in _drops(rules, packet, hook))
+        for port, protocol in OUTGOING:
+            packet = leaving(family, link, network, port, protocol)
+            for hook in ("prerouting", "forward", "postrouting"):
+                yield from (Lost("out", port, family, f) for f in _drops(rules, packet, hook))
+
+
+def _drops(rules: Filters, packet: Packet, hook: str) -> Iterator[Fate]:
+    for fate in rules.fates(packet, hook):
+        if fate.verdict in ("drop", "reject"):
+            yield fate
+            if fate.certain:
+                return
+
+
+def hidden_senders(facts: Facts, rules: Filters, keys: tuple[str, ...]) -> Iterator[Lost]:
+    """Rules that give a client's packet another source address on its way to mailcow's bridge."""
+    for family, link, network in families(facts):
+        for wanted, address in published(facts, family):
+            if wanted.key in keys:
+                packet = forwarded(family, link, network, wanted, address)
+                mark = rules.mark_after(arriving(family, link, wanted, address), "prerouting")
+                packet = replace(packet, mark=mark if mark is None else rules.mark_after(packet, "forward"))
+                for fate in rules.fates(packet, "postrouting", ("nat",)):
+                    if fate.verdict in ("masquerade", "snat"):
+                        yield Lost("in", wanted.port, family, fate)
+                    if fate.certain:
+                        break
+
+
+def diverted(facts: Facts, rules: Filters) -> Iterator[Lost]:
+    """Rules that send a published port to somebody else than Docker's containers."""
+    for family, link, _ in families(facts):
+        for wanted, address in published(facts, family):
+            for fate in rules.fates(arriving(family, link, wanted, address), "prerouting", ("nat",)):
+                if fate.verdict in ("dnat", "redirect"):
+                    yield Lost("in", wanted.port, family, fate)
+                if fate.certain:
+                    break
+
+
+def removals(lost: list[Lost]) -> Commands:
+    """The commands that take those rules out of the running rules; a policy is made to accept."""
+    commands = []
+    for one in lost:
+        chain, rule = one.fate.chain, one.fate.rule
+        if rule is not None:
+            commands.append(removal(chain, rule))
+        elif chain.source == "nft":
+            body = "{ policy accept; }"
+            commands.append(("nft", "chain", chain.family, chain.table, chain.name, body))
+        else:
+            program = ("ip6tables" if chain.family == "ip6" else "iptables") + ("-legacy" if chain.source == "legacy" else "")
+            commands.append((program, "-w", "-t", chain.table, "-P", chain.name, "ACCEPT"))
+    return tuple(dict.fromkeys(commands))
+
+
+# Who loads rules of a kind at boot, by a word in the name of the table or chain.
+_LOADERS = (
+    ("firewalld", "firewalld (firewall-cmd --permanent)"),
+    ("ufw", "ufw (ufw status numbered, /etc/ufw/before.rules, /etc/ufw/after.rules)"),
+    ("CNI-", "Kubernetes: its CNI puts the rule there for a pod with a hostPort"),
+    ("KUBE-", "Kubernetes (kube-proxy)"),
+    ("LIBVIRT", "libvirt"),
+    ("ts-", "Tailscale"),
+    ("crowdsec", "the bouncer of CrowdSec"),
+    ("f2b-", "fail2ban"),
+)
+
+
+def origin(lost: Lost) -> str:
+    """Where the rule comes from, as far as its name tells, and that it has to go from there too."""
+    chain = lost.fate.chain
+    name = f"{chain.table} {chain.name} {lost.fate.rule.text if lost.fate.rule else ''}"
+    who = next((text for word, text in _LOADERS if word in name), "")
+    if who:
+        return f"the rule is made by {who}, and comes back until it is changed there"
+    files = "/etc/nftables.conf, /etc/nftables.d" if chain.source == "nft" else "/etc/iptables/rules.v4, rules.v6"
+    return f"take it also out of what loads it at boot ({files}, or a script of a VPN or an interface), or it comes back"

@@ -1,0 +1,146 @@
+"""What the next start of dockerd reads: daemon.json by its one reader, and the options in its unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from cowgate.facts import dockerd
+from cowgate.facts.asked import validate
+from cowgate.formats import daemonjson
+from cowgate.formats.quoting import quotable
+from tests.unit.facts.machine import Machine, put
+
+DEBIAN = """\
+[Service]
+Type=notify
+EnvironmentFile=-/etc/default/docker
+ExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (None, ""),
+        ("", ""),
+        ("{broken", ""),
+        ("[]", ""),
+        ('{"data-root": 1}', ""),
+        ('{"data-root": "relative"}', ""),
+        ('{"data-root": "/mnt/docker/"}', "/mnt/docker"),
+        ('\ufeff{"data-root": "/srv/docker"}', "/srv/docker"),
+        ('{"graph": "/old/docker"}', ""),  # dockerd refuses it, so nothing will be there
+    ],
+)
+def test_data_root(text: Optional[str], path: str) -> None:
+    assert dockerd.data_root(daemonjson.read(text)) == path
+
+
+UNIT = "/lib/systemd/system/docker.service"
+DEFAULT = ("-H", "fd://", "--containerd=/run/containerd/containerd.sock")
+EMPTIED = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd \\\n --ip6tables=false\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, ()),
+        ({UNIT: DEBIAN}, DEFAULT),
+        (
+            {UNIT: DEBIAN, "/etc/default/docker": '# x\nDOCKER_OPTS="--iptables=false --mtu 1400"\n'},
+            (*DEFAULT, "--iptables=false", "--mtu", "1400"),
+        ),
+        ({UNIT: DEBIAN, "/etc/systemd/system/docker.service.d/own.conf": EMPTIED}, ("--ip6tables=false",)),
+        ({UNIT: DEBIAN, "/etc/systemd/system/docker.service": "[Service]\nExecStart=/x/dockerd -D\n"}, ("-D",)),
+        ({"/etc/conf.d/docker": 'DOCKER_OPTS="--userns-remap=default"\n'}, ("--userns-remap=default",)),
+    ],
+)
+def test_the_command_line_of_the_next_start(tmp_path: Path, files: dict[str, str], words: tuple[str, ...]) -> None:
+    assert dockerd.unit_words(Machine(tmp_path, files)) == words
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (("-H", "fd://", "--containerd=/x"), ("containerd", "host")),
+        (("--iptables=false", "--ip6tables"), ("ip6tables=true", "iptables=false")),
+        (("--userns-remap", "default"), ("userns-remap=default",)),
+        (("--log-opt", "splunk-token=secret"), ("log-opt",)),
+        (("-D", "--mtu=1400", "x"), ("debug", "mtu")),
+    ],
+)
+def test_options(words: tuple[str, ...], options: tuple[str, ...]) -> None:
+    assert dockerd.long_options(words) == options
+
+
+def test_the_file_comes_before_the_command_line() -> None:
+    file = dockerd.parse(daemonjson.read('{"iptables": true}'))
+    assert dockerd.setting(file, ("iptables=false",), "iptables") is True
+    assert dockerd.setting(dockerd.DaemonJson(), ("iptables=0",), "iptables") is False
+    assert dockerd.setting(dockerd.DaemonJson(), (), "iptables") is None
+    assert dockerd.setting(dockerd.DaemonJson(), ("userns-remap=default",), "userns-remap") == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "files", "said"),
+    [
+        ('{"seccomp-profile": "/etc/docker/s.json"}', {}, "/etc/docker/s.json does not exist"),
+        ('{"seccomp-profile": "/etc/docker/s.json"}', {"/etc/docker/s.json": "{}"}, ""),
+        ('{"group": "wheels"}', {"/etc/group": "root:x:0:\nwheel:x:10:\n"}, "there is no group wheels"),
+        ('{"bridge": "br9"}', {}, "there is no bridge br9, and dockerd makes docker0 alone"),
+        ('{"authorization-plugins": ["opa"]}', {}, "there is no plugin opa"),
+        ('{"authorization-plugins": ["opa"]}', {"/run/docker/plugins/opa.sock": ""}, ""),
+        ('{"graph": "/x"}', {}, "dockerd has no such key (it is called data-root)"),
+    ],
+)
+def test_what_it_asks_of_the_machine(tmp_path: Path, text: str, files: dict[str, str], said: str) -> None:
+    host = Machine(tmp_path, {"/etc/group": "root:x:0:\n", **files, daemonjson.PATH: text})
+    found = dockerd.daemon_json(host, (26, 1, 5), ())
+    assert [problem.text for problem in found.problems] == ([said] if said else [])
+
+
+class Dockerd(Machine):
+    def __init__(self, root: Path, code: int, said: str) -> None:
+        super().__init__(root)
+        self.code, self.said = code, said
+
+    def run(self, argv: Any, **options: Any) -> Any:
+        assert tuple(argv[:4]) == ("dockerd", "--validate", "--config-file", "/etc/docker/daemon.json")
+        assert options["timeout"] <= 10
+        self.answers[" ".join(argv)] = ""
+        done = super().run(argv, **options)
+        return type(done)(done.argv, self.code, "", self.said)
+
+
+REFUSED = "unable to configure the Docker daemon with file /etc/docker/daemon.json: "
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "said", "refused", "quoted"),
+    [
+        (0o644, 0, "configuration OK", False, ""),
+        (0o644, 1, f"{REFUSED}no\tgood\x1b[1m", True, "no good [1m"),
+        (0o600, 1, f"{REFUSED}secret", True, ""),
+        (0o644, 125, "unknown flag: --validate\nSee 'dockerd --help'.", None, ""),
+    ],
+)
+def test_what_dockerd_says(tmp_path: Path, mode: int, code: int, said: str, refused: Optional[bool], quoted: str) -> None:
+    put(tmp_path, "/etc/docker/daemon.json", "{}", mode)
+    answer = validate(Dockerd(tmp_path, code, said))
+    assert (answer.refused, answer.said) == (refused, quoted)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mirror https://me:s3cret@mirror.example.org/", "mirror https://***@mirror.example.org/"),
+        ('"splunk-token": "abc", "tag": "x"', '"splunk-token": ***, "tag": "x"'),
+        ("a\nb\x00c", "a b c"),
+        ("x" * 400, "x" * 299 + "…"),
+    ],
+)
+def test_what_may_be_quoted(text: str, shown: str) -> None:
+    assert quotable(text) == shown

@@ -1,0 +1,74 @@
+"""Forwarding and network managers: the files that decide about them at boot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from cowgate.facts import forwarding, managers
+from cowgate.policy.model import Policy
+from tests.unit.facts.machine import Machine
+
+
+def test_the_kernel_and_the_line_that_wins(tmp_path: Path) -> None:
+    files = {
+        "/proc/sys/net/ipv4/ip_forward": "1\n",
+        "/proc/sys/net/ipv6/conf/all/forwarding": "0\n",
+        "/etc/sysctl.d/10-a.conf": "net.ipv4.ip_forward=1\n",
+        "/usr/lib/sysctl.d/50-b.conf": "# no\nnet/ipv4/ip_forward = 1\n",
+        "/etc/sysctl.d/50-b.conf": "-net.ipv4.conf.all.forwarding = 0\n",
+        "/etc/sysctl.d/60-c.conf": "net.ipv4.ip_forwarding=1\nnet.ipv6.conf.all.forwarding=1\n",
+    }
+    found = forwarding.collect(Machine(tmp_path, files), Policy()).value
+    assert (found.ipv4, found.ipv6) == (1, 0)
+    assert found.ipv4_set == forwarding.Set("/etc/sysctl.d/50-b.conf", 1, "0")
+    assert found.ipv6_set == forwarding.Set("/etc/sysctl.d/60-c.conf", 2, "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[Match]\nName=*\n[Network]\nDHCP=yes\n", "Name=*"),
+        ("[Match]\nType=ether\n", "Type=ether"),
+        ("[Match]\nType=ether\nName=en* eth*\n", None),
+        ("[Match]\nName=!lo\n", "Name=!lo"),
+        ("[Match]\nName=*\nKind=!*\n", None),
+        ("[Match]\nName=*\nMACAddress=00:00:5e:00:53:01\n", None),
+        ("[Match]\nName=eth0\n", None),
+        ("[Match]\nDriver=virtio_net\n", None),
+        ("[Match]\n\n[Network]\nDHCP=yes\n", None),
+        ("[Match]\nName=veth*\n[Link]\nUnmanaged=yes\n", ""),
+        ("[Match]\n# Name=*\nKind=veth\nName=ve-*\n", None),
+    ],
+)
+def test_network_files(text: str, line: Optional[str]) -> None:
+    assert managers.takes(text) == line
+
+
+def test_the_first_file_that_fits_decides(tmp_path: Path) -> None:
+    every = "[Match]\nName=*\n"
+    files = {"/run/systemd/network/10-netplan-all.network": every, "/etc/systemd/network/90-x.network": "[Match]\nName=eth0\n"}
+    assert (
+        managers.collect(Machine(tmp_path / "a", files), Policy()).value.networkd
+        == "/run/systemd/network/10-netplan-all.network"
+    )
+    files["/etc/systemd/network/05-docker.network"] = "[Match]\nName=veth*\n[Link]\nUnmanaged=yes\n"
+    assert managers.collect(Machine(tmp_path / "b", files), Policy()).value.networkd == ""
+    hidden = {"/etc/systemd/network/all.network": "[Match]\nName=eth0\n", "/usr/lib/systemd/network/all.network": every}
+    assert managers.collect(Machine(tmp_path / "c", hidden), Policy()).value.networkd == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "seized"),
+    [
+        ("hostname\n", True),
+        ("denyinterfaces veth* docker0\n", False),
+        ("#denyinterfaces veth*\n", True),
+        ("allowinterfaces eth0\n", False),
+        ("allowinterfaces *\n", True),
+    ],
+)
+def test_dhcpcd(text: str, seized: bool) -> None:
+    assert managers.seizes(text) is seized

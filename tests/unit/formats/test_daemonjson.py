@@ -1,0 +1,122 @@
+"""daemon.json: the reader, and its table against what a real dockerd 26.1 did with 239 shapes of the file.
+
+data/daemon_json.json holds each shape with two answers of Debian 13's dockerd: of `--validate`, and of a start in a namespace
+(tests/lab/dockerd.py; tests/scenarios/test_dockerd.py starts some of them again).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cowgate.formats import daemonjson
+
+SHAPES = json.loads((Path(__file__).parent / "data" / "daemon_json.json").read_text())
+ENGINE = (26, 1, 5)
+# What only dockerd can tell: it looks at files and users of the machine. `dockerd --validate` says it.
+ONLY_DOCKERD = ("tls files not there", "tls verify without certificates", "userns-remap nobody known")
+
+
+def refused(shape: dict[str, Any], engine: tuple[int, ...] = ENGINE) -> list[str]:
+    """What we say against a start, on a machine that has nothing of what the file may ask for."""
+    content = daemonjson.read(shape["text"])
+    options = tuple(flag[2:].partition("=")[0] for flag in shape["flags"])
+    found = [str(problem) for problem in daemonjson.problems(content, engine, options)]
+    return found or [str(need) for need in daemonjson.needs(content)]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(SHAPES) > 200
+    assert len({shape["text"] + str(shape["flags"]) for shape in SHAPES}) == len(SHAPES)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape["name"])
+def test_the_verdict_is_that_of_a_real_start(shape: dict[str, Any]) -> None:
+    said = refused(shape)
+    assert (shape["validates"] and not said) is shape["starts"], said
+    if shape["name"] not in ONLY_DOCKERD:  # where no dockerd can be asked the table alone is right, too
+        assert (not said) is shape["starts"], said
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape["name"])
+def test_no_value_is_ever_told(shape: dict[str, Any]) -> None:
+    """A value may be a password; keys, option names and the words of the table are all that a problem holds."""
+    secret = "s3cr3t-w0rd"
+    text = shape["text"].replace("example.org", secret)
+    assert secret not in " ".join(refused({**shape, "text": text}))
+
+
+def test_what_a_newer_engine_may_know_is_not_called_wrong() -> None:
+    content = daemonjson.read('{"key-of-next-year": 1}')
+    assert daemonjson.problems(content, (29, 1, 0)) == ()
+    assert [p.key for p in daemonjson.problems(content, (28, 5, 2))] == ["key-of-next-year"]
+    assert [p.key for p in daemonjson.problems(content, ())] == ["key-of-next-year"]
+
+
+@pytest.mark.parametrize(
+    ("text", "engine", "said"),
+    [
+        ('{"graph": "/x"}', ENGINE, '"graph": dockerd has no such key (it is called data-root)'),
+        ('{"Log-Driver": "local"}', ENGINE, '"Log-Driver": dockerd has no such key (it is called log-driver)'),
+        ('{"log-opts": {"max-file": 3}}', ENGINE, '"log-opts": a number for max-file, where text belongs, which has'),
+        ('{"mtu": "1450"}', ENGINE, '"mtu": text where a whole number belongs'),
+        ('{"dns": "192.0.2.1"}', ENGINE, '"dns": text where a list belongs: write [...] around it'),
+        ('{"registry-mirrors": ["mirror.example.org"]}', ENGINE, '"registry-mirrors": a mirror without https://'),
+        ('\ufeff{"debug": true}', (20, 10, 24), "begins with a byte order mark, which this engine cannot read"),
+        ('{"ipv6": true}', ENGINE, '"ipv6": needs "fixed-cidr-v6" with this engine'),
+        ('{"firewall-backend": "nftables"}', (28, 5, 2), '"firewall-backend": dockerd has no such key'),
+        ("{", ENGINE, "line 1"),
+    ],
+)  # fmt: skip
+def test_what_is_said(text: str, engine: tuple[int, ...], said: str) -> None:
+    (problem,) = daemonjson.problems(daemonjson.read(text), engine)
+    assert str(problem).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "engine"),
+    [
+        ('\ufeff{"data-root": "/srv/docker"}', ENGINE),
+        ('{"ipv6": true}', (28, 5, 2)),
+        ('{"ip6tables": true}', (27, 0, 0)),
+        ('{"firewall-backend": "nftables"}', (29, 0, 0)),
+        ('{"bip6": "fd00::1/64"}', (28, 0, 0)),
+        ('{"log-opts": null, "mtu": null}', ENGINE),
+    ],
+)
+def test_what_is_not_said(text: str, engine: tuple[int, ...]) -> None:
+    assert daemonjson.problems(daemonjson.read(text), engine) == ()
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("host", '{"hosts": ["fd://"]}'), ("label", '{"labels": ["a=1"]}'), ("mtu", '{"mtu": 1400}')],
+)
+def test_a_key_that_is_an_option_too(option: str, text: str) -> None:
+    (problem,) = daemonjson.problems(daemonjson.read(text), ENGINE, (option, "containerd"))
+    assert f"(--{option})" in problem.text
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "line"),
+    [
+        (None, "absent", 0),
+        ("", "empty", 1),
+        ("\ufeff \n", "empty", 1),
+        ("[]", "not-object", 1),
+        ("null", "not-object", 1),
+        ('{"a": 1,\n}', "invalid", 2),
+        ('{"a": NaN}', "invalid", 1),
+        ('{"a": "\udcff"}', "invalid", 1),
+        ('{"a": 1, "a": 2}', "ok", 0),
+        ("\ufeff{}", "ok", 0),
+        ("[" * 100_000, "invalid", 1),
+    ],
+)
+def test_states(text: Any, state: str, line: int) -> None:
+    found = daemonjson.read(text)
+    assert (found.state, found.line) == (state, line)
+    assert bool(found.reason) is (state not in ("absent", "ok"))

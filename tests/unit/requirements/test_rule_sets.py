@@ -1,0 +1,84 @@
+"""Rule sets that are nobody's fault: 59 listings of real kernels (nft 1.1.3, iptables 1.8.11), none of which may fail a row.
+
+Each was loaded beside Docker's own rules, as a real dockerd 20.10, 26.1 or 28.5 writes them; ufw's and firewalld's were made
+by ufw and firewalld.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cowgate import codec
+from cowgate.engine.evaluate import judge_all
+from cowgate.formats.packetfilter import combined, parse_nft, parse_saved, relevant
+from cowgate.model import Phase
+from cowgate.requirements.catalogue import all_requirements
+from tests.unit.conftest import healthy_facts, policy_of
+
+SETS = json.loads((Path(__file__).parent / "data" / "innocent-rules.json").read_text())
+ROWS = ("network.firewall", "docker.open_relay", "ports.available", "docker.rules")
+NETWORK = {
+    "name": "mailcowdockerized_mailcow-network",
+    "driver": "bridge",
+    "subnets": ["172.22.1.0/24"],
+    "bridge": "br-mailcow",
+    "mtu": None,
+    "ipv6": False,
+    "project": "mailcowdockerized",
+}
+
+
+def verdicts(listing: dict[str, str], *, network: bool, ipv6: bool = False, **patch: Any) -> dict[str, Any]:
+    """What the rows say of these rules on an otherwise healthy machine."""
+    saved = parse_saved(listing["save4"], "ip") + parse_saved(listing["save6"], "ip6")
+    chains = relevant(combined(parse_nft(listing["nft"]), saved))
+    docker: dict[str, Any] = {}
+    if network:
+        docker["networks"] = [{**NETWORK, "ipv6": ipv6}]
+    if not chains:
+        docker["running"] = False
+    facts: dict[str, Any] = {
+        "firewall": {"value": {"chains": codec.encode(chains)}},
+        "docker": {"value": docker},
+        **({} if ipv6 or not network else {"interfaces": {"value": {"ipv6": False, "routes": ROUTES4}}}),
+        **patch,
+    }
+    rows = judge_all(
+        [r for r in all_requirements() if r.id in ROWS], healthy_facts(facts), policy_of(None), Phase.BOOT, date(2026, 1, 1)
+    )
+    return {row.requirement.id: row.verdict for row in rows}
+
+
+HEALTHY = json.loads((Path(__file__).parent / "healthy" / "interfaces.json").read_text())["value"]
+ROUTES4 = [route for route in HEALTHY["routes"] if route["family"] == 4]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(SETS) >= 40 and len({one["name"] for one in SETS}) == len(SETS)
+
+
+@pytest.mark.parametrize("listing", SETS, ids=lambda one: one["name"])
+def test_nothing_fails_or_warns(listing: dict[str, str]) -> None:
+    network = "mailcow network" in listing["name"] or "172.22.1." in listing["save4"]
+    for id, verdict in verdicts(listing, network=network, ipv6="with IPv6" in listing["name"]).items():
+        assert verdict.status.value == "pass", (id, verdict.diagnosis)
+
+
+GUILTY = json.loads((Path(__file__).parent / "data" / "guilty-rules.json").read_text())
+
+
+@pytest.mark.parametrize("listing", GUILTY, ids=lambda one: one["name"])
+def test_the_right_row_names_the_culprit(listing: dict[str, Any]) -> None:
+    """Each loaded into a real kernel, too: the row that owns it says so and quotes the rule, the remedy takes it out."""
+    found = verdicts(listing, network=listing["network"], ipv6=listing["ipv6"])
+    verdict = found[listing["row"]]
+    assert verdict.status.value == listing["status"], verdict
+    assert listing["quoted"] in verdict.diagnosis
+    assert verdict.remedy is not None and verdict.remedy.text and verdict.remedy.commands
+    others = {id: v for id, v in found.items() if id != listing["row"] and v.status.value == "fail"}
+    assert not others, {id: v.diagnosis for id, v in others.items()}
