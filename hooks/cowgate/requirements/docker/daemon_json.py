@@ -74,8 +74,8 @@ def _json(value: object) -> str:
 
 
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
-    """Nothing where dockerd would refuse the file as it is. Under a container that runs, whoever's it is, the engine makes none
-    of it unless by hand; then Docker is restarted, and what runs on it."""
+    """Nothing where dockerd would refuse the file as it is. Under a container that runs, whoever's it is, the engine makes
+    none of it unless by hand; then Docker is restarted, and what runs on it."""
     docker = facts.docker.value
     file = docker.daemon_json
     if file.state not in ("absent", "empty", "ok"):
