@@ -1,0 +1,84 @@
+"""The printed commands about disks and swap, run as they stand but for the paths: in a directory of the test's own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cowgate.engine.evaluate import judge_all
+from cowgate.facts.disks import is_late
+from cowgate.formats import fstab
+from cowgate.model import Phase, Remedy
+from cowgate.requirements.resources.disk import ROW
+from cowgate.requirements.resources.swap import swap_remedy
+from tests.unit.conftest import healthy_facts, policy_of
+
+FSTAB = """\
+# /opt is not meant: UUID=0 /opt ext4 noexec 0 2
+UUID=1 / ext4 defaults,noexec 0 1
+UUID=2	/opt	ext4	defaults,noexec,nodev	0 2
+UUID=3 /opt/other ext4 noexec 0 2
+tmpfs /tmp tmpfs nosuid,noexec 0 0
+"""
+
+
+def remedy(**disks: Any) -> Remedy:
+    (row,) = judge_all([ROW], healthy_facts({"disks": {"value": disks}}), policy_of(None), Phase.BOOT, date(2026, 1, 1))
+    assert row.verdict.remedy is not None
+    return row.verdict.remedy
+
+
+def paste(command: tuple[str, ...], paths: dict[str, Path]) -> None:
+    for old, new in paths.items():
+        command = tuple(word.replace(old, str(new)) for word in command)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def test_noexec_goes_from_its_own_line_alone(tmp_path: Path) -> None:
+    table = tmp_path / "fstab"
+    table.write_text(FSTAB)
+    (command,) = remedy(install={"mount": "/opt", "noexec": True, "fstab": True}).commands
+    edit, _, remount = command[2].partition(" && ")
+    assert remount == "mount -o remount,exec /opt"
+    paste(("sh", "-c", edit), {"/etc/fstab": table})
+    changed = [(a, b) for a, b in zip(FSTAB.splitlines(), table.read_text().splitlines()) if a != b]
+    assert changed == [("UUID=2\t/opt\text4\tdefaults,noexec,nodev\t0 2", "UUID=2\t/opt\text4\tdefaults,exec,nodev\t0 2")]
+
+
+def test_docker_waits_for_its_disk(tmp_path: Path) -> None:
+    *steps, reload = remedy(late=["/srv"]).commands
+    assert reload == ("systemctl", "daemon-reload")
+    for step in steps:
+        paste(step, {"/etc/systemd/system": tmp_path})
+    (dropin,) = tmp_path.rglob("*.conf")
+    lines = (fstab.fields("UUID=1 /srv ext4 nofail 0 2") or (),)
+    assert is_late("/srv", lines, "") and not is_late("/srv", lines, dropin.read_text())
+    if shutil.which("systemd-analyze"):
+        unit = tmp_path / "docker.service"
+        unit.write_text("[Service]\nExecStart=/bin/true\n")
+        done = subprocess.run(
+            ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert "mounts.conf" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["ext3", "btrfs"])
+def test_swap_is_written_out_and_lasts(tmp_path: Path, kind: str) -> None:
+    """Twice, and the line in fstab is there once."""
+    table, file = tmp_path / "fstab", tmp_path / "swapfile"
+    table.write_text("UUID=1 / ext4 defaults 0 1\n")
+    root = healthy_facts({"disks": {"value": {"root": {"fstype": kind}}}}).disks.value.root
+    _, commands = swap_remedy(root, "/swapfile")
+    for command in (*commands, *commands):
+        if command[0] not in ("swapon", "chattr"):  # the host's own swap is none of a test's business
+            paths = {"/etc/fstab": table} if command[0] == "sh" else {"/swapfile": file, "count=1024": Path("count=1")}
+            paste(command, paths)
+    assert table.read_text() == "UUID=1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n"
+    found = file.stat()
+    assert found.st_mode & 0o777 == 0o600 and found.st_size == 1 << 20 and found.st_blocks * 512 >= 1 << 20, "no holes"
+    assert [command[0] for command in commands].count("chattr") == (kind == "btrfs")
