@@ -101,12 +101,12 @@ def test_nothing_judged_is_not_ready() -> None:
 def test_a_part_is_not_ready_and_says_how_much_was_checked() -> None:
     document = built(row(Status.PASS), row(Status.DEFERRED), partial=True)
     assert document["ready"] is False
-    first = render(document).splitlines()[0]
+    first = render(document, "text").splitlines()[0]
     assert first.startswith(f"Nothing blocks: 1 of {len(all_requirements())} requirements was checked (phase boot"), first
 
 
 def test_of_an_image_is_said_that_nothing_blocks_it() -> None:
-    told = render(built(row(Status.PASS, Level.REQUIRED, (Phase.BUILD,)), phase=Phase.BUILD))
+    told = render(built(row(Status.PASS, Level.REQUIRED, (Phase.BUILD,)), phase=Phase.BUILD), "text")
     assert told.startswith("Nothing blocks the image: 1 of ") and "READY" not in told
 
 
