@@ -59,6 +59,7 @@ LAYERS = (
         ),
     ),
     Layer("crash", 900, True, ("strace",)),
+    Layer("mutation", 600, True),
     Layer("boot", 2700, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),
     Layer("image", 3000, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony"), 2),
 )

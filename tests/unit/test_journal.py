@@ -125,6 +125,15 @@ def test_undo_restores_every_byte_mode_owner_link_and_attribute(root: Path) -> N
     assert journal_of(root).active() == ()
 
 
+def test_a_directory_with_a_longer_name_is_not_inside(root: Path) -> None:
+    """What is remembered as ours for the undo is what lies above the file, not what its path only begins with."""
+    changes = [WriteFile(f"/etc/{name}", "ours\n") for name in ("new.d/a", "new.d/b", "new.d-too/c")]
+    entries = perform(journal_of(root), changes)
+    assert [entry.record.prior["ours"] for entry in entries] == [[], ["/etc/new.d"], []]
+    undo_all(journal_of(root))
+    assert not (root / "etc/new.d").exists() and not (root / "etc/new.d-too").exists()
+
+
 def test_lock_goes_out_of_a_file_that_somebody_broke(root: Path) -> None:
     perform(journal_of(root), [EditFile("/etc/compose.yml", "compose.lock", {"message": "not ready"})])
     path = root / "etc/compose.yml"

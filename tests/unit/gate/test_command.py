@@ -117,6 +117,7 @@ def test_signals_are_put_right_before_the_command(fresh: Tree, capsys: pytest.Ca
     try:
         assert in_tree(fresh, ["--", "/no/such/command"]) == 127
         assert signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGXFSZ) is signal.SIG_DFL
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

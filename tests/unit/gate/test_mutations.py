@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
@@ -41,6 +43,27 @@ def test_no_other_report_opens(tree: Tree) -> None:
     assert opened == []
     assert tried >= 1000
     assert codes == CODES
+
+
+@pytest.mark.parametrize("path", [REPORT, SEAL, POLICY_FILE, "etc/machine-id", "var/lib/cloud/data/instance-id"])
+def test_a_fifo_in_the_way_is_shut_at_once(tree: Tree, path: str) -> None:
+    """Opening one waits for somebody who writes, and nobody does: a boot must not hang there."""
+
+    def too_late(*_: object) -> None:
+        raise AssertionError("the gate waits for somebody who writes")
+
+    (tree.root / path).unlink()
+    os.mkfifo(tree.root / path, 0o644)
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(10)
+    try:
+        with tree.inside():
+            decision = rules.decide("/" + STATE, wall=WALL + 10, boottime=BOOTTIME + 10)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert not decision.open
+    assert "waits for somebody" not in decision.sentence
 
 
 @pytest.mark.parametrize("mode", [0o444, 0o644, 0o744, 0o555])
