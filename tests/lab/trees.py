@@ -34,6 +34,14 @@ _SYSTEM = (
     "iptables", "nftables", "strace", "apparmor",
 )  # fmt: skip
 _DOCKER = ("docker.io", "docker-cli", "docker-compose", "busybox-static")
+# Other systems' own programs, in a Debian that is dressed as one of them: never the systems themselves.
+_DRESSED = (
+    "init", "systemd", "systemd-sysv", "dbus", "udev", "kmod", "cloud-init", "iproute2", "ca-certificates", "procps",
+    "python3", "python3-yaml", "python3-jsonschema", "python3-psutil", "python3-dnspython", "tzdata", "git", "curl", "jq",
+    "openssl", "gawk", "iptables", "nftables", "iputils-ping", "exim4-daemon-light",
+)  # fmt: skip
+_AS_EL = ("dnf", "rpm", "createrepo-c", "firewalld", "network-manager", "chrony")
+_AS_UBUNTU = ("netplan.io", "ufw", "unattended-upgrades", "needrestart", "systemd-resolved", "systemd-timesyncd", "e2fsprogs")
 _MACHINE = ("linux-image-cloud-amd64", "initramfs-tools")
 # What a container without a network installs from a repository inside the tree: it conflicts with what runs there.
 _OFFERED = ("postfix", "chrony")
@@ -62,6 +70,8 @@ RECIPES = {
     "bullseye": _system("bullseye", "isc-dhcp-client"),
     "trixie-bare": Recipe("trixie"),
     "bookworm-bare": Recipe("bookworm"),
+    "dressed-el": Recipe("trixie", (*_DRESSED, *_AS_EL)),
+    "dressed-ubuntu": Recipe("trixie", (*_DRESSED, *_AS_UBUNTU)),
     "trixie-docker": _system("trixie", "dhcpcd-base", *_DOCKER),
     "trixie-vm": _system("trixie", "dhcpcd-base", *_DOCKER, *_MACHINE),
 }

@@ -12,7 +12,6 @@ import selectors
 import shutil
 import signal
 import socket
-import sqlite3
 import stat
 import struct
 import subprocess
@@ -233,6 +232,11 @@ class Host:
 
     def rows(self, path: str, query: str) -> list[tuple[Any, ...]]:
         """What a query answers of an SQLite database, which is not written to, not even its lock. Raises OSError."""
+        # Here and not above: it needs a library of its own, which a small system lacks, and one database is read by it.
+        try:
+            import sqlite3
+        except ImportError as error:
+            raise OSError(errno.ENOSYS, f"this Python reads no SQLite: {error}", path) from None
         real = urllib.request.pathname2url(self.resolve(path))
         try:
             with contextlib.closing(sqlite3.connect(f"file:{real}?mode=ro&immutable=1", uri=True)) as database:
