@@ -61,7 +61,7 @@ def test_build_passes_and_says_so(build: Build) -> None:
 
 def test_nothing_came_back_while_the_machine_went_down(build: Build) -> None:
     done = build.look_at_disk()
-    assert (done.returncode, done.stdout) == (0, "SEALED: nothing of the build machine is in it\n")
+    assert done.returncode == 0 and done.stdout.endswith("SEALED: nothing of the build machine is in it\n"), done.stdout
 
 
 @pytest.mark.parametrize("mistake", ["exim4", pytest.param("mailcow-conf", marks=LONG), pytest.param("hook", marks=LONG)])

@@ -75,7 +75,7 @@ def test_build_seal_and_check(tree: Tree, tmp_path: Path) -> None:
             }
     before = tree_listing(Path(tree.place, "upper"))
     again = tree.run(str(HOOKS / "image-seal"), "--root", tree.root)
-    assert again.stdout == "SEALED: nothing of the build machine is in it\n"
+    assert again.stdout.endswith("SEALED: nothing of the build machine is in it\n")
     assert tree_listing(Path(tree.place, "upper")) == before
 
 

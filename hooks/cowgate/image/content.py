@@ -63,10 +63,6 @@ _PROGRAM = frozenset(
         ".pot",
         ".map",
         ".vim",
-        ".1",
-        ".5",
-        ".7",
-        ".8",
         ".am",
         ".in",
         ".m4",
@@ -340,11 +336,11 @@ _HEADER = re.compile(
 )
 _ELEMENT = re.compile(rf"<(?:\w+:)?\w*?{SECRET_NAME}(?:\s[^>]*)?>(?P<value>[^<]+)</", re.IGNORECASE)
 _PROXY = re.compile(r"proxy\S*\s*[:=]\s*[\"']?[^\s:@/\"'=]+:(?P<value>[^\s@\"']+)@", re.IGNORECASE)
-_COMMENT = re.compile(r"\s*(#(?!cloud-config)|;|//|--\s|!|<!--|\*\s)")
+_COMMENT = re.compile(r"\s*(#(?!cloud-config)|;|//|--\s|!|<!--)")
 _FILE_NAME = re.compile(
     r"/[\w.-]+\.(?:key|pem|crt|cer|p12|pfx|jks|gpg|asc|pub|txt|conf|cnf|ya?ml|json|secret|keytab|db|sock)\Z"
 )
-_MACRO = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")  # the name of something that stands elsewhere
+_MACRO = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?:/.*)?")  # the name of something that stands elsewhere
 _HASHED = re.compile(r"\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$")
 _BORING = frozenset(
     [
@@ -446,11 +442,17 @@ def _settings(path: str, text: str) -> Optional[str]:
             continue
         for pattern in patterns:
             for match in pattern.finditer(line):
-                if not (prose and line[: match.start()].strip()) and _tells(match["value"], line[match.end() :]):
+                before = line[: match.start()]
+                # `spf = pass:softfail`: what looks like a key stands in a value
+                talks = prose and pattern in _OF_ITS_OWN and before.strip() not in ("", "export", "set")
+                if talks or (pattern is _KEYED and before.endswith(("= ", "=\t"))):
+                    continue
+                if _tells(match["value"], line[match.end() :]):
                     return f"{SETTING}, line {number}"
     return _accounts(text)
 
 
+_OF_ITS_OWN = (_KEYED, _WORD_PAIR)  # in prose they count on a line of their own
 _PATTERNS = (_KEYED, _WORD_PAIR, _PRESEED, _ON_A_COMMAND_LINE, _HEADER, _ELEMENT, _PROXY)
 
 
@@ -464,7 +466,7 @@ def _tells(value: str, whole: str = "") -> bool:
     bare = value.strip().strip("\"'`").strip()
     if not bare or bare.lower() in _BORING or (bare.strip("*!x.-_?") == "" and len(bare) != 1):
         return False
-    if bare in ("*", "!", "|", ">", "-", "\\", "{", "[", "(", "?", "="):
+    if (bare.isdecimal() and len(bare) < 4) or bare in ("*", "!", "|", ">", "-", "\\", "{", "[", "(", "?", "="):
         return False
     if _HASHED.match(bare):
         return True

@@ -1,0 +1,140 @@
+"""Hygiene by content and by owner: what people leave is found under any name, and what only looks like it is let be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cowgate.facts import hygiene, owners
+from cowgate.image import content
+from cowgate.policy.model import Image, ImageException, Policy
+from tests.unit.image.generator import contents, innocents, plants
+from tests.unit.image.plants import POLICY, clean_tree
+
+CASES = [json.loads(line) for line in (Path(__file__).parent / "hygiene.jsonl").read_text().splitlines()]
+SHARE = 0.98
+
+
+def write(root: Path, path: str, data: bytes) -> Path:
+    real = root / path[1:]
+    real.parent.mkdir(parents=True, exist_ok=True)
+    if real.is_symlink():
+        real.unlink()
+    real.write_bytes(data)
+    return real
+
+
+def dpkg(root: Path, files: dict[str, bytes], settings: dict[str, bytes]) -> None:
+    """A package with these files; of `settings` it knows the digests of what is given, whatever lies there."""
+    info = root / "var/lib/dpkg/info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "app.list").write_text("/.\n/etc\n" + "".join(f"{path}\n" for path in (*files, *settings)))
+    digests = "".join(f" {path} {hashlib.md5(data).hexdigest()}\n" for path, data in settings.items())
+    (root / "var/lib/dpkg/status").write_text(
+        f"Package: app\nStatus: install ok installed\nConffiles:\n{digests}Version: 1\n\n"
+    )
+
+
+def found(root: Path, policy: Policy = POLICY) -> hygiene.Hygiene:
+    host = clean_tree(root)
+    return hygiene.scan(host, policy, living=True)
+
+
+def test_at_least_98_in_100_are_found(tmp_path: Path) -> None:
+    planted = list(plants())
+    assert len(planted) >= 300 and len({(p.kind, os.path.dirname(p.path)) for p in planted}) >= 300
+    dpkg(tmp_path, {}, {})
+    for plant in planted:
+        real = write(tmp_path, plant.path, plant.content)
+        if os.geteuid() == 0:
+            os.chown(real, plant.owner, plant.owner)
+    taken = {finding.path for finding in found(tmp_path).findings}
+    missed = [f"{plant.kind}: {plant.path}" for plant in planted if plant.path not in taken]
+    assert len(missed) <= (1 - SHARE) * len(planted), missed
+    assert missed == []
+
+
+def test_a_hundred_innocents_are_let_be(tmp_path: Path) -> None:
+    files = innocents()
+    assert len(files) >= 100
+    dpkg(tmp_path, {}, {})
+    for path, data in files.items():
+        write(tmp_path, path, data)
+    scan = found(tmp_path)
+    assert [(f.path, f.why, f.detail) for f in scan.findings if f.path in files] == []
+    assert {path for path in files if path not in scan.unowned} == set(), "but they are listed: nobody knows whose they are"
+
+
+def test_what_a_package_brought_is_its_publishers_and_what_was_changed_is_not(tmp_path: Path) -> None:
+    secret = contents()["password = value"]
+    key = contents()["PEM RSA"]
+    dpkg(
+        tmp_path,
+        {"/usr/share/doc/app/test.key": key, "/lib/app/x.pem": key},
+        {"/etc/app/as-it-was.conf": secret, "/etc/app/changed.conf": b"password =\n"},
+    )
+    for path in ("/usr/share/doc/app/test.key", "/usr/lib/app/x.pem", "/usr/share/doc/app/other.key"):
+        write(tmp_path, path, key)
+    for path in ("/etc/app/as-it-was.conf", "/etc/app/changed.conf"):
+        write(tmp_path, path, secret)
+    assert {f.path for f in found(tmp_path).findings} == {"/usr/share/doc/app/other.key", "/etc/app/changed.conf"}
+
+
+def test_an_exception_needs_a_reason_and_lets_one_file_pass(tmp_path: Path) -> None:
+    dpkg(tmp_path, {}, {})
+    write(tmp_path, "/etc/app/mirror.key", contents()["PEM EC"])
+    write(tmp_path, "/etc/app/other.key", contents()["PEM EC"])
+    exceptions = (ImageException("/etc/app/mirror.key", "a public test key"), ImageException("/etc/app/other.key", ""))
+    scan = found(tmp_path, Policy(provider="azure", image=Image(exceptions)))
+    assert [f.path for f in scan.findings] == ["/etc/app/other.key"]
+    assert scan.excepted == ("/etc/app/mirror.key (a private key): a public test key",)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']}-{case['path'].lstrip('/')}")
+def test_each_case_is_found(case: dict[str, str], tmp_path: Path) -> None:
+    host = clean_tree(tmp_path)
+    write(tmp_path, case["path"], case["content"].encode())
+    taken = hygiene.scan(host, POLICY, living=True).findings
+    assert [f for f in taken if case["path"] == f.path or case["path"].startswith(f"{f.path}/")]
+
+
+def test_databases_of_apk_and_rpm() -> None:
+    paths, settings = owners.parse_apk(
+        "P:app\nF:etc/app\nR:a.conf\nZ:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\nF:usr/bin\nR:app\nZ:Q1x\n"
+    )
+    assert paths == {"/etc/app/a.conf", "/usr/bin/app"}
+    assert settings == {"/etc/app/a.conf": "sha1:" + "00" * 20}
+    assert list(owners.parse_rpm_header(rpm_header())) == [
+        ("/etc/app.conf", "sha256:" + "ab" * 32, True),
+        ("/usr/bin/app", "sha256:" + "cd" * 32, False),
+    ]
+    for cut in range(0, len(rpm_header()), 7):
+        list(owners.parse_rpm_header(rpm_header()[:cut]))
+
+
+def rpm_header() -> bytes:
+    """As rpm keeps it: an index of four numbers for each tag, then the values."""
+    names, directories = b"app.conf\0app\0ghost\0", b"/etc/\0/usr/bin/\0"
+    digests = b"ab" * 32 + b"\0" + b"cd" * 32 + b"\0\0"
+    numbers = [(1116, (0, 1, 0)), (1037, (1, 0, 64)), (5011, (8,))]
+    store, index = b"", []
+    for tag, data, count in ((1117, names, 3), (1118, directories, 2), (1035, digests, 3)):
+        index.append((tag, 8, len(store), count))
+        store += data
+    store += b"\0" * (-len(store) % 4)
+    for tag, values in numbers:
+        index.append((tag, 4, len(store), len(values)))
+        store += b"".join(value.to_bytes(4, "big") for value in values)
+    entries = b"".join(b"".join(part.to_bytes(4, "big") for part in entry) for entry in index)
+    return len(index).to_bytes(4, "big") + len(store).to_bytes(4, "big") + entries + store
+
+
+def test_a_reason_holds_nothing_of_the_file() -> None:
+    for kind, data in contents().items():
+        told = content.reason("/etc/app/x.conf", data) or ""
+        assert told, kind
+        assert "Tr0ub4dor" not in told and "BEGIN" not in told
