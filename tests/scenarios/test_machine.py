@@ -69,10 +69,14 @@ print(json.dumps(collect(Host(), Policy(), ("interfaces", "sockets")).to_json())
 """
 
 
+PYTHON = (sys.executable, "-I", "-B", "-c")
+
+
 def facts(namespace: Namespace) -> dict[str, Any]:
-    done = namespace.run([sys.executable, "-I", "-B", "-c", COLLECT], timeout=60, check=True)
+    done = namespace.run([*PYTHON, COLLECT], timeout=60, check=True)
     assert done.stderr == ""
-    return {name: entry["value"] for name, entry in json.loads(done.stdout).items()}
+    document = json.loads(done.stdout)
+    return {name: document[name]["value"] for name in ("interfaces", "sockets")}
 
 
 def serve(namespace: Namespace, tmp_path: Path, program: str) -> Any:
@@ -131,7 +135,29 @@ def check_beside(dead: str) -> dict[str, tuple[str, str]]:
     return {row["id"]: (row["status"], row["diagnosis"]) for row in json.loads(done.stdout)["rows"]}
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="this kernel has no FUSE")
+FUSE = pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="this kernel has no FUSE")
+
+
+@FUSE
+def test_a_deleted_file_on_a_dead_mount_hides_no_listener(namespace: Namespace, tmp_path: Path) -> None:
+    """psutil looks whether the file that a process has open is there again, and waits with the mount."""
+    server = serve(namespace, tmp_path, SERVER)
+    dead = tmp_path / "dead"
+    dead.mkdir()
+    try:
+        with (dead / "held").open("w") as held:
+            (dead / "held").unlink()
+            argv = [sys.executable, "-m", "tests.lab.deadmount", str(dead), "--", *namespace.prefix(), *PYTHON, COLLECT]
+            done = run(argv, timeout=60, cwd=str(ROOT), env={"PYTHONPATH": str(ROOT)}, check=True)
+            assert not held.closed
+    finally:
+        stop(server)
+    sockets = json.loads(done.stdout)["sockets"]["value"]
+    assert {x["port"] for x in sockets["listeners"]} == {25, 143, 110, 53}
+    assert sockets["reason"] == "no answer within 5 s about listening sockets"
+
+
+@FUSE
 def test_a_mount_that_never_answers_costs_its_own_rows() -> None:
     """One that nobody needs costs nothing, one with Docker's data the rows about it."""
     healthy = {id: status for id, (status, _) in check_beside("/mnt/healthy-but-for-this").items()}

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts.fact import Fact
+from cowgate.machine.modules import Bound, Late
 from cowgate.probes.text import plain
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
-    from cowgate.machine.modules import Bound
     from cowgate.policy.model import Policy
 
 # What mailcow publishes by default (its docker-compose.yml); the package of a holder is looked up for these only.
@@ -63,7 +63,11 @@ class Sockets:
 def collect(host: Host, policy: Policy) -> Fact[Sockets]:
     """All listeners of this network namespace. Without root the processes of others stay unknown, and `reason` says so."""
     host.demand_live("listening sockets")
-    bound = host.bound_sockets()
+    late = ""
+    try:
+        bound = host.bound_sockets()
+    except Late as error:  # what listens is known all the same, and not whose it is
+        bound, late = tuple(Bound(*key) for key in _owners_of_sockets(host)), error.message
     wanted = {*MAILCOW_PORTS, *_configured_ports(host, policy)}
     owners = _owners_of_sockets(host) if any(one.pid is None for one in bound) else {}
     programs: dict[int, tuple[str, str]] = {}
@@ -72,7 +76,7 @@ def collect(host: Host, policy: Policy) -> Fact[Sockets]:
     reason = ""
     if any(x.pid is None for x in listeners):
         seen = "only root may see" if host.euid() != 0 else "/proc does not show"
-        reason = f"{seen} which process holds a socket"
+        reason = late or f"{seen} which process holds a socket"
     dual = (host.read_or_none("/proc/sys/net/ipv6/bindv6only") or "0").strip() == "0"
     return Fact.of(Sockets(tuple(dict.fromkeys(listeners)), reason, dual))
 

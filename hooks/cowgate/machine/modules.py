@@ -98,11 +98,15 @@ class Links:
     gateways: frozenset[tuple[int, str, str]]
 
 
+class Late(CommandFailed):
+    """There was no answer in time."""
+
+
 def within(seconds: float, what: str, ask: Callable[[], T]) -> T:
-    """The answer to a question that may hang. Raises CommandFailed when there is none in time (its thread is left behind)."""
+    """The answer to a question that may hang. Raises Late when there is none in time (its thread is left behind)."""
     answer = together({what: ask}, seconds)[what]
     if isinstance(answer, Unfinished):
-        raise CommandFailed(f"{what}: {answer}")
+        raise Late(f"no answer within {seconds:.0f} s about {what}")
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -175,7 +179,10 @@ def space(path: str) -> Space:
 
 
 def bound_sockets() -> tuple[Bound, ...]:
-    """Those of this network namespace. Raises MissingModule, CommandFailed."""
+    """Those of this network namespace. Raises MissingModule, CommandFailed.
+
+    Late where a process has a deleted file open on a dead mount: psutil looks whether it is there again.
+    """
 
     def question(psutil: ModuleType) -> tuple[Bound, ...]:
         return tuple(

@@ -25,7 +25,7 @@ from cowgate.facts.sockets import (
     parse_table,
 )
 from cowgate.machine.host import Host
-from cowgate.machine.modules import Bound
+from cowgate.machine.modules import Bound, Late
 from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, recorded
 
@@ -146,6 +146,19 @@ def test_everybody_known_gives_no_reason(tmp_path: Path) -> None:
     assert (found.reason, found.dual_stack) == ("", False)
     assert {x.pid for x in found.listeners} == {9}
     assert {x.unit for x in found.listeners} == {""}
+
+
+def test_when_psutil_hangs_the_kernel_still_says_what_listens(tmp_path: Path) -> None:
+    """Some process has a deleted file open on a mount that is dead."""
+
+    class Hanging(Seen):
+        def bound_sockets(self) -> tuple[Bound, ...]:
+            raise Late("no answer within 5 s about listening sockets")
+
+    found = collected(Hanging(tmp_path, TABLES))
+    assert {(x.family, x.address, x.port) for x in found.listeners} == {(b.family, b.address, b.port) for b in BOUND}
+    assert {(x.pid, x.uid) for x in found.listeners} == {(None, 0)}
+    assert found.reason == "no answer within 5 s about listening sockets"
 
 
 def test_sockets_that_share_a_port_are_one_listener(tmp_path: Path) -> None:
