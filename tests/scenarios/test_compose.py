@@ -19,8 +19,9 @@ from typing import Any, Optional
 import pytest
 
 from cowgate.changes.values import EditFile
+from cowgate.facts import docker as docker_source
 from cowgate.facts.collection import Facts
-from cowgate.facts.docker import Docker, Network
+from cowgate.facts.docker import Docker, Network, Project
 from cowgate.facts.fact import Fact
 from cowgate.facts.interfaces import Interface, Interfaces, Route
 from cowgate.facts.mailcow import collect
@@ -28,10 +29,13 @@ from cowgate.formats import compose, env
 from cowgate.formats.composefiles import OVERRIDES
 from cowgate.formats.editors import edit
 from cowgate.machine.host import Host
-from cowgate.model import Phase
+from cowgate.model import Phase, Status, Verdict
 from cowgate.policy.model import Policy
+from cowgate.requirements.installed import is_own
+from cowgate.requirements.mailcow import leftovers as mailcow_leftovers
 from cowgate.requirements.mailcow.lock import LOCK_MESSAGE, lock_changes, unlock_changes
-from cowgate.requirements.mailcow.shared import recreate_commands
+from cowgate.requirements.mailcow.shared import mailcow_network, recreate_commands
+from cowgate.requirements.network import subnets as network_subnets
 from cowgate.requirements.network.mtu import plan as network_mtu
 from cowgate.requirements.network.mtu import stale_network
 from tests.fuzz.overrides import Maker
@@ -108,7 +112,8 @@ class Checkout:
     def facts(self, mtu: int, networks: tuple[Network, ...] = ()) -> Facts:
         """Facts whose mailcow part is collected here, on a machine whose only link has that MTU."""
         link = Interfaces((Interface("eth0", mtu, True),), (), (Route(4, "default", "eth0", "192.0.2.1"),))
-        docker = Docker(running=True, compose="native", networks=networks)
+        projects = (Project("mailcowdockerized", 2, 2, 1, self.path),) if networks else ()
+        docker = Docker(running=True, compose="native", networks=networks, projects=projects)
         mailcow = collect(Host(), Policy(install_dir=self.path))
         return Facts({"mailcow": mailcow, "interfaces": Fact.of(link), "docker": Fact.of(docker)})
 
@@ -402,7 +407,7 @@ class Lab:
             "DOCKER_HOST": f"unix://{self.directory}/sock",
             "DOCKER_CONFIG": os.path.dirname(compose_plugin.plugin_dir(suite)),
         }
-        argv = words if words[0] == "env" else ("docker", *words)
+        argv = words if words[0] in ("env", "docker") else ("docker", *words)
         return run(argv, env=environment, timeout=120, check=check, input=input).stdout
 
     def inspect(self) -> dict[str, Any]:
@@ -517,3 +522,44 @@ def test_a_lower_bound_for_ipv6_works_in_docker(lab: Lab, up: Checkout) -> None:
     assert lab.bridge_mtu() == lab.container_mtu("nginx-mailcow") == 1280
     addresses = lab.docker("exec", "mailcowdockerized-unbound-mailcow-1", "cat", "/proc/net/if_inet6")
     assert "fd4d61696c636f77" in addresses
+
+
+def docker_facts(lab: Lab, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Facts:
+    """The facts with what the lab's daemon says of its containers, volumes and networks."""
+    monkeypatch.setattr("cowgate.facts.docker.SOCKET", f"{lab.directory}/sock")
+    policy = Policy(install_dir=checkout.path)
+    return checkout.facts(1500).updated(Facts({"docker": docker_source.collect(Host(), policy)}))
+
+
+def leftovers(facts: Facts) -> Verdict:
+    return mailcow_leftovers.judge(facts, Policy(), Phase.INSTALL)
+
+
+def test_whose_a_container_is_docker_tells(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No COMPOSE_PROJECT_NAME in mailcow.conf: Compose takes the directory's name. Its containers, volumes and network are
+    mailcow's own as long as mailcow.conf is with them; without it, and for another directory, they are left-overs."""
+    here, other = tmp_path / "Mail.Cow", tmp_path / "mailcow-dockerized"
+    for place in (here, other):
+        place.mkdir()
+        (place / "docker-compose.yml").write_text(BASE)
+        (place / ".env").symlink_to("mailcow.conf")
+    (here / "mailcow.conf").write_text("HTTP_PORT=80\nDBPASS=a\nDBROOT=b\n")
+    try:
+        lab.docker("compose", "--project-directory", str(here), "up", "-d")
+        facts = docker_facts(lab, Checkout(str(here)), monkeypatch)
+        assert facts.mailcow.value.project_name == "mailcow" and mailcow_network(facts) is not None
+        assert leftovers(facts).status is Status.PASS and is_own(facts, "mailcow")
+        assert network_subnets.judge(facts, Policy(), Phase.INSTALL).status is Status.PASS, "its own network is no conflict"
+        elsewhere = leftovers(docker_facts(lab, Checkout(str(other)), monkeypatch))
+        assert elsewhere.status is Status.FAIL and f"a mailcow runs from {here}" in elsewhere.diagnosis
+        lab.docker("compose", "--project-directory", str(here), "down", "-t", "0")
+        (here / "mailcow.conf").rename(tmp_path / "kept.conf")
+        (here / "mailcow.conf").write_text("COMPOSE_PROJECT_NAME=mailcow\n")
+        left = leftovers(docker_facts(lab, Checkout(str(here)), monkeypatch))
+        assert left.status is Status.FAIL and "1 volume of the project mailcow" in left.diagnosis, (
+            "the volume stays, with its database"
+        )
+        (tmp_path / "kept.conf").rename(here / "mailcow.conf")
+        assert leftovers(docker_facts(lab, Checkout(str(here)), monkeypatch)).status is Status.PASS, "restored together"
+    finally:
+        lab.docker("compose", "--project-directory", str(here), "down", "-v", "-t", "0", check=False)
