@@ -475,7 +475,8 @@ def _tree(host: Host, directory: str) -> Tree:
             continue
         if found.st_uid != 0 and not owned:
             owner, owned = found.st_uid, path
-        if found.st_mode & 0o022 and not writable:
+        others = found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid != 0)  # root's own group is root
+        if others and not writable:
             writable = path
     tree = Tree(owner, owned, writable)
     try:

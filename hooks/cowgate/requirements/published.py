@@ -156,7 +156,7 @@ def mailcow_has_ipv6(facts: Facts) -> bool:
     """
     mailcow = facts.mailcow.value
     if mailcow.conf is not None:
-        return mailcow.setting("ENABLE_IPV6").lower() not in ("false", "no", "n", "off")
+        return mailcow.ipv6_fixed or mailcow.setting("ENABLE_IPV6").lower() not in ("false", "no", "n", "off")
     interfaces = facts.interfaces.value
     if not interfaces.ipv6:
         return False

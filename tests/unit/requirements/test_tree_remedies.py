@@ -120,6 +120,18 @@ def test_one_file_that_an_update_closed(origin: Path) -> None:
     assert "cannot read 1 tracked files and directories" in judged(directory).diagnosis
 
 
+@pytest.mark.parametrize(("mode", "group", "status"), [(0o775, 0, "pass"), (0o775, 1234, "fail"), (0o777, 0, "fail")])
+def test_who_may_change_the_scripts(origin: Path, mode: int, group: int, status: str) -> None:
+    directory = clone(origin, CLONES["the usual way"])
+    os.chown(directory / "generate_config.sh", 0, group)
+    (directory / "generate_config.sh").chmod(mode)
+    verdict = judged(directory)
+    assert verdict.status.value == status
+    if status == "fail":
+        paste(verdict)
+        assert judged(directory).status is Status.PASS
+
+
 def test_a_checkout_of_somebody_elses(origin: Path) -> None:
     directory = clone(origin, CLONES["the usual way"])
     for path in (directory, *directory.rglob("*")):
