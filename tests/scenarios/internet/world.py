@@ -165,8 +165,11 @@ class Internet:
         return process
 
     @contextmanager
-    def machine(self, world: World) -> Iterator[Machine]:
-        """A machine with an eth0, a router, and the cable to the servers; gone with the block."""
+    def machine(self, world: World, *, quiet: bool = True) -> Iterator[Machine]:
+        """A machine with an eth0, a router, and the cable to the servers; gone with the block.
+
+        `quiet`: only once the kernel has sent what it sends by itself, so that packets can be counted.
+        """
         with Namespace() as host, Namespace() as router:
             for namespace in (host, router, self.far):
                 namespace.run(["sysctl", "-qw", *NO_DAD], check=True)
@@ -191,7 +194,8 @@ class Internet:
                     stack.callback(stop, relay)
                 machine = Machine(self, world, host, router)
                 machine.write_files()
-                machine.wait()
+                if quiet:
+                    machine.wait()
                 yield machine
 
     def _addresses(self, world: World, host: Namespace, router: Namespace) -> None:
