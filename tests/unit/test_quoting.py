@@ -160,9 +160,7 @@ def test_the_seal_prints_no_name_raw(tmp_path: Path, capfd: pytest.CaptureFixtur
     ],
     ids=lambda words: words[0] if words[0].isalpha() or "-" in words[0][:8] else "command",
 )
-def test_no_command_prints_what_it_was_given_raw(
-    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_command_prints_what_it_was_given_raw(words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [word.replace("@/", f"{tmp_path}/") for word in words]  # `undo` makes its state directory
     assert cli.main(words) != 0 or words[0] == "undo"
     out, err = capfd.readouterr()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cowgate.facts import cloudoff
 from cowgate.facts.fact import Fact
 from cowgate.image.hook import (
     CLEAN_HOOK,
@@ -44,6 +45,7 @@ class Image:
     manager: str = "systemd"
     packaged: bool = False
     shadows: tuple[str, ...] = ()
+    cloud_off: tuple[str, ...] = ()
 
 
 def collect(host: Host, policy: Policy) -> Fact[Image]:
@@ -59,6 +61,7 @@ def collect(host: Host, policy: Policy) -> Fact[Image]:
             masked=masked,
             manager=manager,
             packaged=home.packaged,
+            cloud_off=tuple(cloudoff.reasons(host)) if manager == "systemd" else (),
             shadows=tuple(path for path in _places(manager) if home.packaged and host.exists(path)),
         )
     )

@@ -146,7 +146,8 @@ _PEM = re.compile(
 _OTHER_KEYS = re.compile(
     rb"PuTTY-User-Key-File-\d:[^\0]{0,4096}?Private-(?:Lines|MAC|Hash):"
     rb"|SSH PRIVATE KEY FILE FORMAT 1\.1\n"
-    rb"|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
+    rb"|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\r?\n"
+    rb"|-----BEGIN OpenVPN Static key V\d-----\r?\n"
     rb"|\((?:11:private-key|21:protected-private-key|20:shadowed-private-key|private-key |protected-private-key )"
     rb"|Private-key-format: v\d"  # BIND
     rb"|untrusted comment: [^\n]{0,200}secret key\n"  # minisign, signify

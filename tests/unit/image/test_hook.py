@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from cowgate.policy.model import Policy
 from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import healthy_facts
 from tests.unit.facts.machine import put
+from tests.unit.facts.test_cloudoff import ON as CLOUD_INIT
 
 LINKS = imagehook.links("systemd", imagehook.BY_HAND)
 FILES = imagehook.files("systemd", imagehook.BY_HAND)
@@ -33,8 +35,15 @@ def facts(root: Path) -> image.Image:
     return image.collect(Host(str(root)), Policy()).value
 
 
+def cloud_init(root: Path) -> None:
+    for path, text in CLOUD_INIT.items():
+        if not (root / path[1:]).is_symlink():
+            put(root, path, text)
+
+
 def installed(root: Path) -> Path:
     """The copy of cowgate and its command, as hooks/image-build leaves them, on a system with systemd."""
+    cloud_init(root)
     put(root, "/usr/lib/systemd/systemd", "")
     put(root, imagehook.LAUNCHER, "#!/bin/sh\n", 0o755)
     put(root, imagehook.COMMAND, f"-> {imagehook.LAUNCHER}")
@@ -75,6 +84,7 @@ OPENRC = imagehook.links("openrc", imagehook.BY_HAND)
 def alpine(root: Path) -> Path:
     installed(root)
     (root / "usr/lib/systemd/systemd").unlink()
+    shutil.rmtree(root / "etc/systemd")
     put(root, "/sbin/openrc-run", "", 0o755)
     return root
 
@@ -130,6 +140,7 @@ def test_a_package_alone_promises_no_check_at_boot(tmp_path: Path) -> None:
 
 
 def test_the_units_of_a_package_are_enabled_and_everything_names_its_command(tmp_path: Path) -> None:
+    cloud_init(tmp_path)
     repair(packaged(tmp_path))
     assert facts(tmp_path) == image.Image(expected=True, packaged=True)
     assert not list((tmp_path / "etc/systemd/system").glob("cowgate*"))

@@ -32,6 +32,14 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not image.expected and phase is not Phase.BUILD:
         return passed("not made from an image of ours: nothing has to start by itself")
     problems = (*image.by_hand, *image.problems)
+    if image.cloud_off and phase is Phase.BUILD and not problems:
+        return failed(
+            "; ".join(image.cloud_off),
+            remedy="let cloud-init run on the machines made from this image: the check of their first boot comes after it, "
+            "and without it they get neither keys nor a name",
+            expected="cloud-init installed, on, and enabled to its last stage",
+            observed=f"cloud-init is off in {len(image.cloud_off)} way{'s' if len(image.cloud_off) > 1 else ''}",
+        )
     if not problems:
         return passed("command, units and clean hook are there, executable and enabled")
     return failed(
