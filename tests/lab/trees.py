@@ -35,8 +35,9 @@ _SYSTEM = (
 )  # fmt: skip
 _DOCKER = ("docker.io", "docker-cli", "docker-compose", "busybox-static")
 # Other systems' own programs, in a Debian that is dressed as one of them: never the systems themselves.
+# Without cloud-init, which Debian lets nobody have beside firewalld.
 _DRESSED = (
-    "init", "systemd", "systemd-sysv", "dbus", "udev", "kmod", "cloud-init", "iproute2", "ca-certificates", "procps",
+    "init", "systemd", "systemd-sysv", "dbus", "udev", "kmod", "iproute2", "ca-certificates", "procps",
     "python3", "python3-yaml", "python3-jsonschema", "python3-psutil", "python3-dnspython", "tzdata", "git", "curl", "jq",
     "openssl", "gawk", "iptables", "nftables", "iputils-ping", "exim4-daemon-light",
 )  # fmt: skip
