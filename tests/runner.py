@@ -61,6 +61,7 @@ LAYERS = (
     Layer("crash", 900, True, ("strace",)),
     Layer("mutation", 600, True),
     Layer("boot", 2700, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),
+    Layer("distros", 1200, True, ("rpm", "lintian", "gnupg", "musl-tools", "qemu-utils", "qemu-system-x86"), 2),
     Layer("image", 3000, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony"), 2),
 )
 
