@@ -17,7 +17,7 @@ import pytest
 
 from cowgate.machine import net as module
 from cowgate.machine.host import Host
-from cowgate.machine.net import Echo, Net, NotPermitted, _checksum, _Echoes, _errors_on
+from cowgate.machine.net import Echo, Flow, Net, NotPermitted, _checksum, _Echoes, _errors_on
 
 net = Net()
 PYTHON = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
@@ -262,3 +262,60 @@ def test_checksum() -> None:
 def test_family_of() -> None:
     assert module.family_of("2001:db8::1") == "ipv6"
     assert module.family_of("192.0.2.1") == "ipv4"
+
+
+def test_a_zone_id_becomes_the_number_of_its_link() -> None:
+    from cowgate.machine.net import socket_address
+
+    assert socket_address("192.0.2.1", 53) == ("192.0.2.1", 53)
+    assert socket_address("2001:db8::1", 53) == ("2001:db8::1", 53, 0, 0)
+    assert socket_address("fe80::1%lo", 53) == ("fe80::1", 53, 0, socket.if_nametoindex("lo"))
+    assert socket_address("fe80::1%7", 53)[3] == 7
+    with pytest.raises(OSError):
+        socket_address("fe80::1%nothing0", 53)
+
+
+def test_what_the_kernel_knows_of_a_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sock = net.connect("127.0.0.1", server.getsockname()[1], 2.0)
+        other, _ = server.accept()
+        with sock, other:
+            assert net.flow(sock) == Flow()
+            sock.sendall(b"0" * 4000)
+            other.sendall(b"1" * 4000)
+            assert len(other.recv(4000, socket.MSG_WAITALL)) == len(sock.recv(4000, socket.MSG_WAITALL)) == 4000
+            flow = net.flow(sock)
+    assert flow.received == 4000 and flow.gaps == 0
+    assert 4000 <= flow.carried <= 4100
+    assert net.flow(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) == Flow()
+
+
+def test_answers_from_whoever_answers_first() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            for _ in range(2):
+                data, peer = server.recvfrom(100)
+                server.sendto(data[::-1], peer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        # nobody listens at the second address, and no route leads to the third
+        payloads = [("127.0.0.1", b"abc"), ("127.0.0.2", b"abc"), ("0.0.0.256", b"abc"), ("127.0.0.1", b"xyz")]
+        assert list(net.first_answer(payloads, port, 0.01, 0.5)) == [("127.0.0.1", b"cba"), ("127.0.0.1", b"zyx")]
+        thread.join(2)
+    assert list(net.first_answer([], 53, 0.1, 1.0)) == []
+
+
+def test_no_route_bars_the_way_to_oneself() -> None:
+    assert net.barred("127.0.0.1") == ""
+
+
+@needs_icmp
+def test_the_first_echo_ends_the_wait() -> None:
+    started = time.monotonic()
+    echoes = net.echo("127.0.0.1", (84, 84, 84), 5.0, gap=1.0)
+    assert echoes[0].answered and not echoes[2].answered
+    assert time.monotonic() - started < 1.0
