@@ -171,16 +171,17 @@ def test_verdicts_on_an_old_engine(daemon: Daemon) -> None:
     [
         ('{\n  "ipv6": true,\n}\n', "invalid", "line 3 column 1"),
         ("[]", "not-object", "an array"),
-        ("", "empty", "is empty"),
-        ('{"ipv6": "yes"}', "ok", "ipv6 has a value of the wrong type"),
+        ('{"ipv6": "yes"}', "ok", '"ipv6": text where true or false belongs'),
+        ('\ufeff{"debug": true}', "ok", "begins with a byte order mark"),
     ],
 )
-def test_files_that_the_daemon_or_the_installer_refuse(daemon: Daemon, text: str, state: str, said: str) -> None:
+def test_files_that_the_daemon_refuses(daemon: Daemon, text: str, state: str, said: str) -> None:
+    """20.10 has no --validate: the table decides."""
     path = f"{daemon.directory}/config/daemon.json"
     Path(path).write_text(text)
     try:
         assert daemon.facts()["daemon_json"]["state"] == state
-        row = daemon.rows("docker.daemon_json")["docker.daemon_json"]
+        row = daemon.rows("docker.configuration")["docker.configuration"]
         assert row["status"] == "fail" and said in row["diagnosis"]
         # dockerd itself: another one, which gets no further than its configuration
         other = ["--data-root=/run/o", "--exec-root=/run/o", "--pidfile=/run/o.pid", "--host=unix:///run/o.sock"]
@@ -285,6 +286,79 @@ def test_daemon_json_is_repaired_and_given_back(machine: Container) -> None:
     assert machine.read("/etc/docker/daemon.json") == own
     bridge = json.loads(machine.run(["docker", "network", "inspect", "bridge"], check=True).stdout)[0]
     assert bridge["EnableIPv6"] is False
+
+
+IDS = "docker.configuration,docker.daemon_json,docker.engine,docker.rules"
+
+
+def act(machine: Container, *words: str) -> dict[str, dict[str, Any]]:
+    done = machine.run([COWGATE, *words, "--offline", "--format", "json", "--only", IDS], timeout=120)
+    return {row["id"]: row for row in json.loads(done.stdout)["rows"]}
+
+
+def test_nothing_is_restarted_on_a_file_that_dockerd_refuses(machine: Container) -> None:
+    """The running Docker goes on; the key is named, dockerd is quoted, and the hosts of Debian's own unit count."""
+    for text, said in (
+        ('{"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": 3}}', "a number for max-file"),
+        ('{"hosts": ["unix:///var/run/docker.sock"]}', '"hosts": is also an option of dockerd'),
+        ('{"registry-mirrors": ["mirror.example.org"]}', "a mirror without https://"),
+    ):
+        machine.write("/etc/docker/daemon.json", text)
+        before = machine.run(["systemctl", "show", "-P", "MainPID", "docker"]).stdout
+        rows = act(machine, "run", "--yes")
+        assert rows["docker.configuration"]["status"] == "fail" and said in rows["docker.configuration"]["diagnosis"]
+        assert rows["docker.engine"]["status"] == "pass"
+        assert machine.read("/etc/docker/daemon.json") == text
+        assert machine.run(["systemctl", "show", "-P", "MainPID", "docker"]).stdout == before and is_active(machine, "docker")
+    machine.run(["rm", "/etc/docker/daemon.json"], check=True)
+
+
+def test_a_restart_that_fails_all_the_same_is_taken_back(machine: Container) -> None:
+    """A start refuses more than anybody can know before: the file is put back, Docker runs again, and the row says so."""
+    forgive_restarts(machine)
+    # an engine that chokes on what the fix adds: no validation tells
+    trap = "[Service]\nExecStartPre=/bin/sh -c '! grep -q fixed-cidr-v6 /etc/docker/daemon.json'\n"
+    machine.write("/etc/systemd/system/docker.service.d/trap.conf", trap)
+    machine.write("/etc/docker/daemon.json", "{}\n")
+    machine.run(["systemctl", "daemon-reload"], check=True)
+    try:
+        rows = act(machine, "run", "--yes")
+        assert machine.read("/etc/docker/daemon.json") == "{}\n" and is_active(machine, "docker")
+        row = rows["docker.daemon_json"]
+        assert row["status"] == "fail" and "The repair was tried" in row["diagnosis"]
+        assert "was put back, and docker.service runs again" in row["diagnosis"]
+        assert rows["docker.engine"]["status"] == "pass"
+    finally:
+        machine.run(["rm", "-r", "/etc/systemd/system/docker.service.d"], check=True)
+        machine.run(["systemctl", "daemon-reload"], check=True)
+        restart(machine)
+
+
+def test_docker_is_not_restarted_under_anybodys_container(machine: Container) -> None:
+    machine.write("/etc/docker/daemon.json", "{}\n")
+    machine.run(["docker", "run", "--detach", "--name=other", "--stop-signal=KILL", IMAGE, "sleep", "9999"], check=True)
+    try:
+        before = machine.run(["systemctl", "show", "-P", "MainPID", "docker"]).stdout
+        row = act(machine, "run", "--yes")["docker.daemon_json"]
+        assert row["status"] == "fail" and "a container runs" in row["remedy"]["text"]
+        assert machine.read("/etc/docker/daemon.json") == "{}\n"
+        assert machine.run(["systemctl", "show", "-P", "MainPID", "docker"]).stdout == before
+    finally:
+        machine.run(["docker", "rm", "--force", "other"], check=True)
+
+
+def test_an_engine_that_only_its_socket_started(machine: Container) -> None:
+    """It answers now, and not after the reboot: what must run must be enabled; rules that are flushed come back."""
+    machine.run(["systemctl", "disable", "docker.service"], check=True)
+    machine.run(["nft", "flush", "ruleset"], check=True)
+    rows = act(machine, "check")
+    assert rows["docker.engine"]["status"] == "fail" and "it is not enabled" in rows["docker.engine"]["diagnosis"]
+    assert rows["docker.rules"]["status"] == "fail" and "the chain DOCKER in nat" in rows["docker.rules"]["diagnosis"]
+    forgive_restarts(machine)
+    rows = act(machine, "run", "--yes")
+    assert (rows["docker.engine"]["status"], rows["docker.rules"]["status"]) == ("fixed", "fixed"), rows
+    assert machine.run(["systemctl", "is-enabled", "docker.service"]).stdout.strip() == "enabled"
+    assert "-j DOCKER" in machine.run(["iptables", "-t", "nat", "-S", "PREROUTING"], check=True).stdout
 
 
 def test_the_relay_is_real(machine: Container) -> None:

@@ -258,6 +258,7 @@ _ENGINES: dict[str, tuple[Version, Version]] = {
     "allow-direct-routing": ((28, 2), (99,)),
     "bridge-accept-fwmark": ((28, 4), (99,)),
     "firewall-backend": ((29,), (99,)),
+    "api-cors-header": ((0,), (28,)),
     "proxies": ((23,), (99,)),
     "http-proxy": ((23,), (99,)),
     "https-proxy": ((23,), (99,)),
@@ -554,6 +555,8 @@ def _together(values: Mapping[str, Any], engine: Version) -> Iterator[Problem]:
     runtime = values.get("default-runtime")
     if runtime and runtime not in ("runc", *(values.get("runtimes") or {})) and not runtime.startswith("io.containerd."):
         yield Problem("default-runtime", f'{runtime} is not among the "runtimes"')
+    if engine >= (28,) and any(o.partition("=")[:2] != ("native.cgroupdriver", "=") for o in values.get("exec-opts") or ()):
+        yield Problem("exec-opts", "this engine knows native.cgroupdriver=... alone")
     yield from _gateway(values)
     yield from _storage(values, engine)
 
