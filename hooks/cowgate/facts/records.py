@@ -189,7 +189,7 @@ def _lookup(host: Host, resolvers: Sequence[str], silent: set[str], name: str, k
     asker = Asker(host.net, STEP)
     trouble = Lookup(name, kind, "failed", detail="no resolver")
     # Twice each: on a line that loses packets, question and answer may both be lost more than once.
-    for resolver in sorted(resolvers[:RESOLVERS_TRIED] * 2, key=silent.__contains__):
+    for resolver in sorted([*resolvers[:RESOLVERS_TRIED]] * 2, key=silent.__contains__):
         if host.monotonic() > until:
             break
         try:

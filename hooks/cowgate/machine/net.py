@@ -92,7 +92,7 @@ def parse_tcp_info(told: bytes, header: int) -> Flow:
         received,
         gaps,
         came_size + extra if received and came_size > 536 else 0,
-        min(sent_size, acked) + extra if acked else 0,
+        min(sent_size, acked - 1) + extra if acked > 1 else 0,  # the handshake itself counts for one
     )
 
 
