@@ -1,4 +1,5 @@
 #!/bin/sh
+{ # In braces: a shell runs nothing of it before it has read all of it, and a file that was cut short is an error.
 # The command: finds a Python for cowgate and starts it.
 #
 #   cowgate.sh COMMAND...             run cowgate (see cowgate.sh --help)
@@ -14,6 +15,8 @@ export PATH
 venv=/opt/cowgate/venv
 package=/usr/lib/cowgate
 lock_seconds=300
+newline='
+'
 
 say() { printf 'cowgate: %s\n' "$*" >&2; }
 
@@ -156,6 +159,27 @@ setup() {
     fi
 }
 
+# The gate: 0 is believed only together with the word and the end of the answer, both of which COWGATE_ANSWER asks for. Before a
+# guarded command the gate is asked alone; what is executed then asks once more, and becomes the command.
+guard() {
+    case " $* " in *" -- "*) asked=alone ;; *) asked=whole ;; esac
+    code=0
+    answer=$(COWGATE_ANSWER=$asked "$python" "$flags" "$program" "$@") || code=$?
+    end=${answer##*"$newline"}
+    case $end in
+    "cowgate gate: "*" end") text=${answer%"$end"} ;;
+    *) text=$answer end= ;;
+    esac
+    [ "$asked" = whole ] || [ "$code$end" = "0cowgate gate: help end" ] || text=
+    printf '%s' "$text"
+    case $code:$end in
+    "0:cowgate gate: open end") [ "$asked" = whole ] || return 0; exit 0 ;;
+    "0:cowgate gate: help end") exit 0 ;;
+    0:*) say "the gate gave no whole answer, so it is shut; install cowgate again"; exit 3 ;;
+    *) exit "$code" ;;
+    esac
+}
+
 self=$0
 [ ! -L "$self" ] || self=$(readlink -f "$self")
 case $self in /*) here=${self%/*} ;; */*) here=$PWD/${self%/*} ;; *) here=$PWD ;; esac
@@ -182,4 +206,16 @@ case ${1-} in
 gate) flags=-IBS ;;
 *) flags=-IB ;;
 esac
-exec "$python" "$flags" "$here/cowgate/__main__.py" "$@"
+
+# A program that was cut short, or is empty, does nothing and ends with 0: which would be "open", or "ready".
+program=$here/cowgate/__main__.py
+last=
+while IFS= read -r line || [ -n "$line" ]; do last=$line; done <"$program"
+case $last in
+*"sys.exit(main())") ;;
+*) say "$program was cut short; install cowgate again"; exit 3 ;;
+esac
+[ "${1-}" != gate ] || guard "$@"
+exec "$python" "$flags" "$program" "$@"
+exit 3
+}

@@ -107,16 +107,64 @@ def test_launcher_leaves_no_bytecode_behind(tmp_path: Path) -> None:
     assert not list(copy.rglob("__pycache__"))
 
 
-def test_gate_is_started_without_site_packages(tmp_path: Path) -> None:
-    copy = tmp_path / "hooks"
-    (copy / "cowgate").mkdir(parents=True)
+FAKE = """import os, sys
+def main():
+    print(sys.flags.isolated, sys.flags.no_site, sys.argv[1:])
+    {body}
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+def with_program(directory: Path, text: str) -> Path:
+    """A launcher before this program."""
+    copy = directory / "hooks"
+    (copy / "cowgate").mkdir(parents=True, exist_ok=True)
     shutil.copy(LAUNCHER, copy)
-    (copy / "cowgate" / "__main__.py").write_text(
-        "import sys\nprint(sys.flags.isolated, sys.flags.no_site, sys.argv[1:])\nsys.exit(7)\n"
-    )
-    asked = run(copy / "cowgate.sh", "gate", "--", "echo", "a b", cwd="/")
-    assert (asked.returncode, asked.stdout.strip()) == (7, "1 1 ['gate', '--', 'echo', 'a b']")
-    assert run(copy / "cowgate.sh", "run", cwd="/").stdout.strip() == "1 0 ['run']"
+    (copy / "cowgate" / "__main__.py").write_text(text)
+    return copy / "cowgate.sh"
+
+
+def test_gate_is_started_without_site_packages(tmp_path: Path) -> None:
+    launcher = with_program(tmp_path, FAKE.format(body="return 7"))
+    asked = run(launcher, "gate", "--format", "json", cwd="/")
+    assert (asked.returncode, asked.stdout.strip()) == (7, "1 1 ['gate', '--format', 'json']")
+    assert run(launcher, "run", cwd="/").stdout.strip() == "1 0 ['run']"
+
+
+def test_open_is_a_code_a_word_and_an_end(tmp_path: Path) -> None:
+    body = 'print("cowgate gate: {word} end" if os.environ.get("COWGATE_ANSWER") else "RAN", end=""); return {code}'
+    whole = with_program(tmp_path, FAKE.format(body=body.format(word="open", code=0)))
+    assert run(whole, "gate").returncode == 0
+    assert run(whole, "gate").stdout == "1 1 ['gate']\n"
+    assert run(whole, "gate", "--", "x").stdout == "1 1 ['gate', '--', 'x']\nRAN"
+    for word, code in (("shut", 0), ("open", 3), ("opened", 0), ("", 0)):
+        other = with_program(tmp_path, FAKE.format(body=body.format(word=word, code=code)))
+        for words in (("gate",), ("gate", "--", "echo", "RAN")):
+            asked = run(other, *words)
+            assert asked.returncode == 3 and "RAN" not in asked.stdout, (word, code, words)
+
+
+def test_a_program_that_was_cut_never_says_open_or_ready(tmp_path: Path) -> None:
+    program = (HOOKS / "cowgate" / "__main__.py").read_text()
+    silent = "import sys\ndef main(): return 0\nif __name__ == '__main__':\n    main()  # sys.exit(main())"
+    for text in ("", "\n", program[:60], program[: len(program) // 2], program[:-4], silent[:-4]):
+        launcher = with_program(tmp_path, text)
+        for words in (("gate",), ("gate", "--", "true"), ("run",)):
+            done = run(launcher, *words)
+            assert done.returncode == 3, (text[-30:], words)
+            assert "was cut short" in done.stderr
+    assert run(with_program(tmp_path, silent), "gate").returncode == 3
+
+
+def test_a_launcher_that_was_cut_runs_nothing(tmp_path: Path) -> None:
+    text = LAUNCHER.read_text()
+    cut = tmp_path / "cowgate.sh"
+    for length in range(12, len(text) - 2, 331):
+        cut.write_text(text[:length])
+        done = run("sh", str(cut), "gate")
+        assert done.returncode not in (0,), length
+        assert done.stdout == ""
 
 
 def test_what_the_launcher_installs_is_what_the_package_needs() -> None:

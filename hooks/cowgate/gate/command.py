@@ -23,6 +23,8 @@ EXIT_NOT_EXECUTABLE = 126  # as in every shell
 
 EXIT_NOT_FOUND = 127
 
+ANSWER = "COWGATE_ANSWER"  # set by the launcher: whole, or alone (say whether it is open, and do not become the command)
+
 HELP = """\
 usage: cowgate gate [--format text|json] [--state-dir DIR] [-- COMMAND [ARGUMENT...]]
 
@@ -57,11 +59,16 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         sys.stderr.write(f"cowgate gate: {error}\nhint: cowgate gate --help\n")
         return EXIT_USAGE
+    asked = os.environ.pop(ANSWER, "")
     if options.help:
         sys.stdout.write(HELP)
+        _end(asked, "help")
         return EXIT_OPEN
     decision = decide(options.state_dir)
     if decision.open and command:
+        if asked == "alone":
+            _end(asked, "open")
+            return EXIT_OPEN
         return _become(command)
     if options.format == "json":
         sys.stdout.write(json.dumps(decision.to_json()) + "\n")
@@ -69,8 +76,15 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(f"open: {decision.sentence}\n")
     else:
         sys.stderr.write(f"shut: {decision.sentence}\n")
-    sys.stdout.flush()
+    _end(asked, "open" if decision.open else "shut")
     return EXIT_OPEN if decision.open else EXIT_SHUT
+
+
+def _end(asked: str, word: str) -> None:
+    """The last line of an answer, where the launcher asked for one: 0 alone is also what a program that was cut gives."""
+    if asked:
+        sys.stdout.write(f"cowgate gate: {word} end")
+    sys.stdout.flush()
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:
