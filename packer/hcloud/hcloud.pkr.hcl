@@ -23,11 +23,12 @@ variable "server_type" {
   description = "Empty: a small one of the architecture. A snapshot boots only on disks that are at least as large."
 }
 
+# Server types as of November 2026; cx22 was withdrawn.
 source "hcloud" "mailcow-ready" {
   token         = var.token
   location      = var.location
   image         = var.base_image
-  server_type   = var.server_type != "" ? var.server_type : (var.architecture == "arm64" ? "cax11" : "cx22")
+  server_type   = var.server_type != "" ? var.server_type : (var.architecture == "arm64" ? "cax11" : "cx23")
   ssh_username  = "root"
   snapshot_name = "${var.snapshot_name}-${formatdate("YYYYMMDDhhmm", timestamp())}"
   snapshot_labels = {

@@ -1,7 +1,8 @@
 """The first login on a machine made from a marketplace image: asks what mailcow needs, tells the verdict, starts the install.
 
 What user-data's policy says already is not asked, and a fully qualified name that the provider gave to the machine is offered.
-Interrupted or blocked, it comes back at the next login; once the install was started it removes itself.
+Interrupted or blocked, it comes back at the next login. While mailcow is being installed each login tells how far it is, and
+what went wrong; once mailcow runs it removes itself.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ sys.path.insert(0, "/opt/cowgate/hooks")
 
 from cowgate.errors import EXIT_TEMPFAIL, CowgateError
 from cowgate.facts import system
+from cowgate.install import document as install
 from cowgate.machine.host import Host
 from cowgate.policy import file
 from cowgate.policy.load import load
 from cowgate.policy.model import Policy
+from cowgate.quoting import visible
 from cowgate.requirements.system.hostname import name_problem
 
 HOME = "/opt/cowgate/onboarding"
@@ -39,7 +42,7 @@ Problem = Callable[[str], str]
 
 
 def say(text: str) -> None:
-    print(f"cowgate: {text}", flush=True)
+    print(f"cowgate: {visible(text)}", flush=True)
 
 
 def zone_problem(host: Host, zone: str) -> str:
@@ -120,25 +123,72 @@ def remove(host: Host) -> None:
 def onboard(host: Host) -> None:
     """The whole dialogue. Raises KeyboardInterrupt and EOFError where the person leaves, CowgateError, OSError."""
     policy = load(host)
-    if host.exists(f"{policy.install_dir}/mailcow.conf"):
-        remove(host)
+    begun = install.read(host)
+    if begun is None and host.exists(f"{policy.install_dir}/mailcow.conf"):
+        remove(host)  # set up in another way
         return
-    say("mailcow is not set up on this machine yet. Ctrl-C leaves this for the next login.")
-    answers = questions(host, policy)
-    if answers:
-        write(host, {**answered(host), **answers})
-    else:
-        say(f"host name {policy.hostname}, time zone {policy.timezone}")
-        if ask("Check this machine, and install mailcow when it is ready? (y/n)", "y", yes_or_no).lower().startswith("n"):
+    if begun is not None:
+        if goes_on(host, begun):
             return
+        policy = load(host)
+    else:
+        say("mailcow is not set up on this machine yet. Ctrl-C leaves this for the next login.")
+        answers = questions(host, policy)
+        if answers:
+            write(host, {**answered(host), **answers})
+            policy = load(host)
+    if not confirmed(policy):
+        say(f"nothing was installed; answer again with {HOME}/start, or change {ANSWERS}")
+        return
     if not ready():
         say(f"mailcow was not installed. Put right what blocks, then log in again or run {HOME}/start")
         return
     # The unit goes through the gate once more, and ends no sooner when this line is cut.
     subprocess.run(["systemctl", "add-wants", "--quiet", "cowgate-ready.target", INSTALL], check=True)
+    subprocess.run(["systemctl", "reset-failed", INSTALL], check=False, stderr=subprocess.DEVNULL)
     subprocess.run(["systemctl", "start", "--no-block", INSTALL], check=True)
-    remove(host)
     say("mailcow is being installed in the background; to watch it: journalctl -fu cowgate-install")
+    say("each login tells how far it is, until mailcow runs")
+
+
+def goes_on(host: Host, begun: install.Document) -> bool:
+    """Tell how far the install is; whether there is nothing to ask, because it runs, waits, or is done."""
+    if begun.state == install.DONE:
+        remove(host)
+        say("mailcow runs; what was asked at the first login is gone from this machine")
+        return True
+    cut_off = install.was_cut_off(host, begun)
+    say(state_of(begun, cut_off))
+    if begun.error:
+        say(f"{begun.error.message}{f' ({begun.error.hint})' if begun.error.hint else ''}")
+    if begun.state in (install.RUNNING, install.WAITING) and not cut_off:
+        say("to watch it: journalctl -fu cowgate-install")
+        return True
+    return ask("Try again now? (y/n)", "y", yes_or_no).lower().startswith("n")
+
+
+def state_of(begun: install.Document, cut_off: bool) -> str:
+    """One sentence: where the install of mailcow stands."""
+    step = install.STEPS.get(begun.current, "its beginning")
+    if cut_off:
+        return f"the install of mailcow was cut off at {step}; it goes on where it stopped"
+    if begun.state == install.WAITING and begun.next_try:
+        at = time.strftime("%H:%M", time.localtime(begun.next_try))
+        return f"the install of mailcow waits at {step}, and tries again at {at}"
+    return {
+        install.RUNNING: f"mailcow is being installed: {step}",
+        install.WAITING: f"the install of mailcow waits at {step}, and tries again",
+        install.BLOCKED: f"the install of mailcow is blocked at {step}",
+    }.get(begun.state, f"the install of mailcow FAILED at {step}")
+
+
+def confirmed(policy: Policy) -> bool:
+    """Show what cannot be changed easily later, with the DNS records that go with it, and ask before anything is installed."""
+    say(f"host name {policy.hostname}, time zone {policy.timezone}")
+    say("these DNS records go with this name; mail is refused without them:")
+    subprocess.run([COMMAND, "dns-plan"], check=False)
+    question = f"Check this machine, and install mailcow as {policy.hostname} when it is ready? (y/n)"
+    return not ask(question, "y", yes_or_no).lower().startswith("n")
 
 
 def answered(host: Host) -> dict[str, str]:

@@ -446,6 +446,8 @@ STATE: tuple[Rule, ...] = (
             "/var/lib/cowgate/readiness.json",
             "/var/lib/cowgate/seal.json",
             "/var/lib/cowgate/install",
+            "/var/lib/cowgate/install.json",
+            "/var/lib/cowgate/install.lock",
             "/var/lib/cowgate/journal/*",
             "/var/lib/cowgate/said.log",
             "**/.cowgate-[0-9]*.tmp",
