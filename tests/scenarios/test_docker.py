@@ -143,6 +143,7 @@ def test_networks_ports_and_projects(daemon: Daemon) -> None:
                 "running": 1,
                 "volumes": 1,
                 "working_dir": "/opt/mailcow-dockerized",
+                "mailcow": True,
             }
         ]
         assert [(p["port"], p["address"]) for p in value["published"]] == [(25, "0.0.0.0"), (25, "::"), (13306, "127.0.0.1")]
@@ -349,6 +350,9 @@ def test_docker_is_not_restarted_under_anybodys_container(machine: Container) ->
 
 def test_an_engine_that_only_its_socket_started(machine: Container) -> None:
     """It answers now, and not after the reboot: what must run must be enabled; rules that are flushed come back."""
+    keys = {"ipv6": True, "fixed-cidr-v6": "fd00:dead:beef:c0::/80", "experimental": True, "ip6tables": True}
+    machine.write("/etc/docker/daemon.json", json.dumps(keys))
+    restart(machine)
     machine.run(["systemctl", "disable", "docker.service"], check=True)
     machine.run(["nft", "flush", "ruleset"], check=True)
     rows = act(machine, "check")

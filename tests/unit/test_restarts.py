@@ -15,7 +15,7 @@ from cowgate.changes.journal import Entry, Journal
 from cowgate.changes.values import Change, Command, EditFile, InstallPackages, RestartUnit, Sysctl, WriteFile
 from cowgate.engine import results, undo
 from cowgate.engine.run import Work, make_all
-from cowgate.errors import CommandMissing
+from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.machine.state import StateDir
 from cowgate.model import Phase
 from cowgate.requirements.catalogue import all_fixes
@@ -37,7 +37,8 @@ class Daemons(Stage):
 
     def run(self, argv: Any, **options: Any) -> Any:
         verb, unit = (argv[1], argv[2]) if argv[0] == "systemctl" and len(argv) > 2 else ("", "")
-        state = "active" if unit in self.running else "failed"
+        # Restart=always: systemd tries again and again, and "activating" is all that is seen of a dead one
+        state = "active" if unit in self.running else "activating" if self.dead_when_broken else "failed"
         self.answers["systemctl show"] = (
             0,
             f"ActiveState={state}\nUnitFileState=enabled\nLoadState=loaded\nFragmentPath=/x\n",
@@ -46,6 +47,8 @@ class Daemons(Stage):
             self.running.discard(unit)
             if "broken" not in (self.read_or_none("/etc/conf") or ""):
                 self.running.add(unit)
+            elif self.dead_when_broken:
+                raise CommandFailed(f"Job for {unit} failed")
         return super().run(argv, **options)
 
     def unix_http(self, path: str, target: str, **_options: Any) -> tuple[int, bytes]:

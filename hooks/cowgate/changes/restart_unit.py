@@ -21,6 +21,10 @@ DOCKER_SOCKET = "/var/run/docker.sock"
 ANSWER_LIMIT = 64 << 20  # bytes; what Docker says about 2,000 containers has 5.5 MB
 
 
+class InUse(FixError):
+    """Something runs on the unit that must not end: nothing was restarted, and what was changed waits for the next restart."""
+
+
 class Refused(FixError):
     """The program says that it will not start with its configuration as it is now: nothing was restarted."""
 
@@ -68,7 +72,7 @@ class RestartUnitAction(Action[RestartUnit]):
         obstacle = self.obstacle()
         if obstacle:
             again = f"rc-service {self.service} restart" if self.service else f"systemctl restart {self.change.unit}"
-            raise FixError(obstacle, hint=f"restart it when it suits you: {again}")
+            raise InUse(obstacle, hint=f"restart it when it suits you: {again}")
         self._look_before()
         if self.service:
             self.host.run(("rc-service", self.service, "restart"), timeout=UNIT_TIMEOUT)
@@ -79,8 +83,8 @@ class RestartUnitAction(Action[RestartUnit]):
         self.host.run(("systemctl", "restart", self.change.unit), timeout=UNIT_TIMEOUT)
 
     def obstacle(self) -> str:
-        """Why the unit must not be restarted now; empty when it may. One that does not run has no containers to lose."""
-        if self.change.unit != "docker.service" or self.change.by_hand or not self.observe()["running"]:
+        """Why the unit must not be restarted now; empty when it may. One that is down has no containers to lose."""
+        if self.change.unit != "docker.service" or self.change.by_hand or not self._is_up():
             return ""
         try:
             count = running_containers(self.host)
@@ -88,6 +92,13 @@ class RestartUnitAction(Action[RestartUnit]):
             return f"Docker was not restarted, because it does not tell whether containers run on it: {error}"
         many = f"{count} containers run" if count > 1 else "a container runs"
         return f"Docker was not restarted, because {many} on it" if count else ""
+
+    def _is_up(self) -> bool:
+        """Whether it runs, and does not only try to: while systemd starts a dead Docker again and again nobody answers."""
+        if self.service:
+            return bool(self.observe()["running"])
+        asked = ("systemctl", "show", self.change.unit, "-p", "ActiveState")
+        return "ActiveState=active" in self.host.run(asked, timeout=30, ok=None).out.splitlines()
 
     def _look_before(self) -> None:
         """Let dockerd look at the configuration that it would start with."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cowgate.changes.action import Progress
 from cowgate.changes.actions import action_for
 from cowgate.changes.install_packages import NoNetwork
-from cowgate.changes.restart_unit import Refused, RestartUnitAction
+from cowgate.changes.restart_unit import InUse, Refused
 from cowgate.changes.values import Change, InstallPackages, RestartUnit
 from cowgate.engine.evaluate import Evaluation, check
 from cowgate.engine.plan import plan, preview, preview_all, why_nothing_is_fixed
@@ -137,6 +137,9 @@ class Work:
             unneeded = entry.target in broken or (entry.fix in self.failed and entry.fix not in changed)
             try:
                 done = self.journal.keep_promise(entry, self.progress, unneeded=unneeded)
+            except InUse as error:
+                broken.add(entry.target)
+                self._fail(entry.fix, entry.target, error)
             except Refused as error:  # the unit still runs as it did
                 broken.add(entry.target)
                 self._fail(entry.fix, entry.target, error)
@@ -151,8 +154,6 @@ class Work:
     def _put_back(self, restart: Entry) -> None:
         """Take back what the fixes behind a failed restart changed: better the old configuration than a dead daemon."""
         action = action_for(self.host, restart.change)
-        if isinstance(action, RestartUnitAction) and action.obstacle():
-            return
         self._take_back(self._fixes_behind(restart))
         try:
             self.journal.restart_again(restart, self.progress, was_running=True)
