@@ -63,12 +63,50 @@ IMAGE_UNIT = """\
 [Service]
 ExecStartPost=sh -c 'docker image inspect lab/idle >/dev/null 2>&1 || docker import /srv/image.tar lab/idle'
 """
-# Where the tree has no Docker: a command that writes down what it is asked.
+# Where the tree has no Docker: a command that writes down what it is asked, and a socket that answers what an install asks.
 SHIM = """\
 #!/bin/sh
 [ "$*" != "compose version --short" ] || exec echo 2.40.3
+[ "$*" != "compose config --format json" ] || exec echo '{"services": {"idle-mailcow": {"image": "lab/idle"}}}'
 echo "$PWD $COWGATE_READY $*" >> /var/log/docker-shim
 """
+SHIM_SOCKET = """\
+import http.server, json, os, socketserver
+STARTED = "compose up -d"
+LABELS = {"com.docker.compose.service": "idle-mailcow", "com.docker.compose.project": "mailcowdockerized",
+          "com.docker.compose.project.working_dir": "/opt/mailcow-dockerized"}
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        log = open("/var/log/docker-shim").read() if os.path.exists("/var/log/docker-shim") else ""
+        up = [{"Id": "1", "Labels": LABELS}] if STARTED in log else []
+        state = {"Status": "running", "StartedAt": "now"}
+        one = {"Id": "1", "Name": "/idle", "State": state, "Config": {"Image": "lab/idle", "Labels": LABELS}}
+        known = {"/containers/json": up, "/volumes": {"Volumes": []}, "/containers/1/json": one}
+        found = known.get(self.path.partition("?")[0])
+        body = json.dumps(found).encode()
+        self.send_response(404 if found is None else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def address_string(self):
+        return ""
+os.makedirs("/var/run", exist_ok=True)
+socketserver.UnixStreamServer("/var/run/docker.sock", Answer).serve_forever()
+"""
+SHIM_UNIT = """\
+[Unit]
+DefaultDependencies=no
+After=local-fs.target
+[Service]
+ExecStartPre=rm -f /run/docker.sock
+ExecStart=python3 /usr/local/lib/lab-docker.py
+"""
+SHIM_FILES: dict[str, Content] = {
+    "/usr/local/bin/docker": (SHIM, 0o755),
+    "/usr/local/lib/lab-docker.py": SHIM_SOCKET,
+    "/etc/systemd/system/lab-docker.service": SHIM_UNIT,
+    "/etc/systemd/system/multi-user.target.d/lab-docker.conf": "[Unit]\nWants=lab-docker.service\n",
+}
 # Nobody can put this right but a person: cowgate stops no service that it does not know.
 HOLDER_UNIT = """\
 [Service]
@@ -180,7 +218,7 @@ def container(tree: str, material: Path, text: str, **more: Any) -> FirstBoot:
     if docker:
         files["/etc/systemd/system/docker.service.d/lab.conf"] = IMAGE_UNIT
     elif more.pop("shim", True):
-        files["/usr/local/bin/docker"] = (SHIM, 0o755)
+        files.update(SHIM_FILES)
     return FirstBoot(
         tree,
         user_data=text,

@@ -1,35 +1,47 @@
 """A whole install of mailcow for real: real git, real Compose, a real Docker, 18 containers from a registry, and a generator
 that decides as mailcow's does. What went wrong in a real install is here as a test, on the wire where it was on the wire.
+
+The tests follow each other on one machine: it is installed, looked after, updated, and installed anew.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import random
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from cowgate.install.admin import fits
+from cowgate.install.document import STEPS
 from tests.lab.container import ADDRESS, ADDRESS6
-from tests.lab.mailcow_server import COWGATE, HOSTNAME, MailServer, mail_server
+from tests.lab.mailcow_server import COWGATE, DAEMON, HOSTNAME, SLOW, MailServer, mail_server
+from tests.lab.process import wait_until
 
 PLACE = "/opt/mailcow-dockerized"
 CONF = f"{PLACE}/mailcow.conf"
 TAG = "2026-07a"
 SERVICES = 18
+PASSWORD = "/var/lib/cowgate/mailcow-admin.password"
+LONG = os.environ.get("COWGATE_LONG") == "1"
+SEED = 13
 
 
 @pytest.fixture(scope="module")
-def booted() -> Iterator[MailServer]:
-    with mail_server() as server:
-        yield server
+def server() -> Iterator[MailServer]:
+    with mail_server() as booted:
+        booted.set_policy(install={"ref": TAG})
+        yield booted
 
 
-@pytest.fixture
-def server(booted: MailServer) -> Iterator[MailServer]:
-    booted.wipe()
-    booted.set_policy(install={"ref": TAG})
-    yield booted
+def anew(server: MailServer, **more: object) -> None:
+    """As before the first install, with an open gate."""
+    server.wipe()
+    server.set_policy(install={"ref": TAG}, **more)
+    server.ready()
 
 
 def setting(server: MailServer, key: str) -> str:
@@ -41,49 +53,248 @@ def stored_password(server: MailServer) -> str:
     return server.sh("docker exec mailcowdockerized-mysql-mailcow-1 cat /var/lib/mysql/admin").strip()
 
 
-def test_a_whole_install_by_tag_then_an_update(server: MailServer) -> None:
-    """The straight road: IPv6 on the host, no ping that answers, a tag in the policy, umask 077; then update.sh."""
-    server.ready()
-    done = server.run("sh", "-c", f"umask 077; exec {COWGATE} install", timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
+def assert_installed(server: MailServer) -> None:
+    """The end that every install has."""
     states = server.containers()
-    assert len(states) == SERVICES and set(states.values()) == {"running"}
+    assert len(states) == SERVICES and set(states.values()) == {"running"}, states
     document = server.document()
-    assert document["state"] == "done" and document["error"] is None and document["release"] == TAG
-    assert all(step["finished"] for step in document["steps"])
+    assert document["state"] == "done" and document["error"] is None, document
+    assert [step["name"] for step in document["steps"]][-1] == "watch" and all(step["finished"] for step in document["steps"])
+    assert fits(server.machine.read(PASSWORD).strip(), stored_password(server))
+    assert setting(server, "DOCKER_COMPOSE_VERSION") == "native" and setting(server, "SMTP_PORT") == "0.0.0.0:25"
+
+
+# -- never past a mailcow --------------------------------------------------------------------------------------------
+
+
+def test_1_beside_another_mailcow_nothing_is_touched(server: MailServer) -> None:
+    server.ready()
+    labels = "--label com.docker.compose.project=mailcowdockerized --label com.docker.compose.service=postfix-mailcow"
+    labels += " --label com.docker.compose.project.working_dir=/srv/other"
+    server.sh(f"docker create {labels} --name other ghcr.io/mailcow/postfix:3.10.12-1")
+    done = server.install()
+    assert done.returncode == 1 and "a mailcow of the directory /srv/other" in done.stderr, done.stderr
+    server.sh("docker rm other; docker volume create mailcowdockerized_vmail-vol-1")
+    done = server.install()
+    assert done.returncode == 1 and "the volume mailcowdockerized_vmail-vol-1 of a mailcow is here" in done.stderr
+    assert not server.machine.exists(PLACE)
+    assert server.document()["state"] == "failed" and server.run(COWGATE, "status").returncode == 0, "no mailcow here"
+    server.sh("docker volume rm mailcowdockerized_vmail-vol-1")
+
+
+def test_2_a_directory_of_somebody_else_is_refused_before_the_clone(server: MailServer) -> None:
+    server.sh(f"mkdir -p {PLACE}; chown 1000 {PLACE}")
+    done = server.install()
+    assert done.returncode != 0 and f"{PLACE} belongs to user 1000" in done.stderr, done.stderr
+    assert server.sh(f"ls -A {PLACE}") == ""
+    server.sh(f"rmdir {PLACE}")
+
+
+# -- the straight road -----------------------------------------------------------------------------------------------
+
+
+def test_3_a_whole_install_by_tag(server: MailServer) -> None:
+    """IPv6 on the host, no ping that answers, a tag in the policy, umask 077, a registry that refuses three times."""
+    server.sh("docker image rm ghcr.io/mailcow/postfix:3.10.12-1 >/dev/null")
+    server.refuse({"mailcow/postfix": [429, 429, 503]})
+    server.ready()
+    done = server.run("sh", "-c", f"umask 077; exec {COWGATE} install", timeout=SLOW)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ghcr.io/mailcow/postfix:3.10.12-1 could not be pulled: the registry refuses it" in done.stderr
+    assert "try 4 of 8" in done.stderr
+    assert_installed(server)
+    document = server.document()
+    assert document["release"] == TAG
 
     # The generator wrote ENABLE_IPV6=false, because nothing answered its ping: then nobody gets in over IPv6.
-    assert setting(server, "ENABLE_IPV6") == "false" and setting(server, "SMTP_PORT") == "0.0.0.0:25"
+    assert setting(server, "ENABLE_IPV6") == "false"
     assert document["proven"] == {"4": "own address"}
     assert server.clients(ADDRESS) == "::ffff:203.0.113.1"
     refused = server.machine.outside.run(["curl", "-s", "-m", "3", f"telnet://[{ADDRESS6}]:25"], timeout=20)
     assert refused.returncode == 7, "over IPv6 nobody answers"
 
-    assert setting(server, "DOCKER_COMPOSE_VERSION") == "native"
     assert f'$MAILCOW_GIT_VERSION="{TAG}"' in server.machine.read(f"{PLACE}/data/web/inc/app_info.inc.php")
     assert server.sh(f"git -C {PLACE} rev-parse --abbrev-ref HEAD 'HEAD@{{upstream}}'").split() == ["master", "origin/master"]
     assert server.sh(f"git -C {PLACE} rev-parse HEAD '{TAG}^{{commit}}' | uniq | wc -l").strip() == "1"
     hidden = server.sh(f"find {PLACE} -path {PLACE}/.git -prune -o ! -perm -444 -print").split()
     assert set(hidden) == {CONF, f"{PLACE}/data/assets/ssl/key.pem"}, "the containers can read the rest"
 
-    path = "/var/lib/cowgate/mailcow-admin.password"
-    password = server.machine.read(path).strip()
-    assert fits(password, stored_password(server)) and not fits("moohoo", stored_password(server))
-    assert server.sh(f"stat -c '%a %U' {path} /var/log/cowgate-install.log").split() == ["600", "root", "600", "root"]
+    password = server.machine.read(PASSWORD).strip()
+    assert not fits("moohoo", stored_password(server))
+    assert server.sh(f"stat -c '%a %U' {PASSWORD} /var/log/cowgate-install.log").split() == ["600", "root", "600", "root"]
     for text in (done.stdout, done.stderr, server.machine.read("/var/log/cowgate-install.log"), json.dumps(document)):
         assert password not in text and setting(server, "DBPASS") not in text
-    for said in (f"https://{HOSTNAME}/admin", path):
-        assert said in done.stderr + done.stdout
-
+    for said in (f"https://{HOSTNAME}/admin", PASSWORD):
+        assert said in done.stderr
     again = server.install()
     assert again.returncode == 0 and "nothing to install" in again.stderr, again.stderr
 
-    # Nobody judged it since: update.sh writes mailcow.conf anew, and the gate knows.
+
+def test_4_the_status_of_a_sound_mailcow(server: MailServer) -> None:
+    sound = server.run(COWGATE, "status")
+    assert sound.returncode == 0, sound.stdout
+    assert f"mailcow in {PLACE}, {TAG}: sound (18 containers run)" in sound.stdout
+    user = server.run("setpriv", "--reuid=65534", "--clear-groups", COWGATE, "status")
+    assert user.returncode == 0 and user.stdout == sound.stdout and "as root saw it just now" in user.stderr
+
+
+def test_5_each_drift_is_named(server: MailServer) -> None:
+    """Planted one after the other on the stack that runs; `since` stays when it is seen again."""
+    daemon, name = "/etc/docker/daemon.json", "mailcowdockerized"
+    ssl, git = f"{PLACE}/data/assets/ssl", f"git -C {PLACE} -c user.name=x -c user.email=x"
+    drifts = {
+        "container.olefy-mailcow": (f"docker stop -t 0 {name}-olefy-mailcow-1", f"docker start {name}-olefy-mailcow-1"),
+        "container.unbound-mailcow": ("touch /srv/lab/unbound.sick; sleep 5", "rm /srv/lab/unbound.sick; sleep 3"),
+        "certificate": (
+            f"cd {ssl} && cp cert.pem /tmp && openssl x509 -in cert.pem -signkey key.pem -days 2 -out cert.pem",
+            f"cp /tmp/cert.pem {ssl}/",
+        ),
+        "checkout": (f"git -C {PLACE} checkout -q --detach", f"git -C {PLACE} checkout -q master"),
+        "images": (
+            f"cp {PLACE}/docker-compose.yml /tmp; sed -i s,olefy:1.15,olefy:1.16, {PLACE}/docker-compose.yml",
+            f"cp /tmp/docker-compose.yml {PLACE}/",
+        ),
+        "compose": (
+            f"cp {PLACE}/docker-compose.yml /tmp; echo '[' >> {PLACE}/docker-compose.yml",
+            f"cp /tmp/docker-compose.yml {PLACE}/",
+        ),
+        "docker.daemon_json": (f"cp {daemon} /tmp; echo '[' > {daemon}", f"cp /tmp/daemon.json {daemon}"),
+        "docker.open_relay": (f"cp -p {CONF} /tmp; sed -i s,0.0.0.0:25,25, {CONF}", f"cp -p /tmp/mailcow.conf {CONF}"),
+        "mailcow.conf": (f"cp -p {CONF} /tmp; echo 'HTTP_PORT=1.2.3.4:80' >> {CONF}", f"cp -p /tmp/mailcow.conf {CONF}"),
+        "network.mtu": ("ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"),
+        "release": (f"git -C {PLACE} tag -f 2027-01", f"git -C {PLACE} tag -d 2027-01"),
+        "clock": (
+            f"GIT_COMMITTER_DATE=2031-01-01T00:00:00Z {git} commit -q --allow-empty -m x",
+            f"git -C {PLACE} reset -q --soft HEAD~1",
+        ),
+    }
+    missed, first = {}, {}
+    for id, (plant, remove) in drifts.items():
+        server.sh(plant)
+        for look in range(2 if id == "checkout" else 1):
+            said = server.run(COWGATE, "status", "--format", "json")
+            found = {finding["id"]: finding for finding in json.loads(said.stdout)["findings"]}
+            if id not in found or said.returncode not in (3, 4):
+                missed[id] = found
+            elif look == 0:
+                first[id] = found[id]["since"]
+            else:
+                assert found[id]["since"] == first[id]
+        server.sh(remove)
+    assert missed == {}
+    server.set_policy(install={"ref": TAG}, waivers=[{"id": "platform.kernel", "reason": "x", "until": "2026-01-01"}])
+    assert "the waiver for platform.kernel ended on 2026-01-01" in server.run(COWGATE, "status").stdout
+    server.set_policy(install={"ref": TAG})
+    last = server.run(COWGATE, "status")
+    assert last.returncode == 0, last.stdout
+
+
+def test_6_undo_spares_a_mailcow_that_runs(server: MailServer) -> None:
+    """Refused whole, and the gate stays as it is; `run --by-hand` and `undo --by-hand` do it, and restart Docker."""
+    daemon = "/etc/docker/daemon.json"
+    own = '{"log-level": "info"}'
+    server.machine.write(daemon, own)
+    server.sh(f"sed -i s/ENABLE_IPV6=false/ENABLE_IPV6=true/ {CONF}")
+    assert server.run(COWGATE, "run", "--yes", timeout=SLOW).returncode == 3 and server.machine.read(daemon) == own
+    started = server.sh("systemctl show -P ActiveEnterTimestampMonotonic docker")
+    by_hand = server.run(COWGATE, "run", "--yes", "--by-hand", timeout=SLOW)
+    assert json.loads(server.machine.read(daemon))["ipv6"] is True, by_hand.stderr
+    assert server.sh("systemctl show -P ActiveEnterTimestampMonotonic docker") != started
+    gate = server.run(COWGATE, "gate")
+    refused = server.run(COWGATE, "undo")
+    assert refused.returncode == 3 and "taken back: edit /etc/docker/daemon.json" in refused.stderr
+    assert json.loads(server.machine.read(daemon))["ipv6"] is True
+    assert server.run(COWGATE, "gate") == gate, "the seal stays"
+    assert server.run(COWGATE, "undo", "--by-hand", timeout=SLOW).returncode == 0
+    assert server.machine.read(daemon) == own
+    server.sh(f"sed -i s/ENABLE_IPV6=true/ENABLE_IPV6=false/ {CONF}")
+    server.machine.write(daemon, json.dumps(DAEMON))
+    server.sh("systemctl reset-failed docker; systemctl restart docker")
+
+
+def test_7_update_and_what_the_gate_says(server: MailServer) -> None:
+    wait_until(lambda: set(server.containers().values()) == {"running"}, "the containers after Docker's restart", 60)
     server.ready()
-    assert server.run(COWGATE, "gate").returncode == 0
-    updated = server.run("sh", "-c", f"cd {PLACE} && exec ./update.sh --force", timeout=300)
+    assert server.run(COWGATE, "gate", "--", "sh", "-c", "test $(umask) = 0022").returncode == 0
+    # A hook that stops the update before anything is stopped: Compose is gone.
+    places = " ".join(f"/usr/{place}/docker/cli-plugins/docker-compose" for place in ("libexec", "lib"))
+    hidden = server.sh(f"ls {places} 2>/dev/null", check=False).split()[0]
+    server.sh(f"mv {hidden} {hidden}.away")
+    stopped = server.run("sh", "-c", f"cd {PLACE} && ./update.sh --force", timeout=SLOW)
+    server.sh(f"mv {hidden}.away {hidden}")
+    assert stopped.returncode != 0 and "the update was stopped before it stopped mailcow" in stopped.stderr
+    assert set(server.containers().values()) == {"running"}
+    updated = server.run("sh", "-c", f"cd {PLACE} && exec ./update.sh --force", timeout=SLOW)
     assert updated.returncode == 0, updated.stdout + updated.stderr
     assert set(server.containers().values()) == {"running"} and len(server.containers()) == SERVICES
     assert "after the last release" in server.machine.read(f"{PLACE}/README.md")
+    assert f"mailcow in {PLACE}" in updated.stdout, "the hook after the update has looked"
     gate = server.run(COWGATE, "gate")
-    assert gate.returncode == 3 and "mailcow.conf" in gate.stderr
+    assert gate.returncode == 3 and f"{CONF} was changed since the report" in gate.stderr
+
+
+def test_8_an_update_that_opens_a_relay_is_noticed_and_closed(server: MailServer) -> None:
+    """As update.sh may: mailcow without IPv6, its ports on IPv6. Seen on the wire, and the mail server is stopped."""
+    server.sh(
+        f"sed -i s,SMTP_PORT=0.0.0.0:25,SMTP_PORT=25, {CONF}; cd {PLACE} && docker compose up -d 2>/dev/null", timeout=SLOW
+    )
+    time.sleep(2)
+    assert server.clients(f"[{ADDRESS6}]") == "::ffff:172.22.1.1", "the relay is real"
+    looked = server.run(COWGATE, "status", "--after-update", timeout=SLOW)
+    assert looked.returncode == 5 and "open relay over IPv6" in looked.stderr, looked.stderr
+    assert server.containers()["postfix-mailcow"] == "exited"
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_9_one_unhealthy_one_restarting_one_never_started(server: MailServer) -> None:
+    anew(server)
+    server.sh("touch /srv/lab/unbound.sick /srv/lab/olefy.crash")
+    done = server.install()
+    assert done.returncode == 5, done.stderr
+    for said in ("unbound-mailcow: unhealthy", "clamd-mailcow: was never started"):
+        assert said in done.stderr, done.stderr
+    document = server.document()
+    assert document["state"] == "failed" and document["error"]["step"] == "start"
+    shown = server.run(COWGATE, "status")
+    assert shown.returncode == 3 and "unbound-mailcow: unhealthy" in shown.stdout
+    login = server.run("sh", "/srv/cowgate/hooks/cowgate/login.sh", COWGATE).stdout
+    assert "cowgate: the install of mailcow is unfinished" in login and "READY" not in login
+    server.sh("rm /srv/lab/unbound.sick; sleep 3")
+    server.set_policy(install={"ref": TAG, "healthy_timeout": 20})
+    server.ready()
+    done = server.install()
+    assert done.returncode == 5 and "olefy-mailcow: restarting" in done.stderr, done.stderr
+    assert "olefy: told to crash" in server.machine.read("/var/log/cowgate-install.log")
+    server.sh("rm /srv/lab/olefy.crash")
+    assert server.install().returncode == 0
+    assert_installed(server)
+
+
+CI_KILLS = tuple(random.Random(SEED).sample(["source", "configure", "pull", "start"], 2))
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if LONG or step in CI_KILLS])
+@pytest.mark.parametrize("inside", [False, True] if LONG else [True], ids=lambda inside: "inside" if inside else "boundary")
+def test_a_killed_install_goes_on(server: MailServer, step: str, inside: bool) -> None:
+    anew(server)
+    command = ["nsenter", "--target", str(server.machine._leader), "--all", "--root", "--wd", "--", COWGATE, "install"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+
+        def begun() -> bool:
+            try:
+                return step in {entry["name"] for entry in server.document()["steps"]} or process.poll() is not None
+            except (AssertionError, ValueError):
+                return False
+
+        wait_until(begun, f"the step {step}", 300, 0.01)
+        if inside:
+            time.sleep(random.Random(f"{SEED}{step}").random())
+        server.sh("pkill -KILL -f 'cowgate/__main__.py install'", check=False)
+        process.wait(60)
+    if server.run(COWGATE, "gate").returncode != 0:
+        server.ready()
+    done = server.install()
+    assert done.returncode == 0, done.stderr
+    assert_installed(server)

@@ -13,6 +13,8 @@ from cowgate.commands import common
 from cowgate.engine import run as engine
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, CowgateError, PolicyError, UsageError
 from cowgate.gate import contract, rules
+from cowgate.install import document as installing
+from cowgate.install import drift, sentences
 from cowgate.machine.state import StateDir
 from cowgate.model import Phase
 from cowgate.policy.model import Policy
@@ -162,7 +164,7 @@ class _Run:
             common.show(self.options, document)
 
     def document(self, evaluation: Evaluation, result: RunResult) -> Document:
-        remarks = (*(failure_text(failure) for failure in result.failures), *result.notices)
+        remarks = (*(failure_text(failure) for failure in result.failures), *result.notices, *install_notes(self.host))
         return common.document_of(self.options, self.host, self.policy, evaluation, remarks=remarks)
 
     def publish(self, document: Document, evaluation: Evaluation) -> int:
@@ -221,6 +223,19 @@ def _to_journal() -> bool:
     except OSError:
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{out.st_dev}:{out.st_ino}"
+
+
+def install_notes(host: Host) -> tuple[str, ...]:
+    """What the report says about an install that has not ended, and about a mailcow that is newer than we are."""
+    told = installing.read(host) if host.live else None
+    if told is None:
+        return ()
+    cut_off = installing.was_cut_off(host, told)
+    under_way = told.state in (installing.RUNNING, installing.WAITING) and not cut_off
+    line = "" if under_way else sentences.install_line(told, cut_off, host.now())
+    tested = f"tested with mailcow {drift.TESTED}; the checkout is {told.release}" if told.release else ""
+    newer = ", which is newer" if tested and drift.beyond(told.release) else ""
+    return tuple(note for note in (line, f"{tested}{newer}") if note)
 
 
 def failure_text(failure: Failure) -> str:

@@ -130,8 +130,9 @@ class Stack:
         return self._model
 
     def images(self) -> dict[str, str]:
-        """Service to image."""
-        return {name: str(entry.get("image", "")) for name, entry in sorted(self.model()["services"].items())}
+        """Service to image, of those that Compose may pull."""
+        services = sorted(self.model()["services"].items())
+        return {name: str(entry.get("image", "")) for name, entry in services if entry.get("pull_policy") != "never"}
 
     def containers(self) -> tuple[Container, ...]:
         return listed(self.host, self.project)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cowgate.machine.host import Completed, Host
 
 PATH = "/var/log/cowgate-install.log"
+TIE = ("setpriv", "--pdeathsig", "KILL", "--")
 LIMIT = 8 << 20  # bytes; one that is longer begins anew, an install writes some 100 kB
 # Control characters, and what a terminal takes for a command. Newline and tab stay.
 _UNSAFE = re.compile(r"[^\t\n -~\u00a1-\uffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -26,6 +27,7 @@ class Log:
 
     def __init__(self, host: Host, secrets: Sequence[str] = ()) -> None:
         self.host = host
+        self._tie: tuple[str, ...] | None = None
         self.secrets = tuple(secret for secret in secrets if secret)
 
     def note(self, text: str) -> None:
@@ -33,6 +35,13 @@ class Log:
         for secret in self.secrets:
             text = text.replace(secret, "(hidden)")
         self.host.append_log(PATH, f"{stamp} {escaped(text.rstrip())}\n", LIMIT)
+
+    def _bound(self) -> tuple[str, ...]:
+        """What ties a command to this process: behind an install that was killed, no generator goes on writing."""
+        if self._tie is None:
+            asked = self.host.run([*TIE, "true"], ok=None) if self.host.which(TIE[0]) else None
+            self._tie = TIE if asked is not None and asked.code == 0 else ()  # BusyBox has one that cannot
+        return self._tie
 
     def run(
         self,
@@ -46,7 +55,7 @@ class Log:
         """Run a command; its exit code is for the caller to judge. Raises CommandMissing, CommandFailed (no answer in
         time)."""
         self.note("$ " + " ".join(argv))
-        done = self.host.run(argv, timeout=timeout, cwd=cwd, env=env, input=input, ok=None)
+        done = self.host.run([*self._bound(), *argv], timeout=timeout, cwd=cwd, env=env, input=input, ok=None)
         said = "\n".join(text.strip() for text in (done.out, done.err) if text.strip())
         self.note(f"{said}\nexit code {done.code}" if said else f"exit code {done.code}")
         return done

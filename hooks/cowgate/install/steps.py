@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
+SETTLING = 180.0  # seconds that the containers of an installed mailcow may take after a boot
 CONFIGURE_TIMEOUT = 900.0  # seconds; the generator waits for two services of the net, and makes a key of 4096 bits
 # Not the lock of the runs, which the checks in the middle take. The unit's install and one by hand must not meet.
 LOCK = "/var/lib/cowgate/install.lock"
@@ -126,8 +127,12 @@ class Install:
     def _already_there(self) -> None:
         """mailcow is installed: nothing is touched, and what is not well is said."""
         self.outcome.nothing_to_do = True
-        found = containers.listed(self.host, self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT)
-        ill = containers.unwell((), ()) or [(c.service, c.trouble()) for c in found if c.trouble()]
+        project = self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT
+        until = self.host.monotonic() + SETTLING
+        while ill := [(c.service, c.trouble()) for c in containers.listed(self.host, project) if c.trouble()]:
+            if self.host.monotonic() > until:  # right after a boot they have just been started
+                break
+            self.host.sleep(containers.PAUSE)
         if ill:
             error = InstallError(
                 "mailcow is installed here, and not healthy: " + "; ".join(f"{service}: {what}" for service, what in ill[:5]),
