@@ -78,8 +78,12 @@ def test_1_beside_another_mailcow_nothing_is_touched(server: MailServer) -> None
     done = server.install()
     assert done.returncode == 1 and "the volume mailcowdockerized_vmail-vol-1 of a mailcow is here" in done.stderr
     assert not server.machine.exists(PLACE)
-    assert server.document()["state"] == "failed" and server.run(COWGATE, "status").returncode == 0, "no mailcow here"
     server.sh("docker volume rm mailcowdockerized_vmail-vol-1")
+    assert server.document()["state"] == "failed"
+    status = server.run(COWGATE, "status")
+    assert status.returncode == 3 and status.stdout.startswith("install unfinished: the volume mailcowdockerized_vmail"), (
+        status
+    )
 
 
 def test_2_a_directory_of_somebody_else_is_refused_before_the_clone(server: MailServer) -> None:
@@ -95,13 +99,13 @@ def test_2_a_directory_of_somebody_else_is_refused_before_the_clone(server: Mail
 
 def test_3_a_whole_install_by_tag(server: MailServer) -> None:
     """IPv6 on the host, no ping that answers, a tag in the policy, umask 077, a registry that refuses three times."""
-    server.sh("docker image rm ghcr.io/mailcow/postfix:3.10.12-1 >/dev/null")
-    server.refuse({"mailcow/postfix": [429, 429, 503]})
+    server.sh("docker image rm ghcr.io/mailcow/postfix:3.10.12-1", check=False)
+    server.refuse({"mailcow/postfix": [429, 429, 429, 429, 503, 503]})
     server.ready()
     done = server.run("sh", "-c", f"umask 077; exec {COWGATE} install", timeout=SLOW)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ghcr.io/mailcow/postfix:3.10.12-1 could not be pulled: the registry refuses it" in done.stderr
-    assert "try 4 of 8" in done.stderr
+    assert done.stderr.count("mailcow/postfix:3.10.12-1 could not be pulled") >= 3, done.stderr  # Docker asks twice each time
     assert_installed(server)
     document = server.document()
     assert document["release"] == TAG
@@ -162,7 +166,7 @@ def test_5_each_drift_is_named(server: MailServer) -> None:
         "docker.open_relay": (f"cp -p {CONF} /tmp; sed -i s,0.0.0.0:25,25, {CONF}", f"cp -p /tmp/mailcow.conf {CONF}"),
         "mailcow.conf": (f"cp -p {CONF} /tmp; echo 'HTTP_PORT=1.2.3.4:80' >> {CONF}", f"cp -p /tmp/mailcow.conf {CONF}"),
         "network.mtu": ("ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"),
-        "release": (f"git -C {PLACE} tag -f 2027-01", f"git -C {PLACE} tag -d 2027-01"),
+        "release": (f"{git} tag -a 2027-01 -m x", f"git -C {PLACE} tag -d 2027-01"),
         "clock": (
             f"GIT_COMMITTER_DATE=2031-01-01T00:00:00Z {git} commit -q --allow-empty -m x",
             f"git -C {PLACE} reset -q --soft HEAD~1",
