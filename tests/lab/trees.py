@@ -227,8 +227,9 @@ def _finish(recipe: Recipe, work: str) -> None:
         subprocess.run(["chroot", work, "apt-get", *only, "update"], check=True, capture_output=True, timeout=120)
     with open(f"{work}/etc/machine-id", "w", encoding="utf-8"):
         """An empty file is what systemd fills at the first boot."""
-    with open(f"{work}/etc/resolv.conf", "w", encoding="utf-8"):
-        """No server: exim4 would wait half a minute for one that is out of reach."""
+    if not os.path.islink(f"{work}/etc/resolv.conf"):  # systemd-resolved's is a link to a file that is made at boot
+        with open(f"{work}/etc/resolv.conf", "w", encoding="utf-8"):
+            """No server: exim4 would wait half a minute for one that is out of reach."""
 
 
 def _point(name: str, path: str) -> None:
