@@ -48,6 +48,7 @@ class Daemons(Stage):
             if "broken" not in (self.read_or_none("/etc/conf") or ""):
                 self.running.add(unit)
             elif self.dead_when_broken:
+                super().run(argv, **options)
                 raise CommandFailed(f"Job for {unit} failed")
         return super().run(argv, **options)
 
