@@ -13,7 +13,24 @@ import pytest
 from tests.image.building import PACKER, arguments, packer, template
 from tests.lab.qemu import _key
 
-BUILDERS = ("qemu", "hcloud", "digitalocean")
+BUILDERS = ("qemu", "hcloud", "digitalocean", "amazon-ebs", "googlecompute", "azure-arm", "proxmox-clone")
+# Where the plugin is not called after the builder, or not its maker after the plugin.
+PLUGINS = {"amazon-ebs": "amazon", "azure-arm": "azure", "proxmox-clone": "proxmox"}
+OWNERS = {"hcloud": "hetznercloud", "digitalocean": "digitalocean"}
+# Placeholders: nothing is asked of a provider while a template is validated.
+ID = "00000000-0000-0000-0000-000000000000"
+ACCESS = {
+    "hcloud": {"token": "not-a-token"},
+    "digitalocean": {"token": "not-a-token"},
+    "amazon-ebs": {"access_key": "none", "secret_key": "none"},
+    "googlecompute": {"project": "none"},
+    "azure-arm": {"subscription_id": ID, "tenant_id": ID, "client_id": ID, "client_secret": "none"},
+    "proxmox-clone": {
+        "proxmox_url": "https://pve.cowgate.test:8006/api2/json",
+        "proxmox_username": "root@pam",
+        "proxmox_password": "none",
+    },
+}
 OTHERS = ("adapters", "docs", "marketplace", "scripts", "shared")  # directories that are no builders
 DIGEST = "0" * 64
 
@@ -24,7 +41,7 @@ def variables(builder: str, directory: Path) -> dict[str, str]:
     common = {"cowgate_pyz": str(archive), "cowgate_sha256": DIGEST}
     if builder == "qemu":
         return {**common, "image_url": str(archive), "image_checksum": "none", "ssh_private_key_file": _key()}
-    return {**common, "token": "not-a-token"}
+    return {**common, **ACCESS[builder]}
 
 
 def parsed(path: Path) -> dict[str, Any]:
@@ -65,7 +82,7 @@ def test_wrong_values_are_refused(builder: str, name: str, value: str, said: str
     assert said in " ".join(output.split())
 
 
-@pytest.mark.parametrize("builder", ("qemu", "hcloud"))
+@pytest.mark.parametrize("builder", [builder for builder in BUILDERS if builder not in ("digitalocean", "proxmox-clone")])
 def test_both_architectures_validate(builder: str, tmp_path: Path) -> None:
     code, said = validate(builder, tmp_path, architecture="arm64")
     assert code == 0, said
@@ -80,13 +97,13 @@ def test_format(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_plugin_files_name_their_plugin(builder: str) -> None:
     """Packer 1.6 does not know this block: another reader of the language says what is in it."""
-    owner = {"qemu": "hashicorp", "hcloud": "hetznercloud"}.get(builder, builder)
+    owner, plugin = OWNERS.get(builder, "hashicorp"), PLUGINS.get(builder, builder)
     (block,) = parsed(PACKER / builder / "plugins.pkr.hcl")["packer"]
     assert set(block) == {"required_plugins"}
     (plugins,) = block["required_plugins"]
-    assert set(plugins) == {builder}
-    assert plugins[builder]["source"] == f"github.com/{owner}/{builder}"
-    assert re.fullmatch(r">= \d+\.\d+\.\d+", plugins[builder]["version"])
+    assert set(plugins) == {plugin}
+    assert plugins[plugin]["source"] == f"github.com/{owner}/{plugin}"
+    assert re.fullmatch(r">= \d+\.\d+\.\d+", plugins[plugin]["version"])
 
 
 @pytest.mark.parametrize("builder", BUILDERS)

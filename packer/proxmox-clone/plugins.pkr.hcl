@@ -1,0 +1,10 @@
+# For Packer 1.7 and newer: `packer init .` fetches the plugin. Packer 1.6, which has the builder built in, does not know this
+# block: build from a copy of the directory without this file.
+packer {
+  required_plugins {
+    proxmox = {
+      source  = "github.com/hashicorp/proxmox"
+      version = ">= 1.1.0"
+    }
+  }
+}
