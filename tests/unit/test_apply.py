@@ -326,15 +326,18 @@ def test_only_what_runs_is_restarted(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((200, b'[{"Image": "ghcr.io/mailcow/unbound:1.24"}]'), "mailcow runs on it"),
+        ((200, b'[{"Image": "ghcr.io/mailcow/unbound:1.24"}]'), "a container runs on it"),
+        ((200, b'[{"Image": "nginx"}, {"Image": "nginx"}]'), "2 containers run on it"),
         ((500, b"{}"), "does not tell"),
         (ConnectionRefusedError(111, "Connection refused"), "does not tell"),
-        ((200, b'[{"Image": "nginx"}]'), ""),
+        ((200, b"[]"), ""),
     ],
 )
-def test_docker_is_not_restarted_under_mailcow(stage: Stage, monkeypatch: pytest.MonkeyPatch, answer: Any, said: str) -> None:
-    def unix_http(_path: str, target: str) -> tuple[int, bytes]:
-        assert target == "/containers/json"
+def test_docker_is_not_restarted_under_a_container(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, answer: Any, said: str
+) -> None:
+    def unix_http(_path: str, target: str, *, limit: int) -> tuple[int, bytes]:
+        assert target == "/containers/json" and limit > 4 << 20
         if isinstance(answer, OSError):
             raise answer
         return answer  # type: ignore[no-any-return]

@@ -29,6 +29,7 @@ from cowgate.engine import run as run_module
 from cowgate.engine import undo as undo_module
 from cowgate.errors import FixError, UsageError
 from cowgate.facts.collection import Facts
+from cowgate.facts.docker import Docker, Project
 from cowgate.facts.fact import Fact
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
@@ -53,7 +54,9 @@ class Machine:
         self.state.ensure(self.host)
         self.fixes: list[Fix] = []
         self.requirements: list[Requirement] = []
-        self.mailcow: Fact[Any] = Fact.of(SimpleNamespace(installed=False, setting=str))
+        self.mailcow: Fact[Any] = Fact.of(
+            SimpleNamespace(installed=False, begun=False, project_name="mc", install_dir="/m", real_dir="")
+        )
         self.docker: Fact[Any] = Fact.absent()
         self.said: list[str] = []
         monkeypatch.setattr(plan_module, "all_fixes", lambda: tuple(self.fixes))
@@ -252,7 +255,13 @@ def test_what_the_policy_or_the_phase_forbids_is_not_fixed(
     assert said in " ".join(result.notices)
 
 
-@pytest.mark.parametrize("fact", [Fact.of(SimpleNamespace(installed=True, setting=str)), Fact.unreadable("no answer")])
+@pytest.mark.parametrize(
+    "fact",
+    [
+        Fact.of(SimpleNamespace(installed=True, begun=False, project_name="mc", install_dir="/m", real_dir="")),
+        Fact.unreadable("no answer"),
+    ],
+)
 def test_installed_mailcow_is_left_alone_unless_asked_by_hand(machine: Machine, fact: Fact[Any]) -> None:
     machine.row("a")
     machine.mailcow = fact
@@ -396,11 +405,9 @@ def test_clock_gets_its_time_to_synchronize_before_the_second_look(
 
 def test_containers_of_mailcow_count_as_installed(machine: Machine) -> None:
     machine.row("a")
-    machine.mailcow = Fact.of(SimpleNamespace(installed=False, project_name="mc", install_dir="/m", real_dir=""))
-    project = SimpleNamespace(name="mc", working_dir="", containers=3, volumes=0)
-    machine.docker = Fact.of(SimpleNamespace(projects=[project]))
+    machine.docker = Fact.of(Docker(running=True, projects=(Project("mc", containers=3),)))
     assert machine.run(Phase.BOOT).applied == ()
-    project.containers = 0
+    machine.docker = Fact.of(Docker(running=True, projects=(Project("mc"),)))
     assert len(machine.run(Phase.BOOT).applied) == 1
 
 
