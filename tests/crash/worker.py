@@ -11,8 +11,6 @@ import sys
 from datetime import date
 from typing import Any
 
-from cowgate.engine.evaluate import Evaluation, judge_all
-
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from states import state_of, temporary_in  # type: ignore[import-not-found]
@@ -22,6 +20,7 @@ from cowgate.changes.action import decode_change
 from cowgate.changes.journal import Journal
 from cowgate.changes.values import FetchKey, SwapFile
 from cowgate.engine import undo as undo_module
+from cowgate.engine.evaluate import Evaluation, judge_all
 from cowgate.engine.results import PlannedFix
 from cowgate.engine.run import make_all
 from cowgate.errors import CowgateError
