@@ -36,7 +36,8 @@ def booted(cell: Cell) -> Iterator[Machine]:
 
 def looked_up(document: dict[str, Any], path: str) -> object:
     source, _, name = path.partition(".")
-    return document["facts"][source]["value"][name]
+    found: object = document[source]["value"][name]
+    return found
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
