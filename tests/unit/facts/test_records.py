@@ -254,3 +254,19 @@ def test_public_machines_ask_no_address_service() -> None:
     host = machine()
     host.scripted.tcp["192.0.2.80", 80] = AssertionError("asked")
     assert collected(host, {"probes": {"address_lookup": True}}).learned == {}
+
+
+def test_spf_is_evaluated_by_our_resolvers() -> None:
+    pytest.importorskip("spf", reason="pyspf is not installed")
+    host = machine()
+    host.scripted.udp["192.0.2.53", 53] = resolver(
+        {
+            "mail.example.org A": ["203.0.113.10"],
+            "example.org TXT": ['"v=spf1 include:_spf.example.net -all"'],
+            "_spf.example.net TXT": ['"v=spf1 ip4:203.0.113.10 -all"'],
+        }
+    )
+    found = collected(host)
+    assert [(result.domain, result.address, result.result) for result in found.spf] == [
+        ("example.org", "203.0.113.10", "pass")
+    ]

@@ -15,7 +15,7 @@ from cowgate.facts.fact import Fact
 from cowgate.facts.interfaces import Route
 from cowgate.model import Phase, Verdict
 from cowgate.probes.text import SMALL_ONLY
-from cowgate.probes.values import Answer, PathMtu, Probes, Signatures
+from cowgate.probes.values import Answer, ClockSample, PathMtu, Probes, Signatures
 from cowgate.requirements.catalogue import all_requirements
 from cowgate.requirements.egress.causes import cause_of, dead_cause, is_dead
 from tests.unit.conftest import healthy_facts, policy_of
@@ -223,3 +223,41 @@ def test_only_small_answers() -> None:
 def test_path_mtu(paths: tuple[PathMtu, ...], answers: tuple[Answer, ...], lowest: Optional[int], hole: Optional[int]) -> None:
     probes = Probes(True, path_mtu=paths, answers=answers)
     assert (probes.lowest_path_mtu(), probes.black_hole("ipv4")) == (lowest, hole)
+
+
+# -- the clock ------------------------------------------------------------------------------------------------------------
+
+
+def clock(*offsets: tuple[str, float]) -> Facts:
+    samples = tuple(ClockSample(f"{kind}{n}", kind, offset, 0.5) for n, (kind, offset) in enumerate(offsets))
+    return GOOD.updated(Facts({"probes": Fact.of(replace(GOOD.probes.value, clock=samples))}))
+
+
+@pytest.mark.parametrize(
+    ("offsets", "status", "words"),
+    [
+        ((("sntp", 0.1), ("sntp", 3600.0), ("http", 0.2), ("http", -0.3)), "pass", "not believed"),
+        ((("sntp", 0.1), ("sntp", 3600.0)), "unknown", "contradict each other"),
+        ((("sntp", 3600.0), ("sntp", 3600.1), ("http", 3600.4)), "warn", "behind"),
+        ((("http", 0.1), ("http", 0.2)), "pass", "web servers"),
+    ],
+)
+def test_a_liar_is_outvoted(offsets: tuple[tuple[str, float], ...], status: str, words: str) -> None:
+    verdict = judged("time.offset", clock(*offsets))
+    assert verdict.status.value == status
+    assert words in verdict.observed + verdict.diagnosis
+
+
+# -- the name -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_private_address_is_not_the_public_one() -> None:
+    records = GOOD.records.value
+    inside = tuple(
+        replace(lookup, values=("10.0.0.5",)) if (lookup.name, lookup.type) == (records.hostname, "A") else lookup
+        for lookup in records.lookups
+    )
+    facts = GOOD.updated(Facts({"records": Fact.of(replace(records, lookups=inside))}))
+    address, reverse = judged("dns.address", facts), judged("dns.reverse", facts)
+    assert "a private address, and not the public" in address.diagnosis
+    assert "(this machine's resolvers say 10.0.0.5)" in reverse.diagnosis
