@@ -22,6 +22,7 @@ START_TIMEOUT = 1800.0
 STOP_TIMEOUT = 300.0
 PAUSE = 3.0
 SETTLED = 15.0  # a container without a health check counts when it ran this long in one piece
+WAITING = ("was never started", "no container was made")
 TAIL = "40"  # lines of a container's log that are kept when it is not well
 
 
@@ -100,7 +101,8 @@ def unwell(services: Iterable[str], containers: Sequence[Container]) -> list[tup
         if service not in by_service:
             found.append((service, "no container was made"))
         found += [(service, trouble) for c in by_service.get(service, ()) if (trouble := c.trouble())]
-    return found
+    # What waits for another one is no cause: it comes last.
+    return sorted(found, key=lambda entry: entry[1] in WAITING)
 
 
 class Stack:
