@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ STOP_TIMEOUT = 300.0
 PAUSE = 3.0
 SETTLED = 15.0  # a container without a health check counts when it ran this long in one piece
 WAITING = ("was never started", "no container was made")
+FLAPPING = 30.0  # seconds that a container which was restarted often has to run before it is believed
 TAIL = "40"  # lines of a container's log that are kept when it is not well
 
 
@@ -39,7 +41,7 @@ def compose_command(host: Host) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Container:
-    """One container of the project. `health` is "" where its image has no health check."""
+    """One container of the project. `health` is "" where its image has no health check, `up` how many seconds it runs."""
 
     id: str
     name: str
@@ -50,10 +52,13 @@ class Container:
     restarts: int = 0
     started: str = ""
     exit_code: int = 0
+    up: float = 0.0
 
     def trouble(self) -> str:
         """What is wrong with it, "" for one that is well."""
-        if self.state == "restarting" or (self.state == "running" and self.restarts >= 3 and self.health != "healthy"):
+        # The count is never set back: who runs for a while has recovered.
+        flaps = self.state == "running" and self.restarts >= 3 and self.health != "healthy" and self.up < FLAPPING
+        if self.state == "restarting" or flaps:
             return f"restarting, {self.restarts} times so far"
         if self.state == "created":
             return "was never started"
@@ -62,8 +67,8 @@ class Container:
         return "" if self.health in ("", "healthy") else self.health
 
 
-def parse(inspected: Mapping[str, Any]) -> Container:
-    """A container from Docker's own description of it."""
+def parse(inspected: Mapping[str, Any], now: float) -> Container:
+    """A container from Docker's own description of it, at `now` (seconds since 1970)."""
     state, config = inspected.get("State") or {}, inspected.get("Config") or {}
     labels = config.get("Labels") or {}
     return Container(
@@ -76,7 +81,16 @@ def parse(inspected: Mapping[str, Any]) -> Container:
         restarts=int(inspected.get("RestartCount") or 0),
         started=str(state.get("StartedAt", "")),
         exit_code=int(state.get("ExitCode") or 0),
+        up=now - _seconds(str(state.get("StartedAt", "")), now),
     )
+
+
+def _seconds(stamp: str, otherwise: float) -> float:
+    """Docker's 2026-11-29T00:02:03.123456789Z as seconds since 1970."""
+    try:
+        return datetime.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return otherwise
 
 
 def listed(host: Host, project: str) -> tuple[Container, ...]:
@@ -85,7 +99,7 @@ def listed(host: Host, project: str) -> tuple[Container, ...]:
     found = []
     for entry in ask(host, f"/containers/json?all=1&filters={filters}"):
         try:
-            found.append(parse(ask(host, f"/containers/{entry['Id']}/json")))
+            found.append(parse(ask(host, f"/containers/{entry['Id']}/json"), host.now()))
         except StateError:  # it went away between the two questions
             continue
     return tuple(sorted(found, key=lambda container: (container.service, container.name)))

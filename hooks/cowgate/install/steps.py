@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from cowgate.errors import CowgateError, GateShut, InstallError, StateError
@@ -327,8 +328,8 @@ def gateways(host: Host, project: str) -> tuple[str, ...]:
     network = neighbours.ask(host, f"/networks/{project}_mailcow-network")
     configs = (network.get("IPAM") or {}).get("Config") or []
     found = [str(config["Gateway"]).partition("/")[0] for config in configs if config.get("Gateway")]
-    # Docker leaves the gateway of an IPv6 subnet out where nobody gave one: it is the first address.
-    found += [str(config["Subnet"]).partition("/")[0] + "1" for config in configs if "::/" in str(config.get("Subnet", ""))]
+    # Docker does not tell the gateway of a subnet where nobody gave one (measured with 26.1): it is the first address.
+    found += [str(ip_network(str(config["Subnet"]))[1]) for config in configs if config.get("Subnet")]
     return tuple(dict.fromkeys(found))
 
 

@@ -10,7 +10,7 @@ import pytest
 from cowgate import codec
 from cowgate.errors import StateError
 from cowgate.formats.error import FormatError
-from cowgate.install import admin, containers, document, drift, images, neighbours, relay, sentences, settings
+from cowgate.install import admin, containers, document, drift, images, neighbours, relay, sentences, settings, steps
 from cowgate.install.containers import Container
 from cowgate.install.drift import Finding, Room
 from cowgate.install.log import escaped
@@ -181,12 +181,13 @@ def inspected(**state: Any) -> dict[str, Any]:
         ({"Status": "restarting", "restarts": 4}, "restarting, 4 times so far"),
         ({"restarts": 3}, "restarting, 3 times so far"),
         ({"restarts": 3, "Health": {"Status": "healthy"}}, ""),
+        ({"restarts": 3, "StartedAt": "1970-01-01T00:00:10.5Z"}, ""),
         ({"Status": "created"}, "was never started"),
         ({"Status": "exited", "ExitCode": 137}, "exited, exit code 137"),
     ],
 )
 def test_which_containers_are_well(state: dict[str, Any], trouble: str) -> None:
-    found = containers.parse(inspected(**state))
+    found = containers.parse(inspected(**state), 100.0)
     assert found.trouble() == trouble
     assert containers.unwell(["postfix-mailcow"], [found]) == ([("postfix-mailcow", trouble)] if trouble else [])
 
@@ -231,6 +232,19 @@ def test_the_lines_of_postfix() -> None:
 )
 def test_what_the_proof_proves(family: int, seen: list[str], verdict: str) -> None:
     assert relay.judge(family, seen, ("172.22.1.1", "fd4d::1")).verdict == verdict
+
+
+class Networks:
+    """Docker's answer about mailcow's network, as 26.1 gives it where nobody named a gateway."""
+
+    def unix_http(self, *_: object, **__: object) -> tuple[int, bytes]:
+        configs = [{"Subnet": "172.22.1.0/24"}, {"Subnet": "fd4d:6169:6c63:6f77::/64", "Gateway": "fd4d:6169:6c63:6f77::1"}]
+        return 200, json.dumps({"IPAM": {"Config": configs}}).encode()
+
+
+def test_the_bridge_is_known_where_docker_does_not_tell_its_address() -> None:
+    """Found on the wire: without it a real relay over IPv6 was not seen."""
+    assert set(steps.gateways(Networks(), PROJECT)) == {"172.22.1.1", "fd4d:6169:6c63:6f77::1"}  # type: ignore[arg-type]
 
 
 # -- drift -----------------------------------------------------------------------------------------------------------
