@@ -15,6 +15,7 @@ export PATH
 venv=/opt/cowgate/venv
 package=/usr/lib/cowgate
 lock_seconds=300
+asked_for=/var/lib/cowgate/setup
 newline='
 '
 
@@ -134,6 +135,11 @@ may_install() {
     case $answer in y* | Y*) ;; *) say "nothing was installed"; return 1 ;; esac
 }
 
+# For `cowgate undo --list`: packages stay, and the journal of changes begins only once there is a Python.
+remember() {
+    (umask 022 && mkdir -p "${asked_for%/*}" && echo "$(date -u +%Y-%m-%dT%H:%M:%SZ)  $manager: $must $may" >>"$asked_for") || :
+}
+
 setup() {
     find_python || :
     missing=$(lacking | xargs)
@@ -145,6 +151,7 @@ setup() {
         may_install || return 1
         get_packages || return 1
         for package in $may; do install_packages "$package" || :; done
+        remember
         find_python || return 1
         if [ -n "$(lacking)" ]; then
             make_venv || :

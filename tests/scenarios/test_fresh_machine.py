@@ -112,6 +112,7 @@ def test_9_what_the_distribution_lacks_goes_into_an_environment_of_its_own(machi
     machine.run(["sh", "-c", hide], check=True)
     setup = machine.run(["cowgate", "--setup", "--yes"], network=True)
     assert setup.returncode == 0, setup.stderr
+    assert "--setup asked for, and undo leaves: " in machine.run(["cowgate", "undo", "--list"]).stdout
     assert machine.run(["cowgate", "--interpreter"]).stdout.strip() == "/opt/cowgate/venv/bin/python"
     assert machine.run(["/usr/bin/python3", "-c", "import jsonschema"]).returncode == 1
     again = machine.run([FIRST_BOOT, "--offline", "--yes"])

@@ -23,6 +23,9 @@ Where mailcow is installed, nothing is taken back that it stands on (ports, Dock
 unless --by-hand."""
 
 
+SETUP = "setup"  # in the state directory; hooks/cowgate.sh writes it
+
+
 class Options(common.Options):
     """`run`: only this run. `list`: show the runs, and do nothing. `by_hand`: also what a mailcow that runs stands on."""
 
@@ -47,7 +50,7 @@ def run(options: Options) -> int:
     state = StateDir(os.path.abspath(options.state_dir))
     journal = Journal(host, state)
     if options.list:
-        common.emit(options, _runs_text(journal))
+        common.emit(options, _runs_text(journal) + _setup_text(host.read_or_none(f"{state.path}/{SETUP}")))
         return EXIT_READY
     if host.euid() != 0:
         raise UsageError("undo changes the machine and needs root")
@@ -78,6 +81,12 @@ def mailcow_is_here(options: Options, host: Host) -> bool:
         policy = Policy()
     facts = collect(host, policy, ["docker", "mailcow"])
     return facts.mailcow.state != "value" or is_installed(facts)
+
+
+def _setup_text(lines: str | None) -> str:
+    """What the launcher's --setup asked the package manager for, a line each time."""
+    told = [f"--setup asked for, and undo leaves: {line}" for line in (lines or "").splitlines() if line.strip()]
+    return "".join(f"{line}\n" for line in told)
 
 
 def _runs_text(journal: Journal) -> str:
