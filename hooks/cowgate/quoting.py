@@ -183,7 +183,7 @@ SECRET_NAME = (
     r"credentials?|authorization|(?:^|[^a-z])auth|_?auth(?:token|[_-]secret)?|requirepass|masterauth|community|cookie)"
 )
 _SETTING = re.compile(
-    rf"(?P<before>(?P<quote>\\?[\"']|)[A-Za-z0-9_.$-]*{SECRET_NAME}(?P=quote)\s*(?:=>|[:=])\s*)"
+    rf"(?P<before>(?P<quote>\\?[\"']|)(?<![A-Za-z0-9_.$-])[A-Za-z0-9_.$-]{{0,64}}?{SECRET_NAME}(?P=quote)\s*(?:=>|[:=])\s*)"
     r"(?P<value>\\\"(?:[^\"\\\n]|\\[^\"])*\\\"|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\]]+)",
     re.IGNORECASE,
 )
@@ -198,12 +198,29 @@ def holds_secret(key: str) -> bool:
     return bool(_SECRET_NAME.search(key))
 
 
+# A line without one of these words has no key of a secret in it, and neither has one long word (the bundle of user-data has
+# 400,000 characters): asking first keeps long texts cheap.
+_HINT = re.compile("pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|pw_?hash|proxy")
+_LONG = 1 << 14
+_BETWEEN = re.compile("[:=<-]")
+
+
 def masked(text: str) -> str:
     """The text without secrets, those under the keys of a configuration file included: for diffs and for quoted text."""
-    text = shapes_masked(text)
-    text = _SETTING.sub(_masked_setting, text)
-    text = _ELEMENT.sub(rf"\1{MASK}", text)
-    return _USER_AND_PASSWORD.sub(rf"\1{MASK}@", _OPTION.sub(rf"\1{MASK}", text))
+    lines = shapes_masked(text).split("\n")
+    return "\n".join(_masked_line(line) if _may_hold(line) else line for line in lines)
+
+
+def _may_hold(line: str) -> bool:
+    if len(line) > _LONG and not _BETWEEN.search(line, 256, len(line) - 8):
+        return False
+    return _HINT.search(line.lower()) is not None
+
+
+def _masked_line(line: str) -> str:
+    line = _SETTING.sub(_masked_setting, line)
+    line = _ELEMENT.sub(rf"\1{MASK}", line)
+    return _USER_AND_PASSWORD.sub(rf"\1{MASK}@", _OPTION.sub(rf"\1{MASK}", line))
 
 
 def _masked_setting(match: re.Match[str]) -> str:
