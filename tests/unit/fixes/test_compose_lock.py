@@ -26,8 +26,8 @@ def mailcow(**value: Any) -> dict[str, Any]:
     [
         ({}, True, False),
         (mailcow(checkout=False, present=False), False, False),
-        (mailcow(conf_state="ok", conf={}), False, False),
-        (mailcow(conf_state="unreadable"), False, False),
+        (mailcow(conf_state="ok", conf={}), True, False),  # an unfinished install
+        (mailcow(conf_state="unreadable"), True, False),
         (mailcow(override={"state": "ok"}), True, False),
         (mailcow(override={"state": "refused"}), True, False),
         (mailcow(override={"state": "broken"}), False, False),
@@ -35,7 +35,7 @@ def mailcow(**value: Any) -> dict[str, Any]:
         (mailcow(override={"state": "ok", "locked": True}), False, True),
         (mailcow(override={"state": "broken", "locked": True}), False, True),
         (mailcow(conf_state="ok", conf={}, override={"state": "ok", "locked": True}), False, True),
-        ({"docker": {"value": {"projects": [{**PROJECT, "volumes": 12}]}}}, False, False),
+        ({"docker": {"value": {"projects": [{**PROJECT, "volumes": 12}]}}}, True, False),  # left-overs, without mailcow.conf
         ({"docker": {"value": {"projects": [{**PROJECT, "containers": 1}]}}}, False, False),
         ({"docker": {"value": {"projects": [PROJECT]}}}, True, False),
         ({"docker": {"value": {"projects": [{**PROJECT, "name": "other", "volumes": 1}]}}}, True, False),
