@@ -369,6 +369,8 @@ def parse_saved(text: str, family: str, source: str = "iptables") -> tuple[Chain
 
 
 def _words(line: str) -> list[str]:
+    if '"' not in line and "'" not in line and "\\" not in line:
+        return line.split()
     try:
         return shlex.split(line)
     except ValueError:  # a comment with an odd quote
@@ -485,6 +487,8 @@ def combined(nft: Iterable[Chain], saved: Iterable[Chain]) -> tuple[Chain, ...]:
     return tuple(found)
 
 
+# Public addresses and networks of at most a /8: what an ordinary client is not in, and no container has.
+_PRIVATE = ("10.", "172.", "192.168.", "100.", "fd", "fc", "fe80", "::", "0.", "127.")
 _LONE = re.compile(r"(\d+\.){3}\d+(/32)?|[0-9a-fA-F:]*:[0-9a-fA-F:]*(/128)?")
 
 
@@ -498,7 +502,12 @@ def relevant(chains: Iterable[Chain]) -> tuple[Chain, ...]:
     return tuple(found)
 
 
+def _is_public_network(value: str) -> bool:
+    address, _, length = value.partition("/")
+    return length.isdecimal() and int(length) >= 8 and not address.lower().startswith(_PRIVATE)
+
+
 def _is_for_one(rule: Rule) -> bool:
     sources = [m for m in rule.matches if m.what == "saddr" and not m.negated]
-    lone = any(m.values and all(_LONE.fullmatch(v) for v in m.values) for m in sources)
+    lone = any(m.values and all(_LONE.fullmatch(v) or _is_public_network(v) for v in m.values) for m in sources)
     return lone and rule.verdict in ("drop", "reject")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Optional, Union
 
 from cowgate.formats.packetfilter import ADDRESS_CHANGES, Chain, Match, Rule
@@ -163,8 +164,13 @@ class _Walk:
 
     def _holds(self, rule: Rule) -> Optional[bool]:
         """Whether all conditions of a rule hold; None where one cannot be told and none fails."""
-        answers = [matches(match, self.packet) for match in rule.matches]
-        return False if False in answers else None if None in answers else True
+        found: Optional[bool] = True
+        for match in rule.matches:
+            answer = matches(match, self.packet)
+            if answer is False:
+                return False
+            found = None if answer is None else found
+        return found
 
 
 # -- conditions --------------------------------------------------------------------------------------------------------
@@ -175,6 +181,9 @@ def matches(match: Match, packet: Packet) -> Optional[bool]:
     test = _TESTS.get(match.what)
     if test is None:
         return None
+    if len(match.values) == 1:
+        found = test(match.values[0], packet)
+        return found if found is None or not match.negated else not found
     answers = [test(value, packet) for value in match.values or ("",)]
     found = True if True in answers else None if None in answers or not answers else False
     return found if found is None or not match.negated else not found
@@ -199,6 +208,11 @@ def _address(value: str, where: str) -> Optional[bool]:
     if value.startswith("@") or where == OUTSIDE:
         # An arbitrary client is in no list, and in a network only where that is (nearly) everything.
         return _of_anybody(value)
+    return _inside(value, where)
+
+
+@lru_cache(maxsize=1 << 16)
+def _inside(value: str, where: str) -> Optional[bool]:
     try:
         first, _, last = value.partition("-")
         named = ipaddress.ip_network(first, strict=False)
