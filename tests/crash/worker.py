@@ -28,7 +28,8 @@ from cowgate.facts.collection import Facts
 from cowgate.formats import openpgp
 from cowgate.formats.editors import edit
 from cowgate.gate import contract, evidence, rules
-from cowgate.machine.host import READ_LIMIT, Host
+from cowgate.machine.files import READ_LIMIT
+from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
 from cowgate.model import Level, Phase, Requirement, passed
 from cowgate.policy.model import Policy

@@ -12,7 +12,7 @@ import pytest
 
 import cowgate
 from cowgate.errors import CommandFailed, CommandMissing, OfflineError
-from cowgate.machine import host as module
+from cowgate.machine import processes as module
 from cowgate.machine.host import Host
 
 HOST = Host()

@@ -106,7 +106,7 @@ def test_a_failed_command_says_nothing_in_the_message() -> None:
 
 def test_the_log_of_what_commands_said_is_for_root_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "said.log"
-    monkeypatch.setattr("cowgate.machine.host.SAID", str(place))
+    monkeypatch.setattr("cowgate.machine.processes.SAID", str(place))
     monkeypatch.setattr(Host, "trusted", lambda _self, path, follow=True: path)  # noqa: ARG005 - /tmp is everybody's
     monkeypatch.setattr(Host, "euid", lambda _self: 0)
     with pytest.raises(CommandFailed):

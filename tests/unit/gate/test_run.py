@@ -26,7 +26,7 @@ from cowgate.facts.collection import Facts
 from cowgate.facts.fact import Fact
 from cowgate.facts.mailcow import Mailcow, Override
 from cowgate.gate import contract, rules
-from cowgate.machine import host as host_module
+from cowgate.machine import files as host_module
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
 from cowgate.model import Level, Phase, Status
