@@ -154,7 +154,9 @@ def removals(lost: list[Lost]) -> Commands:
     commands = []
     for one in lost:
         chain, rule = one.fate.chain, one.fate.rule
-        if rule is not None:
+        if chain.table == "firewalld":
+            commands += _of_firewalld(chain.name, one.fate.verdict)
+        elif rule is not None:
             commands.append(removal(chain, rule))
         elif chain.source == "nft":
             body = "{ policy accept; }"
@@ -163,6 +165,15 @@ def removals(lost: list[Lost]) -> Commands:
             program = ("ip6tables" if chain.family == "ip6" else "iptables") + ("-legacy" if chain.source == "legacy" else "")
             commands.append((program, "-w", "-t", chain.table, "-P", chain.name, "ACCEPT"))
     return tuple(dict.fromkeys(commands))
+
+
+def _of_firewalld(chain: str, verdict: str) -> list[tuple[str, ...]]:
+    """firewalld owns its table, nobody else can change it, and a reload would bring a rule back: it is told itself."""
+    zone = chain.removeprefix("nat_POST_").rpartition("_")[0]
+    if verdict != "masquerade" or not zone or not chain.startswith("nat_POST_"):
+        return [("firewall-cmd", "--list-all-zones")]
+    where = f"--policy={zone.removeprefix('policy_')}" if zone.startswith("policy_") else f"--zone={zone}"
+    return [("firewall-cmd", "--permanent", where, "--remove-masquerade"), ("firewall-cmd", where, "--remove-masquerade")]
 
 
 # Who loads rules of a kind at boot, by a word in the name of the table or chain.
