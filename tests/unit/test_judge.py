@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from cowgate.engine import evaluate
 from cowgate.engine.evaluate import is_ready, judge_all
 from cowgate.facts.collection import Facts
 from cowgate.facts.fact import Fact
+from cowgate.machine.host import Host
 from cowgate.model import Level, Phase, Requirement, Status, Verdict, failed, passed, unknown
 from cowgate.policy.model import Policy, Waiver
+from cowgate.requirements.catalogue import all_requirements
 
 TODAY = date(2026, 11, 22)
 
@@ -92,3 +95,22 @@ def test_what_passes_or_may_not_be_waived_stays() -> None:
     assert status(judged(passed("fine")), waivers=waivers).status is Status.PASS
     assert status(replace(BAD, waivable=False), waivers=waivers).status is Status.FAIL
     assert status(judged(unknown("no idea")), waivers=waivers).status is Status.WAIVED
+
+
+def test_early_neither_psutil_nor_netifaces_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard library is all there is then: neither the facts that rows need nor what they want may load them."""
+    asked: list[str] = []
+
+    def collect(_host: Host, _policy: Policy, names: list[str]) -> Facts:
+        asked.extend(names)
+        return Facts({})
+
+    monkeypatch.setattr(evaluate, "collect", collect)
+    evaluate.check(Host(), Policy(), Phase.EARLY, all_requirements(), now=0.0)
+    assert "ifupdown" in asked
+    assert not {"interfaces", "sockets", "disks", "memory", "cpu"} & set(asked)
+
+
+def test_a_missing_module_has_a_remedy_of_its_own() -> None:
+    told = status(BAD, Fact.unreadable("no psutil: `hooks/cowgate.sh --setup` gets it"))
+    assert told.status is Status.UNKNOWN and told.remedy is not None and "--setup" in told.remedy.text
