@@ -119,7 +119,7 @@ FILES = {
     "etc/fstab": "UUID=1 / ext4 errors=remount-ro 0 1\n",
     "etc/timezone": "Etc/UTC\n",
     "etc/chrony.conf": "driftfile /var/lib/chrony/drift\n",
-    "etc/docker/daemon.json": '{\n  "log-driver": "local"\n}\n',
+    "etc/docker/daemon.json": '{\n  "log-driver": "local",\n  "fixed-cidr-v6": "fd00:1::/80"\n}\n',
     "etc/crash/whole": "the admin's own\n",
     "etc/crash/real": "behind the link\n",
     "etc/crash/gone": "to be removed\n",

@@ -161,7 +161,8 @@ def test_without_root_the_other_rows_are_judged(machine: Container) -> None:
     assert mine.keys() == roots.keys()
     differing = {id for id in mine if mine[id]["status"] != roots[id]["status"]}
     for id in differing:
-        assert mine[id]["status"] == "unknown", mine[id]
+        # network.firewall warns where its rules cannot be listed: what drops mail is known only of rules that are seen
+        assert mine[id]["status"] == ("warn" if id == "network.firewall" else "unknown"), mine[id]
         assert "root" in mine[id]["diagnosis"] + mine[id]["remedy"]["text"], mine[id]
     assert mine["platform.virtualization"]["status"] == "fail"
     assert mine["network.ipv4"]["status"] == "pass"
