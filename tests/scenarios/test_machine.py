@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,12 +59,13 @@ def namespace() -> Iterator[Namespace]:
 
 # The two sources alone, as `cowgate facts` prints them: the others look at the whole machine.
 COLLECT = f"""\
-import json, sys
+import json, sys, time
 sys.path.insert(0, {str(ROOT / "hooks")!r})
 from cowgate.facts.collection import collect
 from cowgate.machine.host import Host
 from cowgate.policy.model import Policy
-print(json.dumps(collect(Host(), Policy(), ("interfaces", "sockets")).to_json()))
+found = collect(Host(), Policy(), ("interfaces", "sockets"), 60.0).to_json()
+print(json.dumps(dict(found, cpu=time.process_time())))
 """
 
 
@@ -76,7 +76,7 @@ def facts(namespace: Namespace) -> dict[str, Any]:
     done = namespace.run([*PYTHON, COLLECT], timeout=60, check=True)
     assert done.stderr == ""
     document = json.loads(done.stdout)
-    return {name: document[name]["value"] for name in ("interfaces", "sockets")}
+    return {"cpu": document["cpu"], **{name: document[name]["value"] for name in ("interfaces", "sockets")}}
 
 
 def serve(namespace: Namespace, tmp_path: Path, program: str) -> Any:
@@ -117,16 +117,14 @@ def test_many_of_everything(namespace: Namespace, tmp_path: Path) -> None:
     namespace.run(["ip", "-batch", "-"], input="\n".join(batch) + "\n", check=True, timeout=120)
     server = serve(namespace, tmp_path, MANY)
     try:
-        started = time.monotonic()
         found = facts(namespace)
-        took = time.monotonic() - started
     finally:
         stop(server)
     assert len([x for x in found["sockets"]["listeners"] if 20000 <= x["port"] < 30000 and x["pid"]]) == 10_000
     assert len([a for a in found["interfaces"]["addresses"] if a["prefix"] == 32]) == 10_000
     assert len([r for r in found["interfaces"]["routes"] if r["gateway"] == "203.0.113.1"]) == 20_001
     assert [i["name"] for i in found["interfaces"]["interfaces"] if i["name"].startswith("eth0")] == ["eth0"]
-    assert took < 12
+    assert found["cpu"] < 12  # seconds, 2 on an idle machine: what a machine with other work needs says nothing
 
 
 def check_beside(dead: str) -> dict[str, tuple[str, str]]:
