@@ -28,6 +28,7 @@ from cowgate.policy import file
 from cowgate.policy.load import load
 from cowgate.policy.model import Policy
 from cowgate.quoting import visible
+from cowgate.requirements.catalogue import waivable
 from cowgate.requirements.system.hostname import name_problem
 
 HOME = "/opt/cowgate/onboarding"
@@ -122,7 +123,7 @@ def remove(host: Host) -> None:
 
 def onboard(host: Host) -> None:
     """The whole dialogue. Raises KeyboardInterrupt and EOFError where the person leaves, CowgateError, OSError."""
-    policy = load(host)
+    policy = load(host, waivable=waivable())
     begun = install.read(host)
     if begun is None and host.exists(f"{policy.install_dir}/mailcow.conf"):
         remove(host)  # set up in another way
@@ -130,13 +131,13 @@ def onboard(host: Host) -> None:
     if begun is not None:
         if goes_on(host, begun):
             return
-        policy = load(host)
+        policy = load(host, waivable=waivable())
     else:
         say("mailcow is not set up on this machine yet. Ctrl-C leaves this for the next login.")
         answers = questions(host, policy)
         if answers:
             write(host, {**answered(host), **answers})
-            policy = load(host)
+            policy = load(host, waivable=waivable())
     if not confirmed(policy):
         say(f"nothing was installed; answer again with {HOME}/start, or change {ANSWERS}")
         return

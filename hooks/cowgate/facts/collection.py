@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 # Seconds that all sources together may take; one that has not answered by then is unreadable.
 DEADLINE = 12.0
+# But those that may take longer: hygiene reads every file of an image that no package brought, and only a build asks for it.
+PATIENT = {"hygiene": 600.0}
 
 # Version of the documents of `cowgate facts`; those of version 1 did not carry it.
 VERSION_KEY, FACTS_VERSION = "facts_version", 2
@@ -190,11 +192,11 @@ def collect(host: Host, policy: Policy, names: Iterable[str], deadline: float = 
 
     # Daemons: one that hangs in a dead mount must not keep the process alive.
     threads = [threading.Thread(target=ask, args=(name,), name=name, daemon=True) for name in wanted]
-    until = time.monotonic() + deadline
+    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+        thread.join(max(0.0, began + max(deadline, PATIENT.get(thread.name, 0.0)) - time.monotonic()))
     late: Fact[Any] = Fact.unreadable(f"no answer within {deadline:.0f} s")
     return Facts({name: found.get(name, late) for name in wanted}, {name: seconds.get(name, deadline) for name in wanted})
 

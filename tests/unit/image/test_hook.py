@@ -17,7 +17,7 @@ from cowgate.engine.evaluate import judge_all
 from cowgate.errors import StateError
 from cowgate.facts import image
 from cowgate.image import hook as imagehook
-from cowgate.install import steps as install
+from cowgate.install import containers, images, source, steps
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
 from cowgate.model import Phase, Status
@@ -242,7 +242,7 @@ def test_units_have_the_time_that_their_work_may_take() -> None:
     clock, network = (policy[group]["properties"][key]["maximum"] for group, key in (("time", "wait"), ("probes", "patience")))
     packages = 2 * INSTALL_TIMEOUT  # Docker's, and all others
     assert given("cowgate.service") >= packages + clock + network
-    work = 2 * install.CLONE_TIMEOUT + install.CONFIGURE_TIMEOUT + install.PULL_TIMEOUT + install.START_TIMEOUT
+    work = 2 * source.CLONE_TIMEOUT + steps.CONFIGURE_TIMEOUT + images.PULL_TIMEOUT + containers.START_TIMEOUT
     assert given(imagehook.INSTALL_UNIT) >= work + packages + clock
 
 

@@ -87,7 +87,7 @@ class Recorded:
     def __init__(self, module: ModuleType, monkeypatch: pytest.MonkeyPatch, root: Path, answers: list[str]) -> None:
         self.done: list[str] = []
         self.host = Host(str(root))
-        monkeypatch.setattr(module, "load", lambda _host: Policy(hostname="mail.cowgate.test", timezone="Etc/UTC"))
+        monkeypatch.setattr(module, "load", lambda _host, **_: Policy(hostname="mail.cowgate.test", timezone="Etc/UTC"))
         monkeypatch.setattr(module, "questions", lambda _host, _policy: {})
         monkeypatch.setattr(module, "ready", lambda: True)
         monkeypatch.setattr(module, "remove", lambda _host: self.done.append("removed"))
