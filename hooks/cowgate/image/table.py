@@ -449,13 +449,19 @@ STATE: tuple[Rule, ...] = (
             "/var/lib/cowgate/install.json",
             "/var/lib/cowgate/install.lock",
             "/var/lib/cowgate/journal/*",
-            "/var/lib/cowgate/said.log",
             "**/.cowgate-[0-9]*.tmp",
         ),
         REMOVE,
         "a result of the builder",
     ),
-    Rule("lock", ("/var/lib/cowgate/lock",), EMPTY, "a run on the builder", probe="content", living=("*",)),
+    Rule(
+        "lock",
+        ("/var/lib/cowgate/lock", "/var/lib/cowgate/said.log"),
+        EMPTY,
+        "a run on the builder",
+        probe="content",
+        living=("*",),
+    ),
 )
 
 # Traces. A log is what is below /var/log, whatever its name.
