@@ -271,7 +271,10 @@ def test_9_one_unhealthy_one_restarting_one_never_started(server: MailServer) ->
     assert done.returncode == 5 and "olefy-mailcow: restarting" in done.stderr, done.stderr
     assert "olefy: told to crash" in server.machine.read("/var/log/cowgate-install.log")
     server.sh("rm /srv/lab/olefy.crash")
-    assert server.install().returncode == 0
+    server.set_policy(install={"ref": TAG, "healthy_timeout": 240})  # Docker waits up to a minute before it tries once more
+    server.ready()
+    done = server.install()
+    assert done.returncode == 0, done.stderr
     assert_installed(server)
 
 
