@@ -142,6 +142,7 @@ class InstallPackagesAction(Action[InstallPackages]):
             return FixError(
                 "a dpkg was interrupted, and apt installs nothing before it is finished", hint="dpkg --configure -a"
             )
+        self.host.keep_said(done)
         return done.failure()
 
     def _wait_for_lock(self, progress: Progress) -> None:

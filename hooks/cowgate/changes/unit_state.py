@@ -107,6 +107,7 @@ def unit_state(host: Host, unit: str) -> Json:
     if "ActiveState" not in said:
         # in a chroot it ignores what it is asked, with exit code 0, even with the builder's /run there
         if done.code != 0 and host.exists("/run/systemd/system"):
+            host.keep_said(done)
             raise done.failure()
         said = {"UnitFileState": host.run(("systemctl", "is-enabled", unit), timeout=30, ok=None).out.strip()}
     links = unit_links(host, unit)
@@ -166,4 +167,5 @@ def restore_links(host: Host, unit: str, prior: Json) -> None:
             host.rmdir(directory)
     done = host.run(("systemctl", "daemon-reload"), timeout=60, ok=None)
     if done.code != 0 and host.exists("/run/systemd/system"):
+        host.keep_said(done)
         raise done.failure()

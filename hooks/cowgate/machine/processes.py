@@ -74,9 +74,8 @@ class Processes(Files, Clocks):
         if code is None:
             raise CommandFailed(f"{_shortened(argv)} gave no answer within {timeout:.0f} s")
         done = Completed(tuple(argv), code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
-        if done.code != 0:
-            self.keep_said(done)
         if ok is not None and done.code not in ok:
+            self.keep_said(done)
             raise done.failure()
         return done
 
