@@ -109,6 +109,7 @@ def test_the_log_of_what_commands_said_is_for_root_alone(tmp_path: Path, monkeyp
     monkeypatch.setattr("cowgate.machine.processes.SAID", str(place))
     monkeypatch.setattr(Host, "trusted", lambda _self, path, follow=True: path)  # noqa: ARG005 - /tmp is everybody's
     monkeypatch.setattr(Host, "euid", lambda _self: 0)
+    monkeypatch.setattr(Host, "in_chroot", lambda _self: False)
     with pytest.raises(CommandFailed):
         Host().run(["sh", "-c", f"printf 'no \\033[2J password={CANARY}\\n' >&2; exit 3"])
     assert stat.S_IMODE(place.stat().st_mode) == 0o600

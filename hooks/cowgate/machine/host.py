@@ -26,19 +26,6 @@ class Host(Processes, Web):
         runs = self.live and not self.in_chroot()
         return Tree(self.resolve("/"), runs=runs, fstab=(self.read_or_none("/etc/fstab") or "") if runs else "")
 
-    def in_chroot(self) -> bool:
-        """Whether the root of this process is not that of the machine's first one: then systemd here is somebody else's."""
-        if not self.live:
-            return False
-        try:
-            first, own = os.stat("/proc/1/root"), os.stat("/")
-        except PermissionError:
-            # Root, and may not ask: when in doubt nothing of systemd is touched. Anybody else changes nothing anyway.
-            return self.euid() == 0
-        except FileNotFoundError:
-            return True  # no /proc
-        return (first.st_dev, first.st_ino) != (own.st_dev, own.st_ino)
-
     def rows(self, path: str, query: str) -> list[tuple[Any, ...]]:
         """What a query answers of an SQLite database, which is not written to, not even its lock. Raises OSError."""
         # Here and not above: it needs a library of its own, which a small system lacks, and one database is read by it.

@@ -22,7 +22,7 @@ SHOWN = 80  # characters of a command in a message
 
 OUTPUT_LIMIT = 16 << 20  # bytes of output kept from a command; `ip` says 6 MB of 10,000 addresses and 20,000 routes
 
-SAID = "/var/lib/cowgate/said.log"  # what failed commands said, 0600
+SAID = "/run/cowgate-said.log"  # what failed commands said, 0600; in memory, so that no image has it
 
 SAID_LIMIT = 1 << 14  # characters that are kept of one
 
@@ -79,10 +79,23 @@ class Processes(Files, Clocks):
             raise done.failure()
         return done
 
+    def in_chroot(self) -> bool:
+        """Whether the root of this process is not that of the machine's first one: then systemd here is somebody else's."""
+        if not self.live:
+            return False
+        try:
+            first, own = os.stat("/proc/1/root"), os.stat("/")
+        except PermissionError:
+            # Root, and may not ask: when in doubt nothing of systemd is touched. Anybody else changes nothing anyway.
+            return self.euid() == 0
+        except FileNotFoundError:
+            return True  # no /proc
+        return (first.st_dev, first.st_ino) != (own.st_dev, own.st_ino)
+
     def keep_said(self, done: Completed) -> None:
         """Write what a failed command said to the log that only root may read; where that is not possible it is lost."""
         text = visible_lines(masked((done.err.strip() or done.out.strip())[-SAID_LIMIT:]))
-        if not text or not self.live or self.euid() != 0:
+        if not text or not self.live or self.euid() != 0 or self.in_chroot():
             return
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.now()))
         with contextlib.suppress(OSError, CowgateError):
