@@ -136,6 +136,7 @@ FILES = {
     "var/lib/standin/addresses/2001:db8:1::be24:11ff:fe0a:1": "3600 86400\n",
     "proc/sys/vm/overcommit_memory": "0\n",
     "proc/sys/fs/inotify/max_user_instances": "128\n",
+    "proc/sys/net/ipv4/ip_forward": "0\n",
     "proc/sys/net/ipv6/conf/eth0/accept_ra": "1\n",
     "proc/sys/net/ipv6/conf/eth0/autoconf": "1\n",
     "proc/sys/swaps": "Filename Type Size Used Priority\n",
