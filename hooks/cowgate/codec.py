@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain JSON values and back, strictly: what encode() gave, decode() takes, and nothing else."""
+"""Dataclasses and named tuples to plain JSON and back, strictly: what encode() gave, decode() takes, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class CodecError(ValueError):
 
 
 def encode(value: Any) -> Any:
-    """Dataclasses become objects, tuples arrays, enums their value; dicts keep their order of keys sorted."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
+    """Dataclasses and named tuples become objects, tuples arrays, enums their value; the keys of dicts are sorted."""
+    if _is_record(type(value)):
+        return {name: encode(getattr(value, name)) for name in _defaults(value.__class__)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (tuple, list)):
@@ -36,8 +36,8 @@ def decode(kind: Any, document: Any, path: str = "", *, strict: bool = True) -> 
         return document
     if origin is typing.Union:
         return _decode_union(args, document, path, strict)
-    if is_dataclass(kind) and isinstance(kind, type):
-        return _decode_dataclass(kind, document, path, strict)
+    if _is_record(kind):
+        return _decode_record(kind, document, path, strict)
     if origin is tuple:
         _expect(isinstance(document, list), document, "an array", path)
         if len(args) == 2 and args[1] is Ellipsis:
@@ -70,19 +70,31 @@ def _decode_union(args: tuple[Any, ...], document: Any, path: str, strict: bool)
     return decode(kinds[-1], document, path, strict=strict)
 
 
-def _decode_dataclass(kind: Any, document: Any, path: str, strict: bool) -> Any:
+def _decode_record(kind: Any, document: Any, path: str, strict: bool) -> Any:
     _expect(isinstance(document, dict), document, "an object", path)
-    hints = _hints(kind)
+    hints, defaults = _hints(kind), _defaults(kind)
     values = {}
-    for f in fields(kind):
-        if f.name in document:
-            values[f.name] = decode(hints[f.name], document[f.name], f"{path}.{f.name}", strict=strict)
-        elif f.default is MISSING and f.default_factory is MISSING:
-            raise CodecError(f"{path}: {f.name} is missing")
-    strangers = sorted(set(document) - {f.name for f in fields(kind)})
+    for name, optional in defaults.items():
+        if name in document:
+            values[name] = decode(hints[name], document[name], f"{path}.{name}", strict=strict)
+        elif not optional:
+            raise CodecError(f"{path}: {name} is missing")
+    strangers = sorted(set(document) - set(defaults))
     if strangers and strict:
         raise CodecError(f"{path}: unknown key {strangers[0]!r}")
     return kind(**values)
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and (is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")))
+
+
+@cache
+def _defaults(kind: Any) -> dict[str, bool]:
+    """Every field, and whether it has a default."""
+    if not is_dataclass(kind):
+        return {name: name in kind._field_defaults for name in kind._fields}
+    return {f.name: f.default is not MISSING or f.default_factory is not MISSING for f in fields(kind)}
 
 
 @cache

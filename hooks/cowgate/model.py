@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -50,16 +50,14 @@ class Status(Word):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Remedy:
+class Remedy(NamedTuple):
     """What to do about a failure: a sentence, and commands as argument lists (never shell text)."""
 
     text: str
     commands: Commands = ()
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """A number that a verdict rests on. `unit` is bytes, seconds, hertz or count; `name` is unique in its row."""
 
     name: str

@@ -4,12 +4,10 @@ and how that is lifted, and what their images want otherwise. Data only."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 
-@dataclass(frozen=True)
-class UserDataField:
+class UserDataField(NamedTuple):
     """What a provider's user-data field takes. `limit` is in bytes of what is sent, `source` says where that is written."""
 
     name: str
@@ -18,8 +16,7 @@ class UserDataField:
     encoding: str = "text"  # text, or base64: the field wants it encoded and counts the encoded form
 
 
-@dataclass(frozen=True)
-class Provider:
+class Provider(NamedTuple):
     """One provider; `title` is its name as people write it.
 
     `clouds` are names that cloud-init's cloud-id gives, `vendors` begin what DMI says or end it (with the asset tag; those

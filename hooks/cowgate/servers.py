@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     pass
@@ -16,8 +15,7 @@ STORE = (110, 143, 993, 995)
 WEB = (80, 443)
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """`services` and `sockets` are unit names without their ending (on OpenRC the service names), `processes` command names.
 
     A server without `ports` takes none of mailcow's: it is a second one of what mailcow brings itself.

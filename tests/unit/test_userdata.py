@@ -409,7 +409,7 @@ def test_a_policy_with_its_host_name(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--hostname", NAME, "--policy", "/nowhere/policy"], "the policy /nowhere/policy cannot be read"),
         (["--hostname", NAME, "--ssh-key", "/nowhere/key.pub"], "--ssh-key: /nowhere/key.pub: No such file"),
         (["--hostname", NAME, "--ssh-key", "not a key"], "'not a key' is no public key"),
-        (["--hostname", NAME, "--ssh-key", "-----BEGIN OPENSSH PRIVATE KEY-----"], "is a private key"),
+        (["--hostname", NAME, "--ssh-key", "-----BEGIN OPENSSH PRIVATE KEY-----"], "a private key"),
         (["--bundle", "/nowhere/bundle"], "--bundle: /nowhere/bundle: No such file"),
         (["--bundle", "/dev/null", "--sha256", "0" * 64], "the bundle of this cowgate has the digest"),
     ],

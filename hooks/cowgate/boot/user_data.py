@@ -21,8 +21,8 @@ import shlex
 import tarfile
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.abc import Traversable
+from typing import NamedTuple
 
 from cowgate import VERSION
 from cowgate.errors import UsageError
@@ -50,8 +50,7 @@ SETTINGS = "/etc/cowgate/policy.d/50-user-data.yaml"
 FIELDS = {id: provider.user_data for id, provider in PROVIDERS.items() if provider.user_data}
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What the user-data shall do. `policy` is the text of a policy file. `url` and `sha256` give the small variant."""
 
     hostname: str = ""
@@ -65,8 +64,7 @@ class Options:
     proxy: str = ""
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file that the user-data puts on the machine, where `manager` (systemd, openrc, or any) starts the services.
 
     With `add` its lines are added to a file that may be there.

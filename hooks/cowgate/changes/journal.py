@@ -16,7 +16,7 @@ import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate import VERSION, codec
 from cowgate.changes.action import Action, Json, Progress, decode_change, encode_change
@@ -97,8 +97,7 @@ class Entry:
         }
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One run that changed something. `started` is in seconds since 1970, UTC."""
 
     id: str

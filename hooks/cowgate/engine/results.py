@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.changes.values import Change
 from cowgate.engine.evaluate import Evaluation
@@ -37,8 +37,7 @@ class Failure:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(NamedTuple):
     """What a run did. `evaluation` is the last look; its rows say `fixed` where this run made them true.
 
     `planned` is all that there was to do, `applied` what was done (empty in a dry run), `notices` are sentences for the
@@ -52,8 +51,7 @@ class RunResult:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class UndoResult:
+class UndoResult(NamedTuple):
     """What an undo put back, what it could not, and what stays because it cannot be undone (`notices`)."""
 
     undone: tuple[Entry, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts.fact import Fact
@@ -24,8 +24,7 @@ REPEAT = 10.0  # seconds between two such explanations
 POLL = 1.0  # seconds between two looks at the clock
 
 
-@dataclass(frozen=True)
-class Tracking:
+class Tracking(NamedTuple):
     """What chrony follows (`chronyc -c tracking`): the source's name, its stratum, the offset in seconds, the leap status."""
 
     source: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate import codec
 from cowgate.errors import CowgateError, MissingModule, OfflineError, UsageError
@@ -55,8 +54,7 @@ PATIENT = {"hygiene": 600.0}
 VERSION_KEY, FACTS_VERSION = "facts_version", 2
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A module's collect(host, policy) and the type of its value. The policy only says where to look (install directory, which
     probes may leave), never what is right."""
 

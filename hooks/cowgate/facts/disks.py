@@ -6,7 +6,7 @@ import os
 import posixpath
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts import dockerd
@@ -57,8 +57,7 @@ class Filesystem:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Disks:
+class Disks(NamedTuple):
     """`data_root` follows the option of the dockerd that runs, else daemon.json; `install` is the policy's directory; `root`
     is /; `containerd` is what containerd keeps for itself: the images too, where Docker leaves them to it. `late` are mount
     points of Docker's data that may be missing when Docker starts: `nofail` in /etc/fstab, and nothing orders Docker after.

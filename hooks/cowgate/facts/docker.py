@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts.disks import DATA_ROOT, PID_FILE
@@ -53,8 +53,7 @@ MAILCOW_VOLUMES = ("vmail-vol-1", "vmail-index-vol-1", "crypt-vol-1")
 DIRECTORY_LABEL = "com.docker.compose.project.working_dir"
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """A Docker network. `mtu` is its driver option in bytes, None where it has none (Docker then takes 1500)."""
 
     name: str
@@ -66,8 +65,7 @@ class Network:
     project: str = ""  # the compose project that made it
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """A port of a container that is published on the host."""
 
     container: str

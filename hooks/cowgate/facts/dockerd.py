@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate.formats import daemonjson
 from cowgate.formats.daemonjson import Problem
@@ -30,8 +29,7 @@ SETTINGS = ("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy", 
 _SWITCHES = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 
 
-@dataclass(frozen=True)
-class DaemonJson:
+class DaemonJson(NamedTuple):
     """/etc/docker/daemon.json: `state` is absent, empty, invalid, not-object, unreadable or ok.
 
     Only the keys that a requirement reads are kept, each None where the file does not have it (or not with that type).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Optional, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar
 
 from cowgate.errors import CommandMissing, CowgateError
 from cowgate.facts.fact import Fact
@@ -40,8 +40,7 @@ SPARES = {
 }
 
 
-@dataclass(frozen=True)
-class Flush:
+class Flush(NamedTuple):
     """A file by which a unit empties the rules of others when it starts; `line` is where it says so (0: that is its way)."""
 
     unit: str

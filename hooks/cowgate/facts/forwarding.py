@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
 
@@ -19,8 +18,7 @@ IPV4 = ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding")
 IPV6 = ("net.ipv6.conf.all.forwarding",)
 
 
-@dataclass(frozen=True)
-class Set:
+class Set(NamedTuple):
     """A line of a sysctl file."""
 
     path: str
@@ -28,8 +26,7 @@ class Set:
     value: str
 
 
-@dataclass(frozen=True)
-class Forwarding:
+class Forwarding(NamedTuple):
     """`ipv4` and `ipv6` are the kernel's switches (None: not told). `ipv4_set` and `ipv6_set` are the lines that win at
     boot."""
 

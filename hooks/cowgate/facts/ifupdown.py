@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.facts.fact import Fact
 from cowgate.formats.error import FormatError
@@ -44,8 +44,7 @@ _ENABLED = {
 }
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file of interfaces(5). `sourced`: ifupdown reads it; `repair`: aliases that the repair renames in it (empty: it
     would not change the file), `keep`: those of them whose name lives on; `error`: why it could not be read."""
 
@@ -56,8 +55,7 @@ class File:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class Ifupdown:
+class Ifupdown(NamedTuple):
     """`managers` maps who is in charge of the network at boot (ifupdown, netplan, NetworkManager, systemd-networkd) to the
     file that says so. `flavour` is the ifupdown that is installed: ifupdown (Debian's), ifupdown2, ifupdown-ng, busybox or
     empty; only Debian's marks addresses of aliases as deprecated. `cloud_init` tells whether it writes the network

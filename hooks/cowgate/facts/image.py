@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.facts import cloudoff
 from cowgate.facts.fact import Fact
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """`expected` when any unit of ours is there: then all parts must be.
 
     The parts that are not right, as sentences that name a path: `problems` are those that the fix puts right, `by_hand` those

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts.fact import Fact
@@ -43,8 +43,7 @@ ROUTES_LIMIT = 16 << 20  # bytes; 20,000 routes are 2.5 MB of ipv6_route
 _SETTINGS = ("accept_ra", "autoconf", "forwarding", "disable_ipv6")
 
 
-@dataclass(frozen=True)
-class Interface:
+class Interface(NamedTuple):
     """One network interface. `kind` is the kernel's driver kind (bridge, veth, bond, vlan, tun, ...), loopback, or empty
     for a plain device; `up` is the administrator's switch, `carrier` whether the link works; `master` the bridge or bond
     it belongs to."""
@@ -57,8 +56,7 @@ class Interface:
     master: str = ""
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """One address. `family` is 4 or 6. `flags` as iproute2 names them: deprecated, temporary, dynamic, mngtmpaddr,
     tentative, dadfailed, nodad, noprefixroute, ... `valid` and `preferred` are seconds left, FOREVER, or None where the
     source cannot tell. `protocol` is who set it (kernel_ra, kernel_ll, ...), empty where the kernel does not say."""
@@ -74,8 +72,7 @@ class Address:
     protocol: str = ""
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """One route (one for each next hop). `family` is 4 or 6, `destination` is "default" or a prefix in CIDR form; an
     empty `gateway` means on link. `protocol` is ra for a route learned from an advertisement, and `expires` its seconds
     left. `type` is unicast, unreachable, blackhole, ... The kernel's local, broadcast and multicast routes are left out."""
@@ -93,8 +90,7 @@ class Route:
     expires: Optional[int] = None
 
 
-@dataclass(frozen=True)
-class Ipv6Settings:
+class Ipv6Settings(NamedTuple):
     """What net.ipv6.conf.<interface>.* says; None where the kernel does not tell."""
 
     interface: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
 
@@ -12,8 +11,7 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(NamedTuple):
     """`page_size` in bytes. `inotify_instances` (per user) and `overcommit` are None where the kernel has no such setting.
 
     `modules_gone`: the running kernel's modules are no longer there, and other kernels' are: it can load no more.

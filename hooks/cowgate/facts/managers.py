@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
 
@@ -33,8 +32,7 @@ _OTHERS = (
 )
 
 
-@dataclass(frozen=True)
-class Managers:
+class Managers(NamedTuple):
     """`networkd` is the file that makes systemd-networkd configure Docker's links, "" where none does, and `match` its line.
     `dhcpcd` says whether dhcpcd.conf leaves Docker's links to it (None: there is no such file)."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.facts.fact import Fact
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 SWAP_FILES = ("/swapfile", "/swap.img", "/swapfile.cowgate")
 
 
-@dataclass(frozen=True)
-class Swap:
+class Swap(NamedTuple):
     """One swap area in use. `kind` is file, partition or zram (compressed memory, no space of its own). `kib` in KiB."""
 
     path: str
@@ -24,8 +22,7 @@ class Swap:
     kib: int
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """`total_kib` is MemTotal: all memory less what the kernel keeps for itself. `swap_files` are there, used or not.
     `disagreement` says where psutil's sum of the swap is not that of the areas."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CommandFailed
 from cowgate.facts.cpu import CPUINFO_LIMIT
@@ -51,8 +50,7 @@ NAS_MARKERS = {
 }
 
 
-@dataclass(frozen=True)
-class Elf:
+class Elf(NamedTuple):
     """The header of a program of this system: `machine` as uname(2) names it, `bits` 32 or 64."""
 
     path: str
@@ -60,8 +58,7 @@ class Elf:
     bits: int
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One thing that tells about virtualization. `container`: it means a container, whatever the others say."""
 
     source: str
@@ -69,8 +66,7 @@ class Evidence:
     container: bool = False
 
 
-@dataclass(frozen=True)
-class OsRelease:
+class OsRelease(NamedTuple):
     """/etc/os-release (os-release(5)). Fields it does not have are ""."""
 
     id: str = ""
@@ -80,8 +76,7 @@ class OsRelease:
     codename: str = ""
 
 
-@dataclass(frozen=True)
-class Platform:
+class Platform(NamedTuple):
     """`machine` is the running kernel's word (None in an offline tree), `elf` the userland's.
 
     `chroot`: our root directory is not that of PID 1, or has no /proc (None where that may not be looked up). `evidence` is

@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
 from cowgate.facts.platform import in_chroot
@@ -95,8 +95,7 @@ class Unit:
         return self.active in RUNNING
 
 
-@dataclass(frozen=True)
-class Services:
+class Services(NamedTuple):
     """`manager` is systemd, openrc or "" (neither found); `live` says whether run states were asked of a running one."""
 
     manager: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
 from cowgate.policy.zones import ZONEINFO
@@ -18,8 +18,7 @@ ZONE_DIRECTORIES = (ZONEINFO, "/etc/zoneinfo")
 CONTAINER_SELINUX = ("/usr/share/selinux/packages/container.pp.bz2", "/usr/share/containers/selinux/contexts")
 
 
-@dataclass(frozen=True)
-class Timezone:
+class Timezone(NamedTuple):
     """The zone as mailcow's generator finds it: /etc/timezone where that exists, else the target of /etc/localtime.
 
     `name` is "" where it finds none. `exists` says whether tzdata has the zone, `tzdata` whether there is any.

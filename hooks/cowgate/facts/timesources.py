@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
 from cowgate.formats import ini
@@ -47,8 +46,7 @@ BUSYBOX_CONF = "/etc/conf.d/ntpd"  # Alpine: NTPD_OPTS="-N -p pool.ntp.org"
 NTPD_RS_CONF = "/etc/ntpd-rs/ntp.toml"  # ntp-daemon(8)
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A server or pool, and the file and line (from 1) that names it."""
 
     name: str
@@ -56,8 +54,7 @@ class Source:
     line: int
 
 
-@dataclass(frozen=True)
-class Dead:
+class Dead(NamedTuple):
     """Something that looks like configuration and is ignored. `what` as written, `servers` those that it meant to set."""
 
     path: str
@@ -66,8 +63,7 @@ class Dead:
     servers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Timesyncd:
+class Timesyncd(NamedTuple):
     """`servers` are in effect; `others` would be without cowgate's drop-in; `network` came from the network (DHCP).
 
     `fallback` is used only without any of them; `fallback_path` is "" where it is the one compiled in (known from the
@@ -82,8 +78,7 @@ class Timesyncd:
     dead: tuple[Dead, ...] = ()
 
 
-@dataclass(frozen=True)
-class Chrony:
+class Chrony(NamedTuple):
     """`sources` leave out cowgate's own; `sourcedirs` are read for *.sources. `unreadable` are files only root may see."""
 
     path: str
@@ -93,16 +88,14 @@ class Chrony:
     unreadable: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Ntpd:
+class Ntpd(NamedTuple):
     """Another NTP daemon, known by its configuration file."""
 
     path: str
     sources: tuple[Source, ...] = ()
 
 
-@dataclass(frozen=True)
-class TimeSources:
+class TimeSources(NamedTuple):
     """One field for each daemon that is installed; None for those that are not."""
 
     timesyncd: Optional[Timesyncd] = None

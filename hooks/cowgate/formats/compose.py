@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cowgate.formats.splice import Spec, add_lines, append, content_end, cut, fill, insert, replace, spec_of
 from cowgate.formats.yamltext import (
@@ -263,8 +262,7 @@ def _unlocked(document: Document, root: Node, key: Node, value: Node) -> Iterato
 # -- looking ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Inspection:
+class Inspection(NamedTuple):
     """What an override does, as far as cowgate cares.
 
     `networks` are those it defines or changes, `configured` those of them with driver_opts, ipam or enable_ipv6, `used` those

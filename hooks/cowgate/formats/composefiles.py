@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 # In the order in which Compose looks; the first that is there is taken, and it alone.
 BASES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -26,8 +26,7 @@ USUAL = "docker-compose.override.yml"  # the one that mailcow's documentation na
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_]\w*)(?:(:?-)([^}]*))?\}|([A-Za-z_]\w*))", re.ASCII)
 
 
-@dataclass(frozen=True)
-class ComposeFiles:
+class ComposeFiles(NamedTuple):
     """The files of a project, as absolute paths.
 
     `read` are those that Compose reads, in its order. `override` is the one of them that changes belong into: mailcow's own
@@ -102,8 +101,7 @@ def normal_name(text: str) -> str:
 # -- what Compose answers -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ModelPort:
+class ModelPort(NamedTuple):
     """A published port as Compose has it: `published` may be a range (25-26)."""
 
     service: str
@@ -168,8 +166,7 @@ def _number(value: object) -> Optional[str]:
     return None if value is None else text if text.isdecimal() else ""
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why Compose refuses the files, in words of our own: its message may quote lines of env files, and stays out of reports.
 
     `remote`: it wanted something from the network, which a check does not fetch; the files may be right.

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
 from cowgate.formats import jsonmerge
@@ -23,8 +23,7 @@ BOM_SINCE = (23, 0)  # 20.10 stops at a byte order mark, newer engines skip it
 NEWEST = (28, 5)  # the newest engine that was measured: of a later one it is not known which keys it has
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What keeps dockerd from starting. `key` is "" where the text as a whole is wrong; `text` goes behind "KEY: "."""
 
     key: str
@@ -584,8 +583,7 @@ def _storage(values: Mapping[str, Any], engine: Version) -> Iterator[Problem]:
 # -- what a value asks of the machine ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """Something outside of the file that dockerd looks for at its start: `kind` is file, group, link, plugin, xfs."""
 
     kind: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cowgate.formats.error import FormatError
 
@@ -32,8 +33,7 @@ class Entry:
     literal: bool = False
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """`breaks`: Compose or the shell stops, or reads another value than the one that stands there. Never holds a value."""
 
     line: int

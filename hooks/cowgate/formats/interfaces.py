@@ -12,7 +12,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from cowgate.formats.error import FormatError
 
@@ -35,8 +35,7 @@ class Word:
     end: int
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One logical line (continuations joined) that is neither blank nor a comment. `number` counts physical lines from 1;
     start and end are offsets in the text, the line end included; `text` is the joined line without outer white space."""
 
@@ -82,8 +81,7 @@ class Stanza:
         return next((value for key, value in self.options if key == name), None)
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """One parsed file. `auto` holds (class, interface) in order; `sources` (keyword, words) as written."""
 
     path: str
@@ -93,8 +91,7 @@ class Document:
     sources: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Alias:
+class Alias(NamedTuple):
     """What find_aliases() decided about one `iface X:n inet6` stanza. `own`: it carries the host's own IPv6, so its address
     must not be deprecated; `repair`: renaming it to its parent is safe; `reason` says why, or why not."""
 

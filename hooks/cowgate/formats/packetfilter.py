@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from cowgate.formats.error import FormatError
 
@@ -21,8 +21,7 @@ ADDRESS_CHANGES = ("masquerade", "snat", "dnat", "redirect")
 MAX_ELEMENTS = 64  # of a set that stands in a rule: of a longer one only the first are compared
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """One condition: `what` is iif, oif, saddr, daddr, proto, sport, dport, origport, origdst, state, status, srctype,
     dsttype, mark, family, direction, policy, flags, pkttype, never, or "" for one that cannot be told. `values` are
     alternatives;
@@ -33,8 +32,7 @@ class Match:
     negated: bool = False
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """`verdict` is accept, drop, reject, return, jump, goto, masquerade, snat, dnat, redirect, mark, or "" (it only counts).
 
     `target` is the chain of a jump, or the address of a translation. `text` is the rule as its program shows it; `handle` is

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from cowgate.formats.error import FormatError
 
@@ -72,8 +72,7 @@ class Node:
         return node.value if node.kind == "scalar" else None
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """The one document of a file. `body` is where its first line can begin, `tail` where its last line ends."""
 
     text: str
@@ -84,8 +83,7 @@ class Document:
     eol: str
 
 
-@dataclass(frozen=True)
-class Mapping:
+class Mapping(NamedTuple):
     """What a mapping means: its tag, and its entries with merge keys resolved."""
 
     tag: Optional[str]

@@ -7,8 +7,7 @@ itself, and its command is another. Where both a package and a copy in /opt/cowg
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cowgate
 from cowgate.errors import StateError
@@ -25,8 +24,7 @@ LAUNCHER = "/opt/cowgate/hooks/cowgate.sh"
 COMMAND = "/usr/local/sbin/cowgate"
 
 
-@dataclass(frozen=True)
-class Home:
+class Home(NamedTuple):
     """Where cowgate lies on a machine: its files, the command, and whether a package brought both."""
 
     files: str

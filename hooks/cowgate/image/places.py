@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from cowgate.image.table import Rule
 
 ANYWHERE = ""  # the bucket of patterns that begin with no fixed name
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """What stands for itself on one machine only: homes, the install directory, Docker's data, and lists of paths."""
 
     homes: tuple[str, ...] = ("/root",)

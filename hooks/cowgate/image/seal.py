@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.errors import CowgateError, StateError
 from cowgate.facts.hygiene import Finding, Hygiene, scan
@@ -48,8 +48,7 @@ PROVIDER_FILE = "/etc/cowgate/policy.d/10-provider.yaml"
 JOURNAL_DROPIN = "/run/systemd/journald.conf.d/90-cowgate-seal.conf"
 
 
-@dataclass(frozen=True)
-class SealResult:
+class SealResult(NamedTuple):
     """`removed` was reset, `left` is what the hygiene gate still finds. Sealed when nothing is left."""
 
     removed: tuple[Finding, ...]

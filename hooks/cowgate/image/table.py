@@ -7,7 +7,7 @@ cloud-init's documentation of `clean`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 REMOVE = "remove"  # the file or directory goes
 
@@ -18,8 +18,7 @@ RESET = "reset"  # rewritten by a function of its own, see seal.py
 REFUSE = "refuse"  # a person has to take it out: seal will not guess
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One kind of thing. `patterns` are globs inside the tree: `*` is within a name, `**` is any number of names.
 
     A leading `~/` stands for every home directory, and before a name with a dot for every directory there is: accounts of

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from cowgate.errors import InstallError, StateError
@@ -39,8 +38,7 @@ def compose_command(host: Host) -> tuple[str, ...]:
     raise StateError("neither `docker compose` nor docker-compose is installed", hint="see `cowgate explain docker.compose`")
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(NamedTuple):
     """One container of the project. `health` is "" where its image has no health check, `up` how many seconds it runs."""
 
     id: str

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate import codec
 from cowgate.errors import CowgateError
@@ -53,8 +53,7 @@ class Step:
     tries: int = 1
 
 
-@dataclass(frozen=True)
-class Trouble:
+class Trouble(NamedTuple):
     """The last thing that went wrong, in our own words: what a foreign program said is in the log."""
 
     step: str

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.install import relay
 from cowgate.model import Level, Status
@@ -40,8 +40,7 @@ class Finding:
     since: float = 0.0
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(NamedTuple):
     """A filesystem: bytes and inodes, of all and still free (inodes 0 where it does not count them)."""
 
     path: str

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cowgate.errors import CommandFailed, StateError
 
@@ -22,8 +21,7 @@ VOLUMES = ("vmail-vol-1", "vmail-index-vol-1", "mysql-vol-1", "redis-vol-1", "rs
 ANSWER_TIMEOUT = 30.0  # seconds; a daemon that was just started counts its containers first
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What Docker knows of mailcows: `own` containers and volumes are those of our project in our directory."""
 
     own_containers: int = 0

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.errors import CommandFailed, CommandMissing, CowgateError
 
@@ -43,8 +42,7 @@ _CLIENT = re.compile(r"(?:CONNECT from \[|(?<!dis)connect from [^\[\s]*\[)([0-9A
 OWN, BRIDGE, UNSEEN = "own address", "the bridge's address", "not seen"
 
 
-@dataclass(frozen=True)
-class Proof:
+class Proof(NamedTuple):
     """What the proof gave for one family: OWN is good, BRIDGE is an open relay, UNSEEN proves nothing (`why`)."""
 
     family: int

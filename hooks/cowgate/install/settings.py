@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.formats import env
 
@@ -24,8 +24,7 @@ MAIL_PORTS = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """`values` by key, in the order of the file; `notes` are sentences for the person who reads the summary."""
 
     values: dict[str, str]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.errors import CowgateError, GateShut, InstallError, StateError
 from cowgate.formats import env
@@ -32,8 +32,7 @@ PROJECT = "mailcowdockerized"  # what the generator writes
 MAIL_SERVICES = ("postfix-mailcow",)
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What the install takes from outside itself.
 
     `check` runs the install phase and returns its exit code; `gate` says why the gate is shut, "" for an open one. `network`

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 from cowgate.errors import CommandFailed, MissingModule
 from cowgate.machine.net import Unfinished, together
@@ -33,8 +33,7 @@ LINK_SECONDS = 1.0  # for the addresses of all links: netifaces reads those of t
 MOUNTS_FROM = (6, 0)
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """Memory and swap in bytes, as the kernel sums them up."""
 
     memory: int
@@ -51,8 +50,7 @@ class Processors:
     now: float = 0.0
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """One mounted filesystem, as far as it is needed."""
 
     point: str
@@ -60,8 +58,7 @@ class Mount:
     source: str
 
 
-@dataclass(frozen=True)
-class Space:
+class Space(NamedTuple):
     """What a filesystem has, in bytes and inodes; `free` is what a user other than root can fill. `flags` as in statvfs(3)."""
 
     total: int
@@ -84,8 +81,7 @@ class Bound:
     fd: int = -1
 
 
-@dataclass(frozen=True)
-class Links:
+class Links(NamedTuple):
     """What netifaces says. A labelled address (eth0:0) is its link's, zones (%eth0) are left out.
 
     `addresses`: link, address, length of the prefix; those of `asked`, the links that there was time for. `gateways`: family,

@@ -13,8 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -64,8 +63,7 @@ def socket_address(address: str, port: int) -> tuple[str | int, ...]:
     return plain, port, 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone) if zone else 0
 
 
-@dataclass(frozen=True)
-class Flow:
+class Flow(NamedTuple):
     """One TCP connection: bytes received in order, packets that came after a gap, and the size (bytes, IP header included) of
     the largest packets that are known to have come in and gone out (0: not known)."""
 
@@ -127,8 +125,7 @@ def together(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, 
     return {name: results.get(name, Unfinished(f"no end within {seconds:.0f} s")) for name in tasks}
 
 
-@dataclass(frozen=True)
-class Echo:
+class Echo(NamedTuple):
     """What became of one size of echo request: `answered`, or the MTU that a router (or our own stack) told, or neither.
 
     `refused` is the text of another ICMP error. `seconds` is the round trip of an answer.

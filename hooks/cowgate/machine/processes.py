@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cowgate.errors import CommandFailed, CommandMissing, CowgateError
 from cowgate.machine.clocks import Clocks
@@ -27,8 +27,7 @@ SAID = "/run/cowgate-said.log"  # what failed commands said, 0600; in memory, so
 SAID_LIMIT = 1 << 14  # characters that are kept of one
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(NamedTuple):
     """What a command gave: its exit code and its output, decoded as UTF-8 with replacement characters."""
 
     argv: tuple[str, ...]

@@ -7,8 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.errors import StateError, UntrustedPath, hint_for
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 DEFAULT = "/var/lib/cowgate"
 
 
-@dataclass(frozen=True)
-class StateDir:
+class StateDir(NamedTuple):
     """The places under one directory, as paths inside the host's root."""
 
     path: str = DEFAULT

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.facts.mailcow import Mailcow
 from cowgate.probes.targets import wanted
@@ -45,8 +44,7 @@ WHY = {
 }
 
 
-@dataclass(frozen=True)
-class Inbound:
+class Inbound(NamedTuple):
     """One port that must be reachable. An empty `address` is every address of the machine; `host` is for the machine itself
     (SSH), everything else is published by Docker."""
 
@@ -56,8 +54,7 @@ class Inbound:
     host: bool = False
 
 
-@dataclass(frozen=True)
-class Outbound:
+class Outbound(NamedTuple):
     """One kind of traffic that must get out. `port` is 0 for ICMP; `to` are names, addresses or `any`."""
 
     protocol: str
@@ -66,8 +63,7 @@ class Outbound:
     why: str
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Everything the firewalls need to know. `interfaces` carry the default routes. `guesses` are sentences."""
 
     inbound: tuple[Inbound, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING, NamedTuple, Optional, Union
 
 if TYPE_CHECKING:
     pass
@@ -20,8 +20,7 @@ NEVER_WAIVABLE = (
 )
 
 
-@dataclass(frozen=True)
-class Users:
+class Users(NamedTuple):
     """Who will use the server; sizes resources.memory. Zero means not told."""
 
     mailboxes: int = 0
@@ -29,8 +28,7 @@ class Users:
     imap_connections: int = 0
 
 
-@dataclass(frozen=True)
-class Waiver:
+class Waiver(NamedTuple):
     """One row that may fail. Counts only with a reason and until its date (the whole of that day, UTC)."""
 
     id: str
@@ -49,8 +47,7 @@ class Fix:
     skip_unbound_healthcheck: bool = False
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """`mtu` is auto or a number of bytes; `recreate` allows taking an existing Docker network down and up again."""
 
     mtu: Union[int, str] = "auto"
@@ -59,8 +56,7 @@ class Network:
     disable_cloud_init: bool = False
 
 
-@dataclass(frozen=True)
-class Time:
+class Time(NamedTuple):
     """NTP servers or pools for the machine's own time daemon; `wait` is the limit in seconds for the first synchronization."""
 
     servers: tuple[str, ...] = ("0.pool.ntp.org", "1.pool.ntp.org", "2.pool.ntp.org", "3.pool.ntp.org")
@@ -82,8 +78,7 @@ class Probes:
     deadline: float = 10.0
 
 
-@dataclass(frozen=True)
-class Dns:
+class Dns(NamedTuple):
     """`required` raises dns.address; `dkim` is the selector whose key is published, if any."""
 
     required: bool = False
@@ -91,8 +86,7 @@ class Dns:
     dkim: str = ""
 
 
-@dataclass(frozen=True)
-class Gate:
+class Gate(NamedTuple):
     """How long a pass counts (hours, in CLOCK_BOOTTIME)."""
 
     max_age: float = 24.0
@@ -159,24 +153,21 @@ class Install:
     status_timer: bool = True
 
 
-@dataclass(frozen=True)
-class DockerMirror:
+class DockerMirror(NamedTuple):
     """Takes the place of download.docker.com: `url` holds linux/debian and so on, `fingerprint` is "" for Docker's own key."""
 
     url: str = ""
     fingerprint: str = ""
 
 
-@dataclass(frozen=True)
-class ImageException:
+class ImageException(NamedTuple):
     """A file that image.hygiene lets pass. Without a reason it does not count."""
 
     path: str
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """What images made with this policy may hold."""
 
     exceptions: tuple[ImageException, ...] = ()

@@ -7,8 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from cowgate.formats.proxy_settings import excluded
@@ -26,8 +25,7 @@ class ProxyRefused(Exception):
     """The proxy, or the way to it, did not give us a tunnel; the text never holds its password."""
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(NamedTuple):
     """Where the proxy listens. `authorization` is the header value made of user and password, never shown or stored."""
 
     scheme: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 LOOKUPS = 10  # terms that make a receiver ask DNS (RFC 7208 §4.6.4)
 
@@ -29,8 +28,7 @@ _TOP = re.compile(r"(?![0-9]+$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
 MEANT = {"ipv4": "ip4", "ipv6": "ip6", "ip": "ip4", "includes": "include", "mx4": "mx"}
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """One mechanism: `argument` without the lengths, "" where there is none; `four` and `six` are its prefix lengths."""
 
     qualifier: str

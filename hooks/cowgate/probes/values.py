@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional
 
 FAMILIES = ("ipv4", "ipv6")
 
@@ -148,8 +148,7 @@ class Lookup:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class SpfResult:
+class SpfResult(NamedTuple):
     """What a receiver makes of mail from `domain` and `address`: pass, fail, softfail, neutral, none, permerror, temperror."""
 
     domain: str

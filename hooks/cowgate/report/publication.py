@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.errors import EXIT_BLOCKED, StateError, hint_for
 from cowgate.gate import contract
@@ -21,8 +20,7 @@ class NoReport(StateError):
     exit_code = EXIT_BLOCKED
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """What lies on disk now. Without jsonschema `validated` is False, and the report must not be sealed."""
 
     document: Document

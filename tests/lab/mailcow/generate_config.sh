@@ -107,4 +107,5 @@ else
     version=$(git rev-parse --short HEAD)
 fi
 mkdir -p data/web/inc
+# shellcheck disable=SC2016  # PHP's variables
 printf '<?php\n  $MAILCOW_GIT_VERSION="%s";\n  $MAILCOW_BRANCH="%s";\n?>\n' "$version" "$branch" > data/web/inc/app_info.inc.php

@@ -11,6 +11,7 @@ git checkout "origin/$branch" -- _modules || { echo "_modules cannot be fetched"
 [ ! -f "$here/pre_update_hook.sh" ] || bash "$here/pre_update_hook.sh"
 umask 0022
 chmod 600 mailcow.conf
+# shellcheck disable=SC1091  # made by the generator
 . ./mailcow.conf
 if docker compose version --short >/dev/null 2>&1; then
     compose="docker compose"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 if TYPE_CHECKING:
     from cowgate.facts.platform import OsRelease, Platform
@@ -41,8 +40,7 @@ SERVED = {
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """Docker's package repository for this release: the key's address and place, and the file that names the repository."""
 
     manager: str

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.requirements.egress.judging import ABSENT, FAMILY, remedy_for
 
@@ -25,8 +24,7 @@ SILENT = ("timeout", "unreachable")
 FOR_NOW = (429, 500, 502, 503, 504)
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(NamedTuple):
     """`text` is a clause for the diagnosis, "" where the answers have said it all."""
 
     remedy: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.model import Phase, Verdict, deferred, unknown
 from cowgate.probes.targets import TARGETS, Target, split, wanted
@@ -71,8 +70,7 @@ def not_asked(reason: str, phase: Phase) -> Verdict:
     return deferred(reason)
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """One probe of a row: how many of its hosts work, and the answers of those that do not."""
 
     target: Target
@@ -108,8 +106,7 @@ def _result(target: Target, answers: Iterable[Answer]) -> Result:
     return Result(target, tuple(working), tuple(broken))
 
 
-@dataclass(frozen=True)
-class Reach:
+class Reach(NamedTuple):
     """One probe over one family: of its hosts that have such an address, those that work, and the answers of the others."""
 
     target: Target

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -15,8 +14,7 @@ SNAT_KEYS = (("SNAT_TO_SOURCE", 4), ("SNAT6_TO_SOURCE", 6))
 NO_SNAT = ("", "n")
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """What other mail servers see. `key` is the key of mailcow.conf that can set it, `chosen` whether it does; `others` are
     the machine's other addresses that it could be.
     """

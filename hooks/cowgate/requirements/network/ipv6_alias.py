@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.changes.values import Change, Command, EditFile, LiveAddress, Sysctl, WriteFile
 from cowgate.formats.interfaces import address_of, is_unique_local
@@ -29,8 +28,7 @@ _RUN_FIX = ("cowgate", "run", "--phase", "boot", "--only", "network.ipv6_alias")
 # -- network.ipv6_alias -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class AliasDefect:
+class AliasDefect(NamedTuple):
     """What is wrong with IPv6 on aliases: `own` stanzas that carry the host's own IPv6, `files` that the repair changes,
     `deprecated` live addresses whose preferred lifetime must come back."""
 

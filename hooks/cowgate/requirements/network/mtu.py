@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.changes.values import Change, Command, EditFile
 from cowgate.model import Level, Measured, Phase, Requirement, Verdict, deferred, failed, passed, unknown, warned
@@ -37,8 +36,7 @@ MTU_KEY = "com.docker.network.driver.mtu"
 # -- the MTU ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class MtuBounds:
+class MtuBounds(NamedTuple):
     """What mailcow's network may have, in bytes; `why` names what sets the upper bound. Equal where policy gives a number."""
 
     least: int

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from cowgate.formats.packetfilter import ADDRESS_CHANGES, Chain, Match, Rule
 
@@ -44,8 +44,7 @@ class Packet:
     mark: Optional[int] = 0
 
 
-@dataclass(frozen=True)
-class Fate:
+class Fate(NamedTuple):
     """What one rule, or a chain's policy, does to a packet: `verdict` is drop, reject or a change of its address."""
 
     verdict: str

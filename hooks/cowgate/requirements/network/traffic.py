@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Optional
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.formats.packetfilter import removal
 from cowgate.model import Commands
@@ -33,8 +33,7 @@ OUTGOING = ((25, "tcp"), (443, "tcp"), (53, "udp"))
 MAX_ADDRESSES = 16  # of one family that are looked at
 
 
-@dataclass(frozen=True)
-class Lost:
+class Lost(NamedTuple):
     """A connection that a rule stops or changes: the way it goes (`in` or `out`), the port as the outside knows it, and
     how."""
 

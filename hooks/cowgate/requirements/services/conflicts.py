@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.requirements.published import taken_sockets, wanted_sockets
 from cowgate.servers import Server, server_of
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 # -- who conflicts ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Conflict:
+class Conflict(NamedTuple):
     """A known server that holds ports of mailcow's, or will: its unit, and the ports."""
 
     server: Server

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.changes.values import Change, RestartUnit
 from cowgate.model import Commands, Level, Measured, Phase, Requirement, Verdict, failed, passed, unknown
@@ -28,8 +27,7 @@ TOLERANCE = 5.0
 BREAKS_DNSSEC = 3600.0
 
 
-@dataclass(frozen=True)
-class Lag:
+class Lag(NamedTuple):
     """By how many `seconds` the clock lags behind what others say (the median), and whether that is `allowed`. `liars` are
     those whom the others contradict."""
 
