@@ -47,8 +47,8 @@ class Layer:
 
 
 LAYERS = (
-    Layer("unit", 600),
-    Layer("fuzz", 600),
+    Layer("unit", 1500),
+    Layer("fuzz", 900),
     Layer(
         "scenarios",
         3000,
@@ -58,8 +58,8 @@ LAYERS = (
             *("openssl", "gnupg"),
         ),
     ),
-    Layer("crash", 900, True, ("strace",)),
-    Layer("mutation", 600, True),
+    Layer("crash", 1500, True, ("strace",)),
+    Layer("mutation", 900, True),
     Layer("boot", 2700, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),
     Layer("distros", 1200, True, ("rpm", "lintian", "gnupg", "musl-tools", "qemu-utils", "qemu-system-x86"), 2),
     Layer("image", 3000, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony"), 2),
