@@ -40,7 +40,7 @@ import sys; sys.path.insert(0, sys.argv[1])
 from cowgate.machine.net import Net
 sys.exit(not Net().echo("203.0.113.10", (84,), 2.0)[0].answered)
 """
-HOOKS = str(Path(firewall_plan.__file__).parents[1])
+HOOKS = str(Path(firewall_plan.__file__).parents[2])
 PUBLISHED, UNASKED, OWN = 2525, 9999, 8000
 # What Docker does for `-p 2525:25` of mailcow and `-p 9999:80` of somebody else's container
 DOCKER = f"""

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ import pytest
 from cowgate import cli
 from cowgate.commands import common
 from cowgate.errors import StateError
+from cowgate.facts.collection import Facts
+from cowgate.machine.host import Host
+from cowgate.model import Requirement
+from cowgate.policy.model import Policy
 from cowgate.report.document import NO_MACHINE
 from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import healthy_facts
@@ -348,3 +353,25 @@ def test_without_root_check_says_which_rows_may_need_it(
     assert cli.main(["run", "--root", str(tmp_path), "--yes"]) == 2
     assert "needs root" in capsys.readouterr().err
     assert cli.main(["undo", "--root", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [((), False), (("--root", "tree"), True)],
+    ids=["running", "tree"],
+)
+def test_what_reads_every_file_is_not_asked_of_a_running_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], asked: bool
+) -> None:
+    (tmp_path / "tree").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names: list[str] = []
+
+    def collect_facts(_host: Host, _policy: Policy, requirements: Iterable[Requirement]) -> Facts:
+        names.extend(name for row in requirements for name in row.needs)
+        return Facts({})
+
+    monkeypatch.setattr("cowgate.engine.evaluate.collect_facts", collect_facts)
+    assert cli.main(["facts", "--offline", *words]) == 0
+    assert ("hygiene" in names) == asked
+    assert names
