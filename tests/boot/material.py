@@ -48,6 +48,7 @@ services:
   idle-mailcow:
     image: lab/idle
     pull_policy: never
+    restart: always
     command: [sleep, infinity]
     environment: ["TZ=${TZ}"]
     networks: [mailcow-network]

@@ -137,6 +137,7 @@ def test_7_after_a_reboot_it_is_checked_again_and_stays_installed(healthy: Conta
     assert "ordering cycle" not in healthy.console()
     assert healthy.read("/opt/mailcow-dockerized/generated-with-umask").strip() == "0022"
     assert result_of(healthy, "cowgate-early.service") == "success"
+    assert result_of(healthy, "cowgate-install.service") == "success", journal(healthy, "cowgate-install.service")
 
 
 @pytest.mark.parametrize("unit", ["cowgate-early.service", "cowgate.service"])
