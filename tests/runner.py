@@ -55,14 +55,20 @@ LAYERS = (
         True,
         (
             *("ifupdown", "bind9", "chrony", "iptables", "nftables", "docker.io", "busybox-static", "strace", "git"),
-            *("openssl", "gnupg"),
+            *("openssl", "gnupg", "curl", "procps"),
         ),
     ),
     Layer("crash", 1500, True, ("strace",)),
     Layer("mutation", 900, True),
     Layer("boot", 2700, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),
     Layer("distros", 1200, True, ("rpm", "lintian", "gnupg", "musl-tools", "qemu-utils", "qemu-system-x86"), 2),
-    Layer("image", 3000, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony"), 2),
+    Layer(
+        "image",
+        3000,
+        True,
+        ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony", "strace"),
+        2,
+    ),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -144,6 +145,7 @@ def test_echo_on_loopback() -> None:
     assert 0 < small.seconds < 2.0
 
 
+@pytest.mark.skipif(shutil.which("ip") is None, reason="iproute2 is not installed")
 def test_what_a_rule_of_this_machine_stops_needs_no_privilege() -> None:
     """A prohibit route gives EACCES, as a firewall's drop on the way out gives EPERM, to root as well."""
     outside = ["unshare", "--map-root-user", "--net"]
