@@ -13,8 +13,8 @@ from cowgate.commands import common
 from cowgate.engine import run as engine
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, CowgateError, PolicyError, UsageError
 from cowgate.gate import contract, rules
+from cowgate.install import cutoff, drift, sentences
 from cowgate.install import document as installing
-from cowgate.install import drift, sentences
 from cowgate.machine.state import StateDir
 from cowgate.model import Phase
 from cowgate.policy.model import Policy
@@ -148,6 +148,8 @@ class _Run:
         published_one = not common.is_partial(self.options) and self.phase is not Phase.EARLY
         if published_one:
             self.journal.shut_gate()
+            if self.host.live:
+                cutoff.discard(self.host, self.policy.install_dir, common.progress)
         result = self.engine(dry_run=False)
         document = self.document(result.evaluation, result)
         if not published_one:

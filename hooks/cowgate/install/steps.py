@@ -171,7 +171,7 @@ class Install:
         if not self.host.exists(self.conf_path):
             with self.record.step("configure"):
                 self._generate()
-            self.record.set(generated=True)
+                self.record.set(generated=True)  # within the step: cut off behind it, the file would pass for somebody else's
         with self.record.step("settings"):
             if self.record.document.generated:
                 self._put_right()

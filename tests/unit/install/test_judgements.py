@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Optional
 
 import pytest
 
 from cowgate import codec
 from cowgate.errors import StateError
 from cowgate.formats.error import FormatError
-from cowgate.install import admin, containers, document, drift, images, neighbours, relay, sentences, settings, steps
+from cowgate.install import admin, containers, cutoff, document, drift, images, neighbours, relay, sentences, settings, steps
 from cowgate.install.containers import Container
 from cowgate.install.drift import Finding, Room
 from cowgate.install.log import escaped
 from cowgate.install.source import shown
 from cowgate.install.status import Status
 from tests.unit.conftest import policy_of
+from tests.unit.stage import Stage, quiet
 
 CONF = "MAILCOW_HOSTNAME=mail.example.org\nDBPASS=p\nSMTP_PORT=25\nENABLE_IPV6=false\nDOCKER_COMPOSE_VERSION=\n"
 PLACE = "/opt/mailcow-dockerized"
@@ -309,6 +312,67 @@ def test_since_when() -> None:
 def test_a_damaged_document_is_told() -> None:
     told = document.parse("{")
     assert told.state == "failed" and told.error is not None and "damaged" in told.error.message
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    for directory in (PLACE, "/var/lib/cowgate", "/proc/sys/kernel/random"):
+        (tmp_path / directory[1:]).mkdir(parents=True)
+    return Stage(tmp_path)
+
+
+def cut_off(configure: Optional[bool], *others: document.Step, at: float = -5.0, **more: Any) -> document.Document:
+    """A document of a process that is gone; `configure` is whether that step ended. Times: seconds after mailcow.conf's."""
+    first = () if configure is None else (document.Step("configure", at, at + 1 if configure else None),)
+    return document.Document(PLACE, process=2**30, boot="earlier", steps=(*first, *others), updated=at + 4, **more)
+
+
+def begun(name: str) -> document.Step:
+    return document.Step(name, -2.0)
+
+
+def ended(name: str) -> document.Step:
+    return document.Step(name, -2.0, -1.0)
+
+
+def left_behind(stage: Stage, told: document.Document) -> None:
+    """A mailcow.conf, and this document beside it."""
+    stage.write_atomic(f"{PLACE}/mailcow.conf", CONF.encode())
+    zero = stage.stat(f"{PLACE}/mailcow.conf").st_ctime
+    steps = tuple(replace(step, started=zero + step.started) for step in told.steps)
+    told = replace(told, steps=steps, updated=zero + told.updated)
+    stage.write_atomic(document.PATH, json.dumps(codec.encode(told)).encode())
+
+
+@pytest.mark.parametrize(
+    ("told", "removed"),
+    [
+        (cut_off(False), True),
+        (cut_off(True), True),
+        (cut_off(True, begun("settings")), True),
+        (cut_off(True, ended("settings")), False),  # whole
+        (cut_off(True, begun("settings"), ended("start")), False),  # containers may use it
+        (cut_off(None, begun("settings")), False),  # an administrator brought it
+        (cut_off(False, at=60.0), False),  # it is older than the generator's start
+        (cut_off(False, at=-5000.0), False),  # it came long after the cut
+        (cut_off(False, state="failed"), False),  # told, and in somebody's hands
+        (replace(cut_off(False), directory="/srv/other"), False),
+    ],
+)
+def test_only_a_half_made_mailcow_conf_of_a_cut_off_install_is_removed(
+    stage: Stage, told: document.Document, removed: bool
+) -> None:
+    left_behind(stage, told)
+    cutoff.discard(stage, PLACE, quiet)
+    assert stage.exists(f"{PLACE}/mailcow.conf") is not removed
+
+
+def test_a_mailcow_conf_that_is_being_made_stays(stage: Stage) -> None:
+    stage.write_atomic(document.BOOT_ID, b"this\n")
+    stage.write_atomic("/proc/77", b"")
+    left_behind(stage, replace(cut_off(False), boot="this", process=77))
+    cutoff.discard(stage, PLACE, quiet)
+    assert stage.exists(f"{PLACE}/mailcow.conf")
 
 
 def test_the_screen() -> None:
