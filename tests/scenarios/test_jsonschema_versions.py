@@ -57,9 +57,7 @@ def errors_with(version: str, directory: Path, files: list[str]) -> list[list[st
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(directory), *needs]
     subprocess.run(pip, check=True, timeout=300, capture_output=True)
     command = [sys.executable, "-c", JUDGE, str(directory), str(SCHEMA), *files]
-    done = subprocess.run(
-        command, env={"PYTHONPATH": str(directory)}, cwd="/", capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run(command, env={"PYTHONPATH": str(directory)}, cwd="/", capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found: list[list[str]] = json.loads(done.stdout)
     return found
