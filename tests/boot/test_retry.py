@@ -32,7 +32,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     (work / "docker-compose.override.yml").write_text("services:\n")
     identity = ["-c", "user.name=test", "-c", "user.email=test@cowgate.test"]
     bare = str(material / "mailcow.git")
-    for words in (["add", "."], [*identity, "commit", "-q", "-m", "broken"], ["push", "-q", bare, "HEAD:refs/tags/broken"]):
+    for words in (["add", "."], [*identity, "commit", "-q", "-m", "broken"], ["push", "-q", bare, "HEAD:refs/heads/broken"]):
         run(["git", "-C", str(work), *words], check=True)
     policy = container_policy(*WITHOUT_DOCKER)
     policy["install"]["ref"] = "broken"
