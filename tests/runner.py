@@ -61,7 +61,7 @@ LAYERS = (
     Layer("crash", 1500, True, ("strace",)),
     Layer("mutation", 900, True),
     Layer("boot", 2700, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),
-    Layer("distros", 1200, True, ("rpm", "lintian", "gnupg", "musl-tools", "qemu-utils", "qemu-system-x86"), 2),
+    Layer("distros", 1800, True, ("rpm", "lintian", "gnupg", "musl-tools", "qemu-utils", "qemu-system-x86"), 2),
     Layer(
         "image",
         3000,
