@@ -182,7 +182,10 @@ def test_9_with_the_time_it_installs_and_undo_puts_all_of_it_back(machine: Lab) 
     assert started.returncode == 0, journal(machine, INSTALL)
     assert machine.run(["test", "-e", f"{PLACE}/mailcow.conf"]).returncode == 0
     assert gate(machine).stdout == "OPEN\n"
-    undone = machine.run(["cowgate", "undo"], timeout=SLOW)
+    refused = machine.run(["cowgate", "undo"], timeout=SLOW)
+    assert refused.returncode == 3 and "mailcow runs on this machine" in refused.stderr, refused.stderr
+    assert gate(machine).stdout == "OPEN\n", "the seal stays"
+    undone = machine.run(["cowgate", "undo", "--by-hand"], timeout=SLOW)
     assert undone.returncode == 0, undone.stdout + undone.stderr
     assert gate(machine).returncode == 3
     assert machine.run(["systemctl", "is-active", "exim4.service", "nginx.service"]).stdout == "active\nactive\n"
