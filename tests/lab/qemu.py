@@ -32,7 +32,7 @@ from tests.lab.netns import Namespace
 from tests.lab.process import Result, run, stop, wait_until
 
 HOST_PACKAGES = (*trees.HOST_PACKAGES, "qemu-system-x86", "qemu-utils", "openssh-client", "e2fsprogs", "genisoimage")
-BOOT_SECONDS = 600
+BOOT_SECONDS = 1200  # a guard: two minutes of computing, on a machine that may be busy
 SSH_PORT = 2222
 MAC = "52:54:00:12:34:56"
 # QEMU's router also sends advertisements, so there is an IPv6 address by itself.
