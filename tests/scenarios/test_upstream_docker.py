@@ -79,15 +79,20 @@ version: 1
 config:
   - {type: physical, name: eth0, subnets: [{type: static, address: 203.0.113.10/24, gateway: 203.0.113.1}]}
 """
-# Another program that installs packages, as at many a first boot.
+# How many connections a network namespace has refused
+REFUSED = "awk '/^Tcp: [0-9]/ {print $15}' /proc/net/snmp"
+# Another program that installs packages, as at many a first boot, until some seconds after the key lies in its place.
 BUSY = """\
-import fcntl, os, time
+import fcntl, os, sys, time
 lock = open("/var/lib/dpkg/lock-frontend", "w")
 fcntl.lockf(lock, fcntl.LOCK_EX)
 if not os.fork():
     os.setsid()
     fcntl.lockf(lock, fcntl.LOCK_EX)
-    time.sleep(9)
+    until = time.monotonic() + 120
+    while not os.path.exists(sys.argv[1]) and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(5)
 else:
     fcntl.lockf(lock, fcntl.LOCK_UN)
 """
@@ -172,11 +177,15 @@ def machine() -> Iterator[Container]:
 
 
 @contextmanager
-def served(machine: Container, mirror: Mirror, after: float = 0) -> Iterator[None]:
-    serve = 'sleep "$0"; exec python3 -m http.server 80 --bind 203.0.113.1 --directory "$1"'
-    server = machine.outside.start(["sh", "-c", serve, str(after), str(mirror.directory)], log=os.devnull)
+def served(machine: Container, mirror: Mirror, late: bool = False) -> Iterator[None]:
+    """The mirror; a late one comes when somebody has asked for it in vain."""
+    refused = machine.outside.run(["sh", "-c", REFUSED], check=True).stdout.strip() if late else "none"
+    assert not late or refused.isdigit()
+    wait = f'until [ "$({REFUSED})" != "$0" ]; do sleep 0.1; done'
+    serve = f'{wait}; exec python3 -m http.server 80 --bind 203.0.113.1 --directory "$1"'
+    server = machine.outside.start(["sh", "-c", serve, refused, str(mirror.directory)], log=os.devnull)
     try:
-        if not after:
+        if not late:
             probe = f"import urllib.request; urllib.request.urlopen('{MIRROR}/')"
             machine.run(["sh", "-c", f'until python3 -c "{probe}"; do sleep 0.1; done'], timeout=30, check=True)
         yield
@@ -217,7 +226,9 @@ def test_2_packages_that_another_key_signed_are_refused_and_the_repository_taken
         report, _ = told(machine, mirror.key)
     mirror.sign(mirror.key)
     assert statuses(report)["docker.engine"] == "fail"
-    assert "apt-get update" in " ".join(report["notes"])
+    assert "what it said is in /run/cowgate-said.log" in " ".join(report["notes"])
+    said = machine.read("/run/cowgate-said.log")
+    assert "apt-get update" in said and "is not signed" in said, said
     assert leftovers(machine) == []
     assert machine.run(["apt-get", "update"]).returncode == 0
 
@@ -225,8 +236,8 @@ def test_2_packages_that_another_key_signed_are_refused_and_the_repository_taken
 def test_3_the_right_one_is_installed_though_network_and_lock_come_late(machine: Container, mirror: Mirror) -> None:
     before = machine.run(["sh", "-c", "find /etc/apt | sort"], check=True).stdout
     machine.write("/root/busy.py", BUSY)
-    with served(machine, mirror, after=2):
-        machine.run(["sh", "-c", "python3 /root/busy.py >/dev/null 2>&1"], check=True)
+    with served(machine, mirror, late=True):
+        machine.run(["sh", "-c", f"python3 /root/busy.py {KEY} >/dev/null 2>&1"], check=True)
         report, said = told(machine, mirror.key)
     assert report["notes"] == [] and list(statuses(report).values()) == ["fixed", "pass", "fixed"], (said, report["notes"])
     assert "trying again in 3 s" in said and "holds the package lock" in said, said

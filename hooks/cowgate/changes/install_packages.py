@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Action, Json, Pending, Progress, command_line
@@ -102,23 +103,21 @@ class InstallPackagesAction(Action[InstallPackages]):
         self._configure_the_rest(progress)
         self._wait_for_lock(progress)
         progress(f"{self.summary()}: this can take minutes")
-        done = self._run(install)
-        said = done.err + done.out
+        tried = [self._run(install)]
         for pause in (0, *NETWORK_PAUSES) if update else NETWORK_PAUSES:
-            if done.code == 0 or (pause and not NO_NETWORK.search(said)):
+            if tried[-1].code == 0 or (pause and not NO_NETWORK.search(_said(tried))):
                 break
             if pause:
                 progress(f"the packages cannot be fetched: no network yet; trying again in {pause} s")
                 self.host.sleep(pause)
-            said = ""
+            tried = []
             # The lists of one repository that cannot be had (somebody else's, switched off, unsigned) must not keep the
             # packages of the others away: whether the install works is what counts.
             for command in (*update, install):
                 self._wait_for_lock(progress)
-                done = self._run(command)
-                said += done.err + done.out
-        if done.code != 0:
-            raise self._failure(done, said)
+                tried.append(self._run(command))
+        if tried[-1].code != 0:
+            raise self._failure(tried)
 
     def _run(self, command: tuple[str, ...]) -> Completed:
         return self.host.run(command, timeout=INSTALL_TIMEOUT, env=QUIET, ok=None)
@@ -130,8 +129,9 @@ class InstallPackagesAction(Action[InstallPackages]):
             progress("an earlier dpkg was interrupted; finishing what it had begun")
             self._run(("dpkg", "--configure", "-a", "--force-confdef", "--force-confold"))
 
-    def _failure(self, done: Completed, said: str) -> CowgateError:
+    def _failure(self, tried: Sequence[Completed]) -> CowgateError:
         """What went wrong. Where the network was missing, the rest of the run need not try again."""
+        said = _said(tried)
         if NO_NETWORK.search(said):
             again = command_line(*self._install()[:2], *self.change.names)
             return NoNetwork(
@@ -142,8 +142,10 @@ class InstallPackagesAction(Action[InstallPackages]):
             return FixError(
                 "a dpkg was interrupted, and apt installs nothing before it is finished", hint="dpkg --configure -a"
             )
-        self.host.keep_said(done)
-        return done.failure()
+        for done in tried:  # why the lists of a repository were refused is said by the update alone
+            if done.code != 0:
+                self.host.keep_said(done)
+        return tried[-1].failure()
 
     def _wait_for_lock(self, progress: Progress) -> None:
         """Wait for another apt or dpkg. dnf and apk wait by themselves."""
@@ -165,3 +167,7 @@ class InstallPackagesAction(Action[InstallPackages]):
                 progress(f"waiting for process {holder}, which holds the package lock")
                 told = holder
             self.host.sleep(1)
+
+
+def _said(tried: Sequence[Completed]) -> str:
+    return "".join(done.err + done.out for done in tried)
