@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from cowgate.changes.journal import Entry, Journal
-from cowgate.changes.values import Change, EditFile, Link, RemoveFile, WriteFile
+from cowgate.changes.values import Change, EditFile, Link, RemoveFile, Sysctl, WriteFile
 from cowgate.errors import ConflictError, CowgateError, FixError, StateError, UsageError
 from cowgate.formats import editors as editors_module
 from cowgate.formats.error import FormatError
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
 from cowgate.model import Phase
+from tests.unit.stage import Stage
 from tests.unit.treehash import tree_listing
 
 ALL: tuple[Change, ...] = (
@@ -132,6 +133,20 @@ def test_a_directory_with_a_longer_name_is_not_inside(root: Path) -> None:
     assert [entry.record.prior["ours"] for entry in entries] == [[], ["/etc/new.d"], []]
     undo_all(journal_of(root))
     assert not (root / "etc/new.d").exists() and not (root / "etc/new.d-too").exists()
+
+
+def test_what_is_no_file_has_no_directories(root: Path) -> None:
+    (root / "proc/sys/vm").mkdir(parents=True)
+    (root / "proc/sys/vm/overcommit_memory").write_text("0\n")
+    (root / "proc/sys/kernel/random").mkdir(parents=True)
+    (root / "proc/sys/kernel/random/boot_id").write_text("b1f5fd5c-5c1a-4b4f-9a3e-6c3f6a1f2d11\n")
+    host, state = Stage(root), StateDir()
+    state.ensure(host)
+    journal = Journal(host, state)
+    journal.begin(Phase.BOOT)
+    (entry,) = perform(journal, [Sysctl("vm.overcommit_memory", "1")])
+    assert (root / "proc/sys/vm/overcommit_memory").read_text() == "1"
+    assert "ours" not in entry.record.prior
 
 
 def test_lock_goes_out_of_a_file_that_somebody_broke(root: Path) -> None:

@@ -103,10 +103,9 @@ def _become(command: list[str]) -> int:
     # Python ignores these two, and an ignored signal stays ignored through exec: `yes | head` would never end.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    os.umask(0o022)  # files of mailcow that its containers read as other users
+    os.umask(0o022)  # a hardened shell's 077 would close to the containers what mailcow's scripts write
     try:
         # COWGATE_READY opens the lock in docker-compose.override.yml for what runs behind the gate.
-        os.umask(0o022)  # a hardened shell's 077 would close to the containers what mailcow's scripts write
         os.execvpe(command[0], command, {**os.environ, "COWGATE_READY": "1"})
     except OSError as error:
         sys.stderr.write(f"cowgate gate: {command[0]}: {error.strerror}\n")
