@@ -21,8 +21,7 @@ import shlex
 import tarfile
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.abc import Traversable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate import VERSION
 from cowgate.errors import UsageError
@@ -39,6 +38,9 @@ from cowgate.image.hook import (
     unit_text,
 )
 from cowgate.providers import PROVIDERS, UserDataField
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable  # at run time Python 3.13 warns of it, and 3.14 has it elsewhere
 
 # The one place that says where releases lie: RELEASES/VERSION/cowgate.tar.xz. Empty until there is one; then the default.
 RELEASES = ""

@@ -117,7 +117,7 @@ def test_a_key_that_is_an_option_too(option: str, text: str) -> None:
         ("\ufeff \n", "empty", 1),
         ("[]", "not-object", 1),
         ("null", "not-object", 1),
-        ('{"a": 1,\n}', "invalid", 2),
+        ('{"a": 1\n"b": 2}', "invalid", 2),
         ('{"a": NaN}', "invalid", 1),
         ('{"a": "\udcff"}', "invalid", 1),
         ('{"a": 1, "a": 2}', "ok", 0),
