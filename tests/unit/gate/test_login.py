@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,13 @@ def now(**validity: float) -> dict[str, Any]:
     return whole(changed(("validity",), values))
 
 
-def message(tree: Tree, tmp_path: Path) -> list[str]:
-    """What the script prints, with a command that is the gate of the tree."""
-    command = tmp_path / "cowgate"
+def message(tree: Tree) -> list[str]:
+    """What the script prints, with a command that is the gate of the tree. Its path is short: the script folds long lines."""
+    with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as directory:
+        return _told(tree, Path(directory) / "cowgate")
+
+
+def _told(tree: Tree, command: Path) -> list[str]:
     command.write_text(
         f"#!{sys.executable} -B\nimport locale, os, shutil, sys\nsys.path.insert(0, {str(TOP / 'hooks')!r})\n"
         f"from cowgate.gate import command\nos.chroot({str(tree.root)!r})\nos.chdir('/')\n"
@@ -47,9 +52,9 @@ def message(tree: Tree, tmp_path: Path) -> list[str]:
     return done.stdout.replace(str(command), "cowgate").splitlines()
 
 
-def test_ready(tree: Tree, tmp_path: Path) -> None:
+def test_ready(tree: Tree) -> None:
     tree.publish(now())
-    assert message(tree, tmp_path) == [READY, "    what was checked: cowgate report"]
+    assert message(tree) == [READY, "    what was checked: cowgate report"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_ready(tree: Tree, tmp_path: Path) -> None:
         ("a waiver", "a waiver that the report relies on has run out"),
     ],
 )
-def test_blocked_as_the_gate_says(what: str, why: str, tree: Tree, tmp_path: Path) -> None:
+def test_blocked_as_the_gate_says(what: str, why: str, tree: Tree) -> None:
     tree.publish(now())
     if what == "no report":
         (tree.root / REPORT).unlink()
@@ -77,19 +82,19 @@ def test_blocked_as_the_gate_says(what: str, why: str, tree: Tree, tmp_path: Pat
         tree.publish(now(until=time.clock_gettime(time.CLOCK_BOOTTIME) - 0.5))
     else:
         tree.publish(now(waivers_until=time.time() - 0.5))
-    first, *rest = message(tree, tmp_path)
+    first, *rest = message(tree)
     assert first == BLOCKED
     assert why in " ".join(line.strip() for line in rest)
 
 
-def test_the_first_row_that_blocks_is_named(tree: Tree, tmp_path: Path) -> None:
+def test_the_first_row_that_blocks_is_named(tree: Tree) -> None:
     rows = [
         {**row, "level": "required", "status": "fail", "diagnosis": f"fault {number} \x1b[2J\nmore " + "word " * 40}
         for number, row in enumerate(HONEST["rows"][:2])
     ]
     tree.publish(whole({**now(), "rows": rows}))
     (tree.root / SEAL).unlink()
-    lines = message(tree, tmp_path)
+    lines = message(tree)
     told = " ".join(line.strip() for line in lines[1:])
     assert f"the machine is not ready: {rows[0]['id']}: fault 0 ?[2J more word" in told and "(and 1 more)" in told
     assert max(map(len, lines)) <= 94
