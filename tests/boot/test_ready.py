@@ -29,7 +29,7 @@ from tests.boot.material import (
     waived,
 )
 from tests.lab.ntp import ntp_server
-from tests.lab.process import Result
+from tests.lab.process import Result, wait_until
 from tests.lab.qemu import NETWORK_CONFIG, Machine
 
 ADDRESS6 = "2001:db8:1::10"
@@ -62,6 +62,17 @@ class Lab(Machine):
         super().__init__("trixie-vm", memory=6656, seed_disk=True, network_config=ALIAS_CONFIG, **more)
         self.directory = directory
         self.servers = ExitStack()
+
+    def wait(self, timeout: float = SLOW) -> str:
+        """Also until what user-data starts has come to its end: it goes on after cloud-init has finished."""
+        end = time.monotonic() + timeout
+        said = super().wait(timeout)
+        wait_until(self.settled, "the check and the install", end - time.monotonic(), 2)
+        return said
+
+    def settled(self) -> bool:
+        jobs = "systemctl list-jobs --no-legend | grep -q cowgate"
+        return self.run(["sh", "-c", f"! systemctl is-active -q cowgate-begin.service && ! {jobs}"]).returncode == 0
 
     def time_server(self, there: bool) -> None:
         self.servers.close()
