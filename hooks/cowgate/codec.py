@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -44,7 +45,7 @@ def decode(kind: Any, document: Any, path: str = "", *, strict: bool = True) -> 
             return tuple(decode(args[0], item, f"{path}[{i}]", strict=strict) for i, item in enumerate(document))
         _expect(len(document) == len(args), document, f"an array of {len(args)}", path)
         return tuple(decode(arg, item, f"{path}[{i}]", strict=strict) for i, (arg, item) in enumerate(zip(args, document)))
-    if origin is dict:
+    if origin in (dict, Mapping):
         _expect(isinstance(document, dict), document, "an object", path)
         return {key: decode(args[1], item, f"{path}.{key}", strict=strict) for key, item in document.items()}
     if isinstance(kind, type) and issubclass(kind, Enum):

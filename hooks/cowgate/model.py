@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,8 +64,7 @@ class Measured(NamedTuple):
     unit: str
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What one requirement says about this machine.
 
     `diagnosis` says what is wrong here (it names the culprit), `remedy` what to do. A verdict that is not pass carries a
@@ -78,12 +76,12 @@ class Verdict:
     observed: str = ""
     diagnosis: str = ""
     remedy: Remedy | None = None
-    evidence: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, str] = {}
     changes: tuple[Mapping[str, str], ...] = ()
     measured: tuple[Measured, ...] = ()
 
     def with_status(self, status: Status) -> Verdict:
-        return replace(self, status=status)
+        return self._replace(status=status)
 
 
 def passed(observed: str, *, expected: str = "", evidence: Mapping[str, str] | None = None) -> Verdict:
@@ -127,8 +125,7 @@ def unknown(why: str, *, remedy: str = "", commands: Commands = ()) -> Verdict:
     return Verdict(Status.UNKNOWN, diagnosis=why, remedy=Remedy(remedy, commands) if remedy else None)
 
 
-@dataclass(frozen=True)
-class Requirement:
+class Requirement(NamedTuple):
     """One row of the catalogue. `needs` are the fact sources it reads; `fix` names the fix that can make it true.
 
     `wants` are sources that are collected too, but whose absence does not keep the row from being judged. `measure` gives the
@@ -157,8 +154,7 @@ class Requirement:
         return f"hooks/cowgate/{self.page}"
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A requirement with its verdict and the level the policy gave it. `seconds` is what its slowest fact took to collect."""
 
     requirement: Requirement

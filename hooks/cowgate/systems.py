@@ -5,14 +5,12 @@ platform.os judges by it, and the README's table is printed from it; a test hold
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 Version = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """Releases of one system, from `lowest` to `highest` (None: and newer), by mailcow's page as of August 2025.
 
     `limited`: works after manual adjustments. `shown` is what cowgate's own tests did with it.

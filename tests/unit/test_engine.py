@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -212,8 +211,8 @@ def test_fix_that_can_not_be_finished_is_not_begun(machine: Machine) -> None:
 
 def test_fix_without_the_facts_it_needs_is_no_internal_error(machine: Machine) -> None:
     machine.row("a", error=None)
-    machine.requirements[0] = replace(machine.requirements[0], judge=lambda *_: failed("bad", remedy="mend it"))
-    machine.fixes[0] = replace(machine.fixes[0], plan=lambda facts, *_: iter([facts.docker.value]))
+    machine.requirements[0] = machine.requirements[0]._replace(judge=lambda *_: failed("bad", remedy="mend it"))
+    machine.fixes[0] = machine.fixes[0]._replace(plan=lambda facts, *_: iter([facts.docker.value]))
     machine.docker = Fact.unreadable("no answer within 20 s")
     (failure,) = machine.run().failures
     assert failure.message == "not planned, because a fact that it needs is unreadable: no answer within 20 s"

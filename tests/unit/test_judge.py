@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -36,11 +35,11 @@ def status(requirement: Requirement, fact: Fact[Any] = VALUE, phase: Phase = Pha
 
 def test_row_that_belongs_to_another_phase_is_deferred_or_left_out() -> None:
     assert status(BAD, phase=Phase.BUILD).diagnosis == "decided at first boot"
-    only_install = replace(BAD, phases=(Phase.INSTALL,))
+    only_install = BAD._replace(phases=(Phase.INSTALL,))
     assert status(only_install).diagnosis == "decided right before the install"
     assert status(BAD, phase=Phase.AUDIT).status is Status.FAIL
     for phase, phases in ((Phase.EARLY, (Phase.BOOT,)), (Phase.BOOT, (Phase.BUILD,))):
-        rows = judge_all([replace(BAD, phases=phases)], Facts({}), Policy(), phase, TODAY)
+        rows = judge_all([BAD._replace(phases=phases)], Facts({}), Policy(), phase, TODAY)
         assert rows == ()
 
 
@@ -59,7 +58,7 @@ def test_what_can_not_be_asked_is_not_guessed(fact: Fact[Any], wanted: Status, s
 
 
 def test_bug_in_a_row_is_unknown_and_blocks() -> None:
-    broken = replace(BAD, judge=lambda *_: passed(str(1 // 0)))
+    broken = BAD._replace(judge=lambda *_: passed(str(1 // 0)))
     rows = judge_all([broken, BAD], Facts({"memory": VALUE}), Policy(), Phase.BOOT, TODAY)
     assert [row.verdict.status for row in rows] == [Status.UNKNOWN, Status.FAIL]
     assert "ZeroDivisionError" in rows[0].verdict.diagnosis
@@ -67,7 +66,7 @@ def test_bug_in_a_row_is_unknown_and_blocks() -> None:
 
 
 def test_advised_row_warns_unless_the_policy_raises_it() -> None:
-    advised = replace(BAD, level=Level.ADVISED)
+    advised = BAD._replace(level=Level.ADVISED)
     assert status(advised).status is Status.WARN
     assert status(advised, require=("a.b",)).status is Status.FAIL
 
@@ -93,7 +92,7 @@ def test_waiver_counts_with_a_reason_and_until_its_date(waiver: Waiver, wanted: 
 def test_what_passes_or_may_not_be_waived_stays() -> None:
     waivers = (Waiver("a.b", "known", None),)
     assert status(judged(passed("fine")), waivers=waivers).status is Status.PASS
-    assert status(replace(BAD, waivable=False), waivers=waivers).status is Status.FAIL
+    assert status(BAD._replace(waivable=False), waivers=waivers).status is Status.FAIL
     assert status(judged(unknown("no idea")), waivers=waivers).status is Status.WAIVED
 
 

@@ -190,7 +190,7 @@ def test_what_is_missing_or_wrong_is_marked() -> None:
         type(one)(one.name, one.type, "ok", ("198.51.100.1",)) if (one.name, one.type) == ("mail.example.org", "A") else one
         for one in wrong.records.value.lookups
     )
-    changed = type(wrong.records.value)(**{**wrong.records.value.__dict__, "lookups": lookups})
+    changed = wrong.records.value._replace(lookups=lookups)
     assert "; WRONG (is 198.51.100.1)" in dns_plan.bind(wrong.updated(Facts({"records": Fact.of(changed)})))
 
 

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import stat
-from dataclasses import replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -296,7 +295,7 @@ def test_text_says_the_verdict_first_then_what_blocks_then_warnings_then_passes(
         row(Status.WAIVED, diagnosis="wrong (waived: so be it)"),
     )
     ids = ("a.ok", "a.warn", "a.fail", "a.unknown", "a.fixed", "a.later", "a.waived")
-    named = [replace(r, requirement=replace(r.requirement, id=id)) for r, id in zip(rows, ids)]
+    named = [r._replace(requirement=r.requirement._replace(id=id)) for r, id in zip(rows, ids)]
     text = render(built(*named, remarks=("one note",)), "text")
     assert text.splitlines()[0] == "NOT READY: 2 requirements block, 1 warning (phase boot, 2026-01-01 00:00:00 UTC)"
     order = ["a.fail", "all wrong", "To do: mend it", '      mend "it\'s"', "      sh -c 'a > b'", "a.unknown", "Warnings"]

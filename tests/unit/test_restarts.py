@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -461,7 +460,7 @@ def test_packages_that_stay_keep_their_repository(host: Daemons) -> None:
     plan = planned(
         "a", WriteFile("/etc/repo", "x"), InstallPackages("dnf", ("docker-ce",)), Command(("systemctl", "enable"), "t")
     )
-    work = make(host, replace(plan, fix=replace(plan.fix, whole=True)))
+    work = make(host, plan._replace(fix=plan.fix._replace(whole=True)))
     assert [failure.target for failure in work.failures] == ["systemctl enable"]
     assert [entry.target for entry in work.applied] == ["/etc/repo", "docker-ce"]
     assert host.read("/etc/repo") == "x"

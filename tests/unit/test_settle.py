@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -43,7 +42,7 @@ class Clockwork(Host):
 def evaluation(answers: bool, policy: Policy, *, asked: bool = True) -> Evaluation:
     facts = healthy_facts()
     probes = facts.probes.value
-    probes = probes if answers else replace(probes, answers=(), asked=asked)
+    probes = probes if answers else probes._replace(answers=(), asked=asked)
     facts = facts.updated(Facts({"probes": Fact.of(probes)}))
     return Evaluation(facts, judge_all(ROWS, facts, policy, Phase.BOOT, date(2026, 1, 1)), Phase.BOOT, 0.0, 1.0)
 
@@ -57,7 +56,7 @@ def network_comes_up(monkeypatch: pytest.MonkeyPatch, host: Clockwork, at: float
         asked.append(host.now_is - 1000.0)
         up = host.now_is - 1000.0 >= at
         whole = healthy_facts().probes.value
-        found: Probes = whole if up else replace(whole, answers=())
+        found: Probes = whole if up else whole._replace(answers=())
         return Facts({"probes": Fact.of(found)})
 
     monkeypatch.setattr(module, "collect", collect)
@@ -85,7 +84,7 @@ def test_pauses_differ_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     host, said = Clockwork(), [""][:0]
-    policy = replace(policy_of({}), probes=ProbesPolicy(patience=10))
+    policy = policy_of({})._replace(probes=ProbesPolicy(patience=10))
     network_comes_up(monkeypatch, host, at=1e9)
     after = module.settle(host, policy, evaluation(False, policy), ROWS, said.append, chance=lambda: 0.0)
     assert [row.requirement.id for row in after.rows if row.blocks] == ["egress.icmp"]
@@ -110,9 +109,9 @@ def test_advised_rows_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
     host, policy = Clockwork(), policy_of({})
     monkeypatch.setattr(module, "collect", lambda *_: pytest.fail("asked again"))
     before = evaluation(True, policy)
-    mail = replace(before.facts.probes.value, answers=tuple(a for a in before.facts.probes.value.answers if a.port != 25))
+    mail = before.facts.probes.value._replace(answers=tuple(a for a in before.facts.probes.value.answers if a.port != 25))
     facts = before.facts.updated(Facts({"probes": Fact.of(mail)}))
-    blocked = replace(before, facts=facts, rows=judge_all(ROWS, facts, policy, Phase.BOOT, date(2026, 1, 1)))
+    blocked = before._replace(facts=facts, rows=judge_all(ROWS, facts, policy, Phase.BOOT, date(2026, 1, 1)))
     assert [row.verdict.status.value for row in blocked.rows if row.requirement.id == "egress.smtp"] == ["warn"]
     module.settle(host, policy, blocked, ROWS, print)
     assert host.slept == []

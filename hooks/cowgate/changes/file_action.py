@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate import codec
@@ -109,7 +108,7 @@ class FileAction(Action[C]):
             return True
         # what we left has the mode and owner of before, or those of a new file: others mean that somebody went on with it
         if before.kind == FILE == state.kind:
-            kept = replace(state, sha256=before.sha256).same_as(before)
+            kept = state._replace(sha256=before.sha256).same_as(before)
         else:
             kept = state.kind != FILE or state.mode == self.new_mode
         return state.digest == wanted and kept

@@ -6,8 +6,8 @@ import base64
 import errno
 import hashlib
 import stat
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 ABSENT, FILE, LINK = "absent", "file", "link"
 
 
-@dataclass(frozen=True)
-class FileState:
+class FileState(NamedTuple):
     """`kind` is absent, file or link. `real` is the path behind links, inside the root; xattrs are base64."""
 
     kind: str
@@ -26,11 +25,11 @@ class FileState:
     gid: int = 0
     sha256: str = ""
     target: str = ""
-    xattrs: dict[str, str] = field(default_factory=dict)
+    xattrs: Mapping[str, str] = {}
 
     def same_as(self, other: FileState) -> bool:
         """Whether nobody changed it: bytes, kind, target, mode and owner. (A label may be renewed by restorecon.)"""
-        return replace(self, xattrs={}) == replace(other, xattrs={})
+        return self._replace(xattrs={}) == other._replace(xattrs={})
 
     @property
     def digest(self) -> str:

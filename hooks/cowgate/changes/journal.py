@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate import VERSION, codec
@@ -43,8 +42,7 @@ GONE = "gone with the reboot"
 PENDING = ("open", "undoing", "promised")  # what a killed run leaves
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One change as it is stored. `time` is in seconds since 1970; prior and after are what the action observed."""
 
     fix: str
@@ -61,8 +59,7 @@ class Record:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A change in the journal. `before` and `digest` are sha256 of the file's content, empty for other kinds."""
 
     run: str
@@ -182,7 +179,7 @@ class Journal:
         self.host.write_atomic(self._path(name), text.encode("ascii"), mode=0o600)
 
     def _store(self, entry: Entry, **changed: Any) -> Entry:
-        record = replace(entry.record, **changed)
+        record = entry.record._replace(**changed)
         self._write(f"{entry.name}.json", codec.encode(record))
         return self._bind(entry.run, entry.number, record)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional, Union
 
 
-@dataclass(frozen=True)
-class WriteFile:
+class WriteFile(NamedTuple):
     """A file that is wholly ours (a drop-in): its content, and its mode where it does not exist yet."""
 
     path: str
@@ -15,8 +14,7 @@ class WriteFile:
     mode: int = 0o644
 
 
-@dataclass(frozen=True)
-class EditFile:
+class EditFile(NamedTuple):
     """A keyed edit on whatever the file holds now; see formats.EDITORS. Everything that was not asked for stays.
 
     `rendered`: a program writes the file anew, as cloud-init does at boot. The edit is then made again of whatever it holds,
@@ -25,13 +23,12 @@ class EditFile:
 
     path: str
     editor: str
-    args: dict[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = {}
     mode: int = 0o644
     rendered: bool = False
 
 
-@dataclass(frozen=True)
-class FetchKey:
+class FetchKey(NamedTuple):
     """A public key that is fetched, and written only where its OpenPGP fingerprint (40 digits, upper case) is this one."""
 
     path: str
@@ -39,21 +36,18 @@ class FetchKey:
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class RemoveFile:
+class RemoveFile(NamedTuple):
     path: str
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """A symbolic link, with its target as written."""
 
     path: str
     target: str
 
 
-@dataclass(frozen=True)
-class UnitState:
+class UnitState(NamedTuple):
     """A service unit as it should be; None leaves that property alone.
 
     Down is always stop, disable, mask in that order: `disable --now` leaves Debian 12's generated exim4 running
@@ -66,8 +60,7 @@ class UnitState:
     masked: Optional[bool] = None
 
 
-@dataclass(frozen=True)
-class RestartUnit:
+class RestartUnit(NamedTuple):
     """Restart a unit if it runs. However many changes ask for it, it is done once, after all of them.
 
     `by_hand`: somebody asked for it, also where containers run on Docker.
@@ -78,32 +71,28 @@ class RestartUnit:
     by_hand: bool = False
 
 
-@dataclass(frozen=True)
-class InstallPackages:
+class InstallPackages(NamedTuple):
     """Packages from the distribution. Cannot be undone, and says so beforehand."""
 
     manager: str
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class SwapFile:
+class SwapFile(NamedTuple):
     """A swap file of `size` bytes with mode 0600, formatted and in use. Its fstab line is an EditFile of its own."""
 
     path: str
     size: int
 
 
-@dataclass(frozen=True)
-class Sysctl:
+class Sysctl(NamedTuple):
     """A kernel setting of the running system; what makes it last is a WriteFile in /etc/sysctl.d."""
 
     key: str
     value: str
 
 
-@dataclass(frozen=True)
-class LiveAddress:
+class LiveAddress(NamedTuple):
     """The lifetimes (seconds, or "forever") of an address that is there; the link stays up and the address stays."""
 
     device: str
@@ -112,8 +101,7 @@ class LiveAddress:
     valid: str = "forever"
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A command with its inverse. `check` exits 0 when nothing is to do; without `undo` it cannot be undone.
 
     `lasting`: what it does survives a reboot.

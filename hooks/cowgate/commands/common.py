@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, EXIT_WARNINGS, UsageError
@@ -107,7 +106,7 @@ def policy_of(options: Options, host: Host) -> Policy:
     # A policy named on the command line is a file of the person who types, not of the tree that is judged.
     source, path = (Host(), os.path.abspath(options.policy)) if options.policy else (host, "")
     policy = load(source, path, waivable=waivable())
-    return replace(policy, probes=replace(policy.probes, enabled=False)) if options.offline else policy
+    return policy._replace(probes=policy.probes._replace(enabled=False)) if options.offline else policy
 
 
 def requirements_of(options: Options) -> tuple[Requirement, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from cowgate.commands import common
 from cowgate.errors import EXIT_READY
@@ -30,6 +29,6 @@ def run(options: common.Options) -> int:
     policy = common.policy_of(options, host)
     facts = common.replayed(options) or collect(host, policy, firewall_plan.SOURCES)
     # What must leave is part of the plan even where cowgate itself may not send.
-    asked = replace(policy, probes=replace(policy.probes, enabled=True))
+    asked = policy._replace(probes=policy.probes._replace(enabled=True))
     common.emit(options, firewall_plan.FORMATS[options.format](firewall_plan.make(facts, asked)))
     return EXIT_READY

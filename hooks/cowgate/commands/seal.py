@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 
 from cowgate.commands import common
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY
@@ -44,7 +43,7 @@ def run(options: Options) -> int:
     host = common.host_of(options)
     policy = common.policy_of(options, host)
     if options.provider:
-        policy = replace(policy, provider=options.provider)
+        policy = policy._replace(provider=options.provider)
     if options.check:
         result = image.look(host, policy)
     else:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cowgate.facts.collection import Facts, collect
 from cowgate.facts.fact import Fact
@@ -41,9 +40,9 @@ def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy,
         level = Level.REQUIRED if requirement.id in policy.raised else requirement.level
         verdict = _judge(requirement, facts, policy, phase)
         if root and verdict.remedy:
-            verdict = replace(verdict, remedy=_as_root(verdict.remedy))
+            verdict = verdict._replace(remedy=_as_root(verdict.remedy))
         if installed and verdict.remedy:
-            verdict = replace(verdict, remedy=_by_hand(verdict.remedy))
+            verdict = verdict._replace(remedy=_by_hand(verdict.remedy))
         if verdict.status is Status.FAIL and level is Level.ADVISED:
             verdict = verdict.with_status(Status.WARN)
         seconds = max((facts.seconds.get(name, 0.0) for name in (*requirement.needs, *requirement.wants)), default=0.0)
@@ -68,7 +67,7 @@ def _judge(requirement: Requirement, facts: Facts, policy: Policy, phase: Phase)
             return unknown(f"{name} could not be read: {fact.reason}", remedy=way)
     try:
         verdict = requirement.judge(facts, policy, phase)
-        return replace(verdict, measured=requirement.measure(facts, policy)) if requirement.measure else verdict
+        return verdict._replace(measured=requirement.measure(facts, policy)) if requirement.measure else verdict
     except Exception as error:  # a bug in one row must not hide the others, and must not open the gate
         return unknown(f"internal error in {requirement.id}: {type(error).__name__}: {error}")
 
@@ -109,8 +108,7 @@ def is_ready(rows: Iterable[Row]) -> bool:
     return not any(row.blocks for row in rows)
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """Everything one look at the machine gave. `started` and `finished` are seconds since 1970, UTC."""
 
     facts: Facts
@@ -119,7 +117,7 @@ class Evaluation:
     started: float
     finished: float
     live: bool = True
-    conf: dict[str, Any] = field(default_factory=dict)  # gate.contract.conf_of(), from before the facts were collected
+    conf: Mapping[str, Any] = {}  # gate.contract.conf_of(), from before the facts were collected
 
     @property
     def ready(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Pending
@@ -55,7 +54,7 @@ def plan(
                 failures.append(Failure(fix.id, "docker.service", obstacle, "`cowgate run --by-hand` does it all the same"))
                 continue
             if by_hand:
-                changes = tuple(replace(c, by_hand=True) if isinstance(c, RestartUnit) else c for c in changes)
+                changes = tuple(c._replace(by_hand=True) if isinstance(c, RestartUnit) else c for c in changes)
         except NoValue as error:
             failures.append(Failure(fix.id, "", f"not planned, because a fact that it needs is {error}"))
         except Exception as error:  # a bug in one fix must not keep the others from being made
@@ -93,7 +92,7 @@ def preview(host: Host, planned: PlannedFix, pending: Pending) -> tuple[PlannedF
             texts.append(action.describe(pending))
     if all(isinstance(change, RestartUnit) for change in changes) and len(changes) < len(planned.changes):
         changes, texts = [], []
-    return replace(planned, changes=tuple(changes), texts=tuple(texts)), tuple(put_off)
+    return planned._replace(changes=tuple(changes), texts=tuple(texts)), tuple(put_off)
 
 
 def preview_all(

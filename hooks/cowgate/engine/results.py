@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.changes.values import Change
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 UNMET = (Status.FAIL, Status.WARN, Status.UNKNOWN)
 
 
-@dataclass(frozen=True)
-class PlannedFix:
+class PlannedFix(NamedTuple):
     """A fix with the changes that are still to make. `texts` describes each of them (a diff, or command lines)."""
 
     fix: Fix
@@ -27,8 +25,7 @@ class PlannedFix:
     texts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """A fix (or an undo) that did not succeed: what was tried, why not, and the next step."""
 
     fix: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Progress
@@ -64,7 +63,7 @@ def run(
     rows = tuple(_fixed(row, before, work.applied, repairs) for row, before in zip(last.rows, first.rows))
     rows = tuple(_tried(row, work.failures) for row in rows)
     return RunResult(
-        replace(last, rows=rows, started=first.started),
+        last._replace(rows=rows, started=first.started),
         previewed,
         tuple(work.applied),
         failures + tuple(work.failures),
@@ -168,7 +167,7 @@ class Work:
 
     def _add(self, fix: str, words: str) -> None:
         """Tell how a failure of this fix ended."""
-        self.failures = [replace(f, message=f"{f.message}; {words}") if f.fix == fix else f for f in self.failures]
+        self.failures = [f._replace(message=f"{f.message}; {words}") if f.fix == fix else f for f in self.failures]
 
     def _take_back(self, fixes: set[str]) -> None:
         """Undo what these fixes changed in this run, as far as it can be."""
@@ -204,7 +203,7 @@ def _tried(row: Row, failures: Iterable[Failure]) -> Row:
     if not told or row.verdict.status not in UNMET:
         return row
     diagnosis = f"{row.verdict.diagnosis}. The repair was tried: {'; '.join(told)}"
-    return replace(row, verdict=replace(row.verdict, diagnosis=diagnosis))
+    return row._replace(verdict=row.verdict._replace(diagnosis=diagnosis))
 
 
 def _fixed(row: Row, before: Row, applied: Iterable[Entry], repairs: Mapping[str, tuple[str, ...]]) -> Row:
@@ -213,5 +212,5 @@ def _fixed(row: Row, before: Row, applied: Iterable[Entry], repairs: Mapping[str
     changes = tuple(entry.as_change() for entry in applied if row.requirement.id in repairs[entry.fix])
     if not changes:
         return row
-    verdict = replace(row.verdict, status=Status.FIXED, diagnosis=before.verdict.diagnosis, changes=changes)
-    return replace(row, verdict=verdict)
+    verdict = row.verdict._replace(status=Status.FIXED, diagnosis=before.verdict.diagnosis, changes=changes)
+    return row._replace(verdict=verdict)

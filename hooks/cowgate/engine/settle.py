@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -64,4 +63,4 @@ def _again(host: Host, policy: Policy, evaluation: Evaluation, requirements: Seq
     facts = evaluation.facts.updated(fresh)
     today = datetime.fromtimestamp(evaluation.started, timezone.utc).date()
     rows = judge_all(requirements, facts, policy, evaluation.phase, today)
-    return replace(evaluation, facts=facts, rows=rows, finished=host.now())
+    return evaluation._replace(facts=facts, rows=rows, finished=host.now())

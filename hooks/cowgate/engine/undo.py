@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Progress
@@ -91,7 +90,7 @@ def undo(host: Host, journal: Journal, run_id: str | None = None, *, by_hand: bo
 def _by_hand(entry: Entry) -> Entry:
     if not isinstance(entry.change, RestartUnit):
         return entry
-    return replace(entry, change=replace(entry.change, by_hand=True))
+    return entry._replace(change=entry.change._replace(by_hand=True))
 
 
 def _keep_unlocked(host: Host, journal: Journal, unlock: EditFile, progress: Progress) -> None:

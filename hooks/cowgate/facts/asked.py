@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts.dockerd import text_or_reason, unit_words
@@ -19,8 +18,7 @@ TIMEOUT = 8.0  # seconds; it takes 0.05
 NOT_THERE = ("unknown flag", "unknown shorthand")  # an engine before 23 has no --validate
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """`refused` says whether the program will not take the file: None where it was not asked, or gave no answer (`reason`).
 
     `said` are its own words, where they may stand in a report: of a file that everybody can read.
@@ -31,11 +29,10 @@ class Answer:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """`dockerd`: what `dockerd --validate` says of daemon.json together with the options of its unit."""
 
-    dockerd: Answer = field(default_factory=Answer)
+    dockerd: Answer = Answer()
 
 
 def collect(host: Host, policy: Policy) -> Fact[Asked]:

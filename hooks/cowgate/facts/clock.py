@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
@@ -33,8 +32,7 @@ class Tracking(NamedTuple):
     leap: str
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(NamedTuple):
     """`ntp`: a time service is on, `can_ntp`: systemd knows one that could be; None where nothing could be asked.
 
     `synchronized` by `told_by`: the kernel's own estimate (adjtimex), or timedatectl's NTPSynchronized where systemd knows no

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
 
@@ -15,15 +14,14 @@ CPUINFO_LIMIT = 16 << 20  # bytes; 1.5 kB for each of at most some thousand proc
 BY_PSUTIL, BY_NAME = "psutil.cpu_freq", "/proc/cpuinfo"  # who told the frequency
 
 
-@dataclass(frozen=True)
-class Cpu:
+class Cpu(NamedTuple):
     """`mhz` is the highest frequency (None where the platform does not tell), `told_by` who tells it.
 
     `flags` are those that every processor has, sorted; empty where the kernel lists none. `disagreement` says where psutil
     and the kernel's list are not of one mind.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # its name in documents; the method of tuples behind it is not missed
     mhz: Optional[float] = None
     told_by: str = ""
     model: str = ""
@@ -31,11 +29,10 @@ class Cpu:
     disagreement: str = ""
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(NamedTuple):
     """What /proc/cpuinfo alone tells: `named` is the frequency in the model's name, in MHz (0.0: none)."""
 
-    count: int
+    number: int
     named: float = 0.0
     model: str = ""
     flags: tuple[str, ...] = ()
@@ -50,10 +47,10 @@ def collect(host: Host, policy: Policy) -> Fact[Cpu]:
     # says what it can do.
     mhz, told_by = max((told.most or told.now, BY_PSUTIL), (0.0 if told.most else listed.named, BY_NAME))
     disagreement = ""
-    if listed.count and told.count != listed.count:
-        disagreement = f"psutil counts {told.count} processors, /proc/cpuinfo lists {listed.count}"
+    if listed.number and told.online != listed.number:
+        disagreement = f"psutil counts {told.online} processors, /proc/cpuinfo lists {listed.number}"
     return Fact.of(
-        Cpu(told.count, mhz or None, told_by if mhz else "", listed.model, listed.flags, disagreement),
+        Cpu(told.online, mhz or None, told_by if mhz else "", listed.model, listed.flags, disagreement),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -29,8 +28,7 @@ ROOMY = 20 * 10**9  # bytes; with more than that free nobody needs to know what 
 ST_NOEXEC = 8  # statvfs(3); os.ST_NOEXEC is not there with every C library
 
 
-@dataclass(frozen=True)
-class Filesystem:
+class Filesystem(NamedTuple):
     """What holds `path`, or will hold it: then `measured` is the nearest parent that exists.
 
     Sizes in bytes; `free` is what a user other than root can fill. `ftype` is that of the data root's xfs (None: another
@@ -82,7 +80,7 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
     lines = tuple(fields for line in _text(host, "/etc/fstab").splitlines() if (fields := fstab.fields(line)))
     docker, *others = _measure(host, mounts, lines, (data_root, policy.install_dir, "/", containerd))
     if docker.fstype == "xfs" and not docker.reason:
-        docker = replace(docker, ftype=_ftype(host, docker.mount))
+        docker = docker._replace(ftype=_ftype(host, docker.mount))
     units = "\n".join(_text(host, path) for path in _docker_units(host))
     late = tuple(dict.fromkeys(f.mount for f in (docker, others[2]) if is_late(f.mount, lines, units)))
     return Fact.of(Disks(docker, others[0], others[1], others[2], late))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
@@ -75,8 +74,7 @@ class Published(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """A compose project, known by the labels of its containers, volumes and networks."""
 
     name: str
@@ -87,8 +85,7 @@ class Project:
     mailcow: bool = False  # it has a service or a volume of mailcow's
 
 
-@dataclass(frozen=True)
-class Docker:
+class Docker(NamedTuple):
     """`running` says whether the daemon answered: None where it was not asked or may not be asked (`reason`).
 
     `installed` is the version by the package database, `version` what the daemon says; both are "" when not known.
@@ -121,7 +118,7 @@ class Docker:
     compose: str = ""
     compose_path: str = ""
     compose_version: str = ""
-    daemon_json: DaemonJson = field(default_factory=DaemonJson)
+    daemon_json: DaemonJson = DaemonJson()
     networks: tuple[Network, ...] = ()
     published: tuple[Published, ...] = ()
     projects: tuple[Project, ...] = ()
@@ -168,7 +165,7 @@ def collect(host: Host, policy: Policy) -> Fact[Docker]:
         repository=_repository(host),
     )
     if not host.live or in_chroot(host):  # what can be seen through the /proc of a chroot is the builder's daemon
-        return Fact.of(replace(docker, reason="an offline tree runs no daemon"))
+        return Fact.of(docker._replace(reason="an offline tree runs no daemon"))
     return Fact.of(_with_daemon(host, docker))
 
 
@@ -284,33 +281,33 @@ def _compose_version(host: Host, path: str, packages: dict[str, str]) -> str:
 def _with_daemon(host: Host, docker: Docker) -> Docker:
     """`docker` with what the running daemon says."""
     if docker.flavour == "podman":
-        return replace(docker, reason="podman has no daemon of Docker's")
+        return docker._replace(reason="podman has no daemon of Docker's")
     rooted, rootless = _daemons(host)
     if not rooted:
         if rootless and docker.flavour != "snap":
             evidence = f"dockerd of an ordinary user, pid {rootless[0]}"
-            return replace(docker, flavour="rootless", flavour_evidence=evidence, running=False, reason=evidence)
-        return replace(docker, running=False, reason="no dockerd process runs")
+            return docker._replace(flavour="rootless", flavour_evidence=evidence, running=False, reason=evidence)
+        return docker._replace(running=False, reason="no dockerd process runs")
     pid = rooted[0]
-    docker = replace(docker, flavour=docker.flavour or "engine", flavour_evidence=docker.flavour_evidence or SOCKET)
+    docker = docker._replace(flavour=docker.flavour or "engine", flavour_evidence=docker.flavour_evidence or SOCKET)
     if not docker.flags:
         options = long_options(tuple((host.read_or_none(f"/proc/{pid}/cmdline") or "").split("\0")[1:]))
-        docker = replace(docker, flags=names_of(options), options=values_of(options))
-        docker = replace(docker, daemon_json=daemon_json(host, version_numbers(docker.installed), options))
+        docker = docker._replace(flags=names_of(options), options=values_of(options))
+        docker = docker._replace(daemon_json=daemon_json(host, version_numbers(docker.installed), options))
     try:
         asked = _ask(host, docker)
         if asked.installed:
             return asked
         # no package tells which engine will read the file
-        return replace(asked, daemon_json=daemon_json(host, version_numbers(asked.version), asked.flags))
+        return asked._replace(daemon_json=daemon_json(host, version_numbers(asked.version), asked.flags))
     except PermissionError:
-        return replace(docker, reason="only root and the group docker may ask the daemon")
+        return docker._replace(reason="only root and the group docker may ask the daemon")
     except OSError as error:
-        return replace(
-            docker, running=False, reason=f"dockerd (pid {pid}) does not answer on {SOCKET}: {error.strerror or error}"
+        return docker._replace(
+            running=False, reason=f"dockerd (pid {pid}) does not answer on {SOCKET}: {error.strerror or error}"
         )
     except CowgateError as error:
-        return replace(docker, running=False, reason=f"dockerd (pid {pid}): {error.message}")
+        return docker._replace(running=False, reason=f"dockerd (pid {pid}): {error.message}")
 
 
 def _daemons(host: Host) -> tuple[list[int], list[int]]:
@@ -356,8 +353,7 @@ def _ask(host: Host, docker: Docker) -> Docker:
     volumes = get("/volumes", dict).get("Volumes") or []
     options = [str(option) for option in info.get("SecurityOptions") or []]
     rootless = any(option.startswith("name=rootless") for option in options)
-    return replace(
-        docker,
+    return docker._replace(
         running=True,
         containers=sum(container.get("State") == "running" for container in containers),
         flavour="rootless" if rootless else docker.flavour,
@@ -432,8 +428,7 @@ def parse_projects(containers: list[dict[str, Any]], volumes: list[dict[str, Any
         if PROJECT_LABEL in labels:
             name = labels[PROJECT_LABEL]
             old = projects.get(name, Project(name))
-            projects[name] = replace(
-                old,
+            projects[name] = old._replace(
                 containers=old.containers + 1,
                 running=old.running + (container.get("State") == "running"),
                 working_dir=labels.get(DIRECTORY_LABEL, old.working_dir),
@@ -445,5 +440,5 @@ def parse_projects(containers: list[dict[str, Any]], volumes: list[dict[str, Any
         name = (volume.get("Labels") or {}).get(PROJECT_LABEL, "") or (named if mailcow else "")
         if name:
             old = projects.get(name, Project(name))
-            projects[name] = replace(old, volumes=old.volumes + 1, mailcow=old.mailcow or mailcow)
+            projects[name] = old._replace(volumes=old.volumes + 1, mailcow=old.mailcow or mailcow)
     return tuple(projects[name] for name in sorted(projects))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar
 
 from cowgate.errors import CommandMissing, CowgateError
@@ -48,8 +47,7 @@ class Flush(NamedTuple):
     line: int = 0
 
 
-@dataclass(frozen=True)
-class Firewall:
+class Firewall(NamedTuple):
     """`ufw` says whether ufw is switched on (None: not installed). Counts of rules are None where they could not be read.
 
     `chains` are those of nftables, iptables and iptables-legacy, without what decides nothing. `flushes` are files that will
@@ -77,15 +75,14 @@ def collect(host: Host, policy: Policy) -> Fact[Firewall]:
     addrtype = _has_addrtype(host)
     known = Firewall(ufw, flushes=flushes, backend=backend, addrtype=addrtype)
     if host.euid() != 0:
-        return Fact.of(replace(known, reason="only root may list the rules"))
+        return Fact.of(known._replace(reason="only root may list the rules"))
     reasons: list[str] = []
     until = host.monotonic() + TIMEOUT
     nft_rules, chains = _tried(reasons, lambda: _nftables(host, until)) or (None, ())
     tables, legacy_rules, legacy = _tried(reasons, lambda: _legacy(host, until)) or ((), None, ())
     found = relevant((*chains, *legacy))
     return Fact.of(
-        replace(
-            known,
+        known._replace(
             nft_rules=nft_rules,
             legacy_rules=legacy_rules,
             legacy_tables=tables,

@@ -9,8 +9,7 @@ import fnmatch
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.facts import dockerd, owners
 from cowgate.facts.fact import Fact
@@ -33,8 +32,7 @@ LISTED = 500  # names of files that nobody owns: more are only counted
 NOT_READ = re.compile(r".*\.py[co]|/var/lib/(?:dpkg|apt/lists)/.*|/(?:proc|sys)/.*", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that must not be there. `size` is in bytes, a directory's with all that it holds; 0 for what is refused."""
 
     rule: str
@@ -50,8 +48,7 @@ class Finding:
         return self.action == REFUSE
 
 
-@dataclass(frozen=True)
-class Hygiene:
+class Hygiene(NamedTuple):
     """`unowned` are the first files that no package brought, and that hold no secret as far as can be told; `unowned_count` is
     how many there are. `excepted` are findings that the policy lets pass, with its reasons. `owners_unknown` says why nobody
     can tell who owns what.
@@ -155,7 +152,7 @@ class _Scan:
             self._look(entry)
         order = {rule.id: number for number, rule in enumerate(RULES)}
         self.found.sort(key=lambda finding: order.get(finding.rule, -1 if finding.rule == MOUNT else 0))
-        sized = (finding if finding.refused else replace(finding, size=self._size(finding.path)) for finding in self.found)
+        sized = (finding if finding.refused else finding._replace(size=self._size(finding.path)) for finding in self.found)
         unreadable = owners.unreadable(self.host) if not self.owners.known else ""
         kept, excepted = _without_exceptions(tuple(sized), self.policy)
         return Hygiene(

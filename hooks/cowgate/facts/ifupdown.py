@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -116,7 +115,7 @@ def judge_files(
             )
         )
     stanzas = tuple(
-        replace(s, options=tuple(o for o in s.options if o[0] in _PUBLIC_OPTIONS))
+        s._replace(options=tuple(o for o in s.options if o[0] in _PUBLIC_OPTIONS))
         for path, text in readable.items()
         for s in parse(text, path).stanzas
     )

@@ -6,7 +6,6 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing
@@ -100,8 +99,7 @@ class Ipv6Settings(NamedTuple):
     disable_ipv6: Optional[int] = None
 
 
-@dataclass(frozen=True)
-class Interfaces:
+class Interfaces(NamedTuple):
     """The network as the kernel has it now. `settings` are those of all interfaces but loopback, and but veth without a
     default route. `ipv6` tells whether the kernel has IPv6 at all and it is not switched off (net.ipv6.conf.all.disable_ipv6).
     `source` is what was asked: "ip" (iproute2) or "proc" (kernel files; lifetimes are then partly unknown). `asks_ipv6` are
@@ -173,7 +171,7 @@ def collect(host: Host, policy: Policy) -> Fact[Interfaces]:
     asking = _asking_files(host)
     net = Interfaces(interfaces, addresses, found.routes, settings, ipv6, found.source, asking, differ)
     ways = tuple(way for family in (4, 6) if not net.default_routes(family) and (way := way_out(host, family)))
-    return Fact.of(replace(net, ways=ways))
+    return Fact.of(net._replace(ways=ways))
 
 
 def _look(host: Host) -> tuple[Interfaces, Links | None]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing
 from cowgate.facts.docker import PLUGIN_DIRECTORIES
@@ -100,8 +99,7 @@ SHOWN = 5  # unreadable files that are named
 _COMPOSE_MTU = r"""(?m)^[ ]+["']?com\.docker\.network\.driver\.mtu["']?[ ]*:[ ]*["']?([^"'\s#]+)"""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A line of mailcow.conf (from 1) that is not what it should be. `breaks`: Compose or the shell stumbles over it."""
 
     line: int
@@ -110,8 +108,7 @@ class Finding:
     breaks: bool
 
 
-@dataclass(frozen=True)
-class Override:
+class Override(NamedTuple):
     """The file that Compose merges into mailcow's own, or would; `path` is "" where COMPOSE_FILE leaves no room for one.
 
     `state` is absent, ok, broken (not YAML), refused (cowgate will not edit it) or unreadable.
@@ -147,8 +144,7 @@ class Override:
     path: str = ""
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(NamedTuple):
     """The checkout as files. `owner` is the first user other than root who owns one of `SCRIPTS`, and `owned` its path;
     `writable` is the first of them that others may change. `unreadable` are tracked files and directories below data/ that
     the containers' users cannot read (a few of `unreadable_count`). `git`: there is a .git directory; `branch` is "" for a
@@ -169,8 +165,7 @@ class Tree:
     master: bool = False
 
 
-@dataclass(frozen=True)
-class Mailcow:
+class Mailcow(NamedTuple):
     """`present`: something is at install_dir; `checkout`: its docker-compose.yml is there.
 
     `real_dir` is install_dir without links. `conf` holds the keys of DEFAULTS that mailcow.conf sets, with variables filled
@@ -191,7 +186,7 @@ class Mailcow:
     conf_reason: str = ""
     conf: Optional[dict[str, str]] = None
     findings: tuple[Finding, ...] = ()
-    override: Override = field(default_factory=Override)
+    override: Override = Override()
     compose_mtu: Optional[str] = None
     env_link: Optional[str] = None
     real_dir: str = ""
@@ -204,7 +199,7 @@ class Mailcow:
     ipv6_fixed: bool = False
     solr: bool = False
     binds_needed: bool = False
-    tree: Tree = field(default_factory=Tree)
+    tree: Tree = Tree()
     begun: bool = False
 
     @property
@@ -275,7 +270,7 @@ def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
             conf_reason=reason,
             conf=conf,
             findings=findings,
-            override=replace(override, compose_error=asked.error, not_asked=asked.reason, base_refused=asked.base_refused),
+            override=override._replace(compose_error=asked.error, not_asked=asked.reason, base_refused=asked.base_refused),
             compose_mtu=parse_compose_mtu(base),
             env_link=host.readlink(f"{directory}/.env") if present else None,
             real_dir=host.realpath(directory),
@@ -310,7 +305,7 @@ def _renamed(model: Optional[Model], project: str) -> Optional[Model]:
     network = model.network
     if network == f"{model.project}_mailcow-network":
         network = f"{project}_mailcow-network"
-    return replace(model, project=project, network=network)
+    return model._replace(project=project, network=network)
 
 
 def _there(host: Host, path: str) -> bool:
@@ -356,7 +351,7 @@ def parse_override(text: str, compose: str, values: dict[str, str]) -> Override:
     try:
         editor.set_mtu(text, 1280)
     except YamlError as error:
-        return replace(override, state="refused", reason=error.reason, line=error.line)
+        return override._replace(state="refused", reason=error.reason, line=error.line)
     return override
 
 
@@ -399,11 +394,10 @@ def _override(host: Host, files: ComposeFiles, compose: str, values: dict[str, s
     text, state, reason = _read(host, files.override)
     if state != "ok":
         return Override(state, reason, path=files.override)
-    return replace(parse_override(text, compose, values), path=files.override)
+    return parse_override(text, compose, values)._replace(path=files.override)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Compose's answer: its model, or why it refuses the files, or the `reason` why there is none."""
 
     model: Optional[Model] = None
@@ -498,8 +492,7 @@ def _repository(host: Host, directory: str, tree: Tree) -> Tree:
         ref = f"refs/remotes/origin/{name}"
         return host.exists(f"{git}/{ref}") or has_ref(packed, ref)
 
-    return replace(
-        tree,
+    return tree._replace(
         unreadable=closed[:SHOWN],
         unreadable_count=len(closed),
         git=True,

@@ -6,9 +6,8 @@ import base64
 import binascii
 import hashlib
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -21,8 +20,7 @@ RPM_OLD = ("/var/lib/rpm/Packages", "/var/lib/rpm/Packages.db", "/usr/lib/sysima
 MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 
-@dataclass(frozen=True)
-class Owners:
+class Owners(NamedTuple):
     """The paths that packages brought, and the digests of those that an owner may change (`md5:`, `sha256:`...).
 
     `known` is False where there is no package database, or none that can be read: then nothing is told of any file.
@@ -30,7 +28,7 @@ class Owners:
 
     known: bool
     paths: frozenset[str] = frozenset()
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = {}
 
     def has(self, path: str) -> bool:
         """Whether a package brought the file."""

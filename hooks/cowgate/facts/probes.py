@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -298,7 +297,7 @@ class _Round:
         line = self.hosts_file.get(answer.host.lower())
         if line is None or answer.family == "proxy" or answer.outcome in ("ok", "sent"):
             return answer
-        return replace(answer, origin=f"line {line} of /etc/hosts")
+        return answer._replace(origin=f"line {line} of /etc/hosts")
 
     def proxies_shown(self) -> dict[str, str]:
         """The proxies in use by tool, without passwords."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -49,11 +48,11 @@ def collect(host: Host, policy: Policy) -> Fact[Records]:
     if not policy.probes.enabled:
         return Fact.of(nothing)
     if "records.resolver" in policy.probes.drop:
-        return Fact.of(replace(nothing, reason="not asked: the policy drops the probe records.resolver"))
+        return Fact.of(nothing._replace(reason="not asked: the policy drops the probe records.resolver"))
     try:
         import dns.message  # noqa: F401 - whether it is there is all that is asked
     except ImportError:
-        return Fact.of(replace(nothing, reason="python3-dnspython is not installed"))
+        return Fact.of(nothing._replace(reason="python3-dnspython is not installed"))
     until = host.monotonic() + min(policy.probes.deadline, LONGEST) - MARGIN
     return Fact.of(_ask_all(host, policy, nothing, until))
 
@@ -93,9 +92,8 @@ def _ask_all(host: Host, policy: Policy, known: Records, until: float) -> Record
     more = [(name, kind) for name in sorted(names | exchangers) for kind in ("A", "AAAA") if name and name != "."]
     more += [(name, "CNAME") for name in sorted(exchangers) if name and name != "."]
     second = _lookup_all(host, resolvers, [q for q in more[:FORWARD_LIMIT] if (q[0].lower(), q[1]) not in asked], until)
-    known = replace(known, asked=True, reason="", public=public, lookups=(*first, *second), learned=learned)
-    return replace(
-        known,
+    known = known._replace(asked=True, reason="", public=public, lookups=(*first, *second), learned=learned)
+    return known._replace(
         spf=_evaluated(host, known, resolvers, until),
         registered={domain: found for domain in known.domains if (found := receiver.registered(domain))},
     )

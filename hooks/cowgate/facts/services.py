@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
@@ -69,8 +68,7 @@ SYSV_LEVELS = ("/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/rc5.d")
 RUNNING = ("active", "activating", "reloading", "refreshing")
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """One unit (systemd) or service (OpenRC, here with .service behind its name) that exists on the machine.
 
     `active` and `sub` are systemd's ActiveState and SubState ("" where nothing could be asked), `file_state` its
@@ -175,7 +173,7 @@ def _with_sysv(host: Host, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         return units
     started = _sysv_started(host)
     return tuple(
-        replace(u, starts=u.name.partition(".")[0] in started) if u.file_state == "generated" and not u.masked else u
+        u._replace(starts=u.name.partition(".")[0] in started) if u.file_state == "generated" and not u.masked else u
         for u in units
     )
 

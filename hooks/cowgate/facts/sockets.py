@@ -9,8 +9,7 @@ import os
 import re
 import socket
 import sys
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
 from cowgate.facts.fact import Fact
@@ -31,8 +30,7 @@ COMM_LENGTH = 15  # the kernel cuts command names here (TASK_COMM_LEN less one)
 OURS = ("docker-proxy", "dockerd", "rootlesskit")  # their package says nothing about who wants the port
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(NamedTuple):
     """One listening TCP socket, or bound UDP socket.
 
     `address` is as inet_ntop prints it; "0.0.0.0" and "::" are every address. `pid` and what follows from it are
@@ -51,8 +49,7 @@ class Listener:
     package: str = ""
 
 
-@dataclass(frozen=True)
-class Sockets:
+class Sockets(NamedTuple):
     """Every listener. `reason` says why some processes are not known ("" when all are)."""
 
     listeners: tuple[Listener, ...] = ()
@@ -224,7 +221,7 @@ def _with_socket_units(host: Host, listeners: list[Listener], wanted: set[int]) 
     except CowgateError:
         return listeners
     units = parse_listen(shown)
-    return [replace(x, unit=units.get((x.address, x.port), "")) if x.pid == 1 else x for x in listeners]
+    return [x._replace(unit=units.get((x.address, x.port), "")) if x.pid == 1 else x for x in listeners]
 
 
 def parse_listen(text: str) -> dict[tuple[str, int], str]:
@@ -246,7 +243,7 @@ def _with_packages(host: Host, listeners: list[Listener], wanted: set[int]) -> l
     asked = {x.pid for x in listeners if x.pid and x.pid > 1 and x.port in wanted and x.process not in OURS}
     programs = {pid: _program(host, pid) for pid in asked}
     owners = _owners(host, {path for path in programs.values() if path})
-    return [replace(x, package=owners.get(programs.get(x.pid or 0, ""), "")) for x in listeners]
+    return [x._replace(package=owners.get(programs.get(x.pid or 0, ""), "")) for x in listeners]
 
 
 def _owners(host: Host, paths: set[str]) -> dict[str, str]:

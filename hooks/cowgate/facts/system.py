@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
@@ -34,8 +33,7 @@ class Timezone(NamedTuple):
     wanted_path: str = ""
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """`fqdn` is the host name with dots where the machine's own files give one, else "". No DNS is asked.
 
     `umask` is that of this process, None in an offline tree. `selinux` is enforcing, permissive, disabled, or None in an

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
 
@@ -22,14 +22,13 @@ DPKG_UPDATES = "/var/lib/dpkg/updates"  # files are in it while dpkg works, and 
 MANAGERS = {"apt-get": "apt", "dnf": "dnf", "apk": "apk"}
 
 
-@dataclass(frozen=True)
-class Tools:
+class Tools(NamedTuple):
     """`paths` says where each command is that was found. `busybox` are those of grep, cp, sed that BusyBox provides.
 
     `interrupted`: a dpkg did not finish what it had begun, and apt installs nothing before it does.
     """
 
-    paths: dict[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = {}
     missing: tuple[str, ...] = ()
     busybox: tuple[str, ...] = ()
     manager: Optional[str] = None

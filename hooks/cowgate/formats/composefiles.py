@@ -9,7 +9,6 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 # In the order in which Compose looks; the first that is there is taken, and it alone.
@@ -111,8 +110,7 @@ class ModelPort(NamedTuple):
     target: int = 0
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """What `docker compose config --format json` says of mailcow's project.
 
     `mtu` is "" where it is no number: somebody may have put the wrong variable there, and its value is nobody's business.

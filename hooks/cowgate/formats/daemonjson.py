@@ -11,7 +11,6 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
@@ -33,8 +32,7 @@ class Problem(NamedTuple):
         return f'"{self.key}": {self.text}' if self.key else self.text
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """The file as read: `state` is absent, empty, invalid, not-object or ok; `line` and `reason` say what is wrong with it.
 
     `pairs` are the members of the object as they stand there, a key given twice twice; `values` is what counts of them.
@@ -44,7 +42,7 @@ class Content:
     line: int = 0
     reason: str = ""
     pairs: tuple[tuple[str, Any], ...] = ()
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = {}
     marked: bool = False  # with a byte order mark
     null: bool = False  # holds `null`, which dockerd takes as nothing
 

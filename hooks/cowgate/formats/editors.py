@@ -6,7 +6,7 @@ asking once gives. An edit that cannot be made without guessing raises FormatErr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from cowgate.formats import block, compose, env, fstab, interfaces, jsonmerge
@@ -25,6 +25,6 @@ EDITORS: dict[str, Callable[..., Optional[str]]] = {
 }
 
 
-def edit(name: str, text: str | None, args: dict[str, Any]) -> str | None:
+def edit(name: str, text: str | None, args: Mapping[str, Any]) -> str | None:
     """The text after the named edit."""
     return EDITORS[name](text, **args)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from cowgate.formats.error import FormatError
@@ -18,8 +17,7 @@ _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^}]*))?\}|([A-
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=\[\]-]*")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An assignment: `value` as Compose reads it (variables not filled in), standing at text[start:end], quotes included.
 
     `literal`: it stands in single quotes, where a $ is a $.

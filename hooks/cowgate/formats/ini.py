@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One logical line: a section header, a setting, or neither (comment, blank, what systemd cannot parse).
 
     `line` counts from 1 and is the first line of a continued setting. `section` is the one it stands in, None before the

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from cowgate.formats.error import FormatError
@@ -26,8 +25,7 @@ _ADDS_DEFAULT_ROUTE = r"\broute\b.*\b(add|replace)\b.*(\bdefault\b|\s::/0)"
 _ADDS_ADDRESS = r"\bip\b.*\b(addr|address|a)\s+(add|replace)\b.*[0-9a-f]*:[0-9a-f:]+"
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word and where it stands in the text."""
 
     text: str
@@ -63,8 +61,7 @@ class Line(NamedTuple):
         return self.text[len(self.words[0].text) :].strip(_SPACE)
 
 
-@dataclass(frozen=True)
-class Stanza:
+class Stanza(NamedTuple):
     """One iface stanza. Options in order as (name, value); a command option may appear several times. `family` and
     `method` are empty where they are only inherited."""
 

@@ -10,7 +10,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from cowgate.formats.error import FormatError
@@ -46,8 +45,7 @@ class Rule(NamedTuple):
     handle: int = 0
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """A chain with its rules. `source` is nft, iptables or legacy: whose listing it comes from; `tool` is what removes a rule
     of it. One without a `hook` is reached by jumps only."""
 
@@ -361,8 +359,7 @@ def parse_saved(text: str, family: str, source: str = "iptables") -> tuple[Chain
             rules.setdefault((table, words[1]), []).append(_saved_rule(line, words[2:]))
     found = []
     for key, chain in chains.items():
-        values = {name: getattr(chain, name) for name in chain.__dataclass_fields__}
-        found.append(Chain(**{**values, "rules": tuple(rules.get(key, ()))}))
+        found.append(chain._replace(rules=tuple(rules.get(key, ()))))
     return tuple(found)
 
 
@@ -495,8 +492,7 @@ def relevant(chains: Iterable[Chain]) -> tuple[Chain, ...]:
     found = []
     for chain in chains:
         rules = tuple(rule for rule in chain.rules if rule.verdict and not _is_for_one(rule))
-        values = {name: getattr(chain, name) for name in chain.__dataclass_fields__}
-        found.append(Chain(**{**values, "rules": rules}))
+        found.append(chain._replace(rules=rules))
     return tuple(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -124,7 +124,7 @@ def conf_of(path: str) -> dict[str, Any]:
     }
 
 
-def seal_of(report: dict[str, Any], digest: str, conf: dict[str, Any]) -> dict[str, Any]:
+def seal_of(report: dict[str, Any], digest: str, conf: Mapping[str, Any]) -> dict[str, Any]:
     """The seal that belongs to a report whose bytes have that SHA-256, and to the mailcow.conf that was judged (conf_of()).
 
     Its own digest keeps all of it together: what is said of mailcow.conf stands nowhere else.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.errors import CowgateError, StateError
@@ -81,7 +80,7 @@ def seal(host: Host, policy: Policy, progress: Callable[[str], None]) -> SealRes
     found = scan(host, policy, living=True)
     refused = tuple(finding for finding in found.findings if finding.refused)
     if refused or not found.findings:
-        return _result((), replace(found, findings=refused))
+        return _result((), found._replace(findings=refused))
     removed: list[Finding] = []
     state = StateDir()
     with ExitStack() as stack:

@@ -7,9 +7,8 @@ known for what it is, and goes on where it stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate import codec
@@ -43,8 +42,7 @@ FIRST_CONTAINERS = "start"
 RUNNING, WAITING, BLOCKED, FAILED, DONE = "running", "waiting", "blocked", "failed", "done"
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One step. `finished` is None while it runs, and for good where it was cut off or failed. Times: seconds since 1970."""
 
     name: str
@@ -62,8 +60,7 @@ class Trouble(NamedTuple):
     time: float
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """`state` is running, waiting (for the next try), blocked (the gate is shut), failed or done.
 
     `process` and `boot` say who wrote it: one whose process is gone was cut off. `generated` is whether the mailcow.conf that
@@ -82,7 +79,7 @@ class Document:
     next_try: Optional[float] = None
     release: str = ""
     generated: bool = False
-    proven: dict[str, str] = field(default_factory=dict)
+    proven: Mapping[str, str] = {}
 
     def step(self, name: str) -> Optional[Step]:
         return next((step for step in self.steps if step.name == name), None)
@@ -143,17 +140,17 @@ class Record:
         if before is None or before.directory != directory:
             before = Document(directory, started=now)
         # What failed, and what was left for a next try, is told until the step that failed has ended well.
-        self.document = replace(before, state=RUNNING, process=process, boot=boot_of(host), next_try=None)
+        self.document = before._replace(state=RUNNING, process=process, boot=boot_of(host), next_try=None)
         self._write()
 
     def _write(self) -> None:
-        self.document = replace(self.document, updated=self.host.now())
+        self.document = self.document._replace(updated=self.host.now())
         text = json.dumps(codec.encode(self.document), indent=2, sort_keys=True) + "\n"
         self.host.write_atomic(PATH, text.encode("ascii"), mode=0o644)
 
     def set(self, **changed: object) -> None:
         """Change fields of the document, on the disk before it returns."""
-        self.document = replace(self.document, **changed)  # type: ignore[arg-type]  # the fields are checked by codec
+        self.document = self.document._replace(**changed)  # type: ignore[arg-type]  # the fields are checked by codec
         self._write()
 
     @contextmanager
@@ -168,7 +165,7 @@ class Record:
         except CowgateError as error:
             self.fail(name, error)
             raise
-        ended = replace(step, finished=self.host.now())
+        ended = step._replace(finished=self.host.now())
         cleared = self.document.error is None or self.document.error.step == name
         self.set(steps=(*others, ended), error=None if cleared else self.document.error)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -29,8 +28,7 @@ TESTED = "2026-07a"
 _RELEASE = re.compile(r"(\d{4})-(\d{2})([a-z]?)\Z")
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """`id` stays the same from one look to the next; `since` is when it was first seen (seconds since 1970)."""
 
     id: str
@@ -199,5 +197,5 @@ def before_update(rooms: Iterable[Room], docker: bool, compose: bool, clock: Ite
 
 def dated(found: Iterable[Finding], before: Mapping[str, float], now: float) -> tuple[Finding, ...]:
     """Each finding with the time it was first seen, the unsound ones first."""
-    known = [replace(finding, since=before.get(finding.id, now)) for finding in {f.id: f for f in found}.values()]
+    known = [finding._replace(since=before.get(finding.id, now)) for finding in {f.id: f for f in found}.values()]
     return tuple(sorted(known, key=lambda finding: (finding.level != UNSOUND, finding.since, finding.id)))

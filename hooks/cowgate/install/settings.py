@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.formats import env
@@ -69,15 +68,14 @@ def _switches(policy: Policy) -> dict[str, str]:
 def _chosen(wanted: Mailcow) -> dict[str, str]:
     """What install.mailcow of the policy sets, as mailcow.conf writes it: the names are those of the file, in lower case."""
     values = {}
-    for entry in fields(wanted):
-        value = getattr(wanted, entry.name)
-        if entry.name == "ipv6" or value is None:
+    for name, value in wanted._asdict().items():
+        if name == "ipv6" or value is None:
             continue
         if isinstance(value, bool):
             value = "y" if value else "n"
         elif isinstance(value, tuple):
             value = ",".join(value)
-        values[entry.name.upper()] = str(value)
+        values[name.upper()] = str(value)
     return values
 
 

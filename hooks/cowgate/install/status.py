@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate import codec
 from cowgate.engine.evaluate import check
@@ -31,8 +30,7 @@ ASK_TIMEOUT = 30.0
 CERTIFICATE = "data/assets/ssl/cert.pem"
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """One look. `mailcow` is none, unfinished or installed; `install` is the document of the install, where one is known."""
 
     mailcow: str
@@ -74,7 +72,7 @@ class Look:
 
     def __init__(self, host: Host, policy: Policy, python: str, network: Callable[[], dict[int, str]]) -> None:
         self.host, self.python, self.network = host, python, network
-        self.policy = replace(policy, probes=replace(policy.probes, enabled=False))  # a look sends nothing
+        self.policy = policy._replace(probes=policy.probes._replace(enabled=False))  # a look sends nothing
         self.directory = policy.install_dir
         self.log = Log(host)
         self.conf = steps.read_conf(host, f"{self.directory}/mailcow.conf")
@@ -88,7 +86,7 @@ class Look:
         told = document.read(self.host)
         status = Status(mailcow, now, directory=self.directory, install=told)
         if told is not None:
-            status = replace(status, cut_off=document.was_cut_off(self.host, told))
+            status = status._replace(cut_off=document.was_cut_off(self.host, told))
         if mailcow == NONE:
             return status
         found = of_install(told, status.cut_off)
@@ -103,9 +101,9 @@ class Look:
             found += drift.of_release(release)
             running, more = self._stack(prove)
             found += more
-            status = replace(status, containers=running)
+            status = status._replace(containers=running)
         before = self._since()
-        return replace(status, release=release, findings=drift.dated(found, before, now))
+        return status._replace(release=release, findings=drift.dated(found, before, now))
 
     def before_update(self) -> list[Finding]:
         """What mailcow's update.sh would break on."""

@@ -11,7 +11,6 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 from cowgate.errors import CommandFailed, MissingModule
@@ -40,12 +39,11 @@ class Sizes(NamedTuple):
     swap: int
 
 
-@dataclass(frozen=True)
-class Processors:
-    """How many are online. `most` is the highest frequency the platform allows, `now` the highest at this moment; in MHz, 0.0
-    where it does not tell."""
+class Processors(NamedTuple):
+    """`online` says how many are. `most` is the highest frequency the platform allows, `now` the highest at this moment; in
+    MHz, 0.0 where it does not tell."""
 
-    count: int
+    online: int
     most: float = 0.0
     now: float = 0.0
 
@@ -68,8 +66,7 @@ class Space(NamedTuple):
     flags: int = 0
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(NamedTuple):
     """A TCP socket that listens, or a UDP socket without a peer. `pid` and its file descriptor `fd` where they may be seen: of
     several processes that share a socket the newest."""
 

@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cowgate.errors import StateError
@@ -101,14 +100,13 @@ def _unescaped(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A name in a directory of the tree, as it was when it was looked at. `read` works until the next one is asked for."""
 
     path: str
     name: str
     status: os.stat_result
-    directory: int = field(repr=False)
+    directory: int
 
     @property
     def is_file(self) -> bool:

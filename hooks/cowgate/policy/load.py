@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Union
 
@@ -39,12 +38,12 @@ def load(host: Host, path: str = "", *, waivable: Mapping[str, bool]) -> Policy:
         try:
             file.validate(found)
         except ImportError:
-            policy = replace(policy, unchecked="jsonschema is not installed, so the policy was only checked for its types")
+            policy = policy._replace(unchecked="jsonschema is not installed, so the policy was only checked for its types")
         check_ids(found, waivable)
         merged = merge(merged, _with_dates(found))
     provider = PROVIDERS.get(str(merged.get("provider")))
     merged = merge((provider and provider.profile) or {}, merged)
-    return replace(_decode(merged, contents[-1][0]), digest=policy.digest, files=policy.files, unchecked=policy.unchecked)
+    return _decode(merged, contents[-1][0])._replace(digest=policy.digest, files=policy.files, unchecked=policy.unchecked)
 
 
 def installed_files(host: Host) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple, Optional, Union
 
@@ -36,8 +35,7 @@ class Waiver(NamedTuple):
     until: Optional[date] = None
 
 
-@dataclass(frozen=True)
-class Fix:
+class Fix(NamedTuple):
     """What `cowgate run` may change. `skip` holds ids of fixes that stay undone."""
 
     enabled: bool = True
@@ -63,13 +61,12 @@ class Time(NamedTuple):
     wait: int = 90
 
 
-@dataclass(frozen=True)
-class Probes:
+class Probes(NamedTuple):
     """What may leave the machine. `drop` names probes (see `cowgate explain egress`), `hosts` replaces a probe's hosts."""
 
     enabled: bool = True
     drop: tuple[str, ...] = ()
-    hosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    hosts: Mapping[str, tuple[str, ...]] = {}
     address_lookup: bool = False
     path_mtu_hosts: tuple[str, ...] = ("1.1.1.1", "9.9.9.9", "2606:4700:4700::1111", "2620:fe::fe")
     sends_directly: bool = False
@@ -92,8 +89,7 @@ class Gate(NamedTuple):
     max_age: float = 24.0
 
 
-@dataclass(frozen=True)
-class Mailcow:
+class Mailcow(NamedTuple):
     """What mailcow.conf is given: its keys in lower case, None (or empty) for what the generator writes.
 
     `ipv6` is auto (what the generator found out), on or off.
@@ -132,8 +128,7 @@ class Mailcow:
     ipv6_network: Optional[str] = None
 
 
-@dataclass(frozen=True)
-class Install:
+class Install(NamedTuple):
     """Which mailcow is installed (repository and ref: branch, tag or commit), and how.
 
     `pull_wait` is the pause in seconds before the second try of an image; it doubles. `healthy_timeout` is how many seconds
@@ -143,7 +138,7 @@ class Install:
 
     repository: str = "https://github.com/mailcow/mailcow-dockerized"
     ref: str = "master"
-    mailcow: Mailcow = field(default_factory=Mailcow)
+    mailcow: Mailcow = Mailcow()
     pull_tries: int = 8
     pull_wait: float = 10.0
     healthy_timeout: float = 1200.0
@@ -173,8 +168,7 @@ class Image(NamedTuple):
     exceptions: tuple[ImageException, ...] = ()
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """The whole policy. `digest` is over names and raw bytes of `files`, those it was read from.
 
     `unchecked` says why the files were not compared with their schema, where that was so; nothing is sealed then.
@@ -183,21 +177,21 @@ class Policy:
     hostname: str = ""
     timezone: str = ""
     install_dir: str = "/opt/mailcow-dockerized"
-    users: Users = field(default_factory=Users)
-    fix: Fix = field(default_factory=Fix)
+    users: Users = Users()
+    fix: Fix = Fix()
     docker: str = "auto"
-    docker_mirror: DockerMirror = field(default_factory=DockerMirror)
-    network: Network = field(default_factory=Network)
-    time: Time = field(default_factory=Time)
+    docker_mirror: DockerMirror = DockerMirror()
+    network: Network = Network()
+    time: Time = Time()
     keep_services: tuple[str, ...] = ()
     firewall: str = "report"
-    probes: Probes = field(default_factory=Probes)
-    dns: Dns = field(default_factory=Dns)
+    probes: Probes = Probes()
+    dns: Dns = Dns()
     require: tuple[str, ...] = ()
     waivers: tuple[Waiver, ...] = ()
-    gate: Gate = field(default_factory=Gate)
-    install: Install = field(default_factory=Install)
-    image: Image = field(default_factory=Image)
+    gate: Gate = Gate()
+    install: Install = Install()
+    image: Image = Image()
     fail_cloud_init: bool = False
     provider: str = ""
     digest: str = ""

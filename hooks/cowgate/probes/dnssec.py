@@ -9,10 +9,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import dns.exception
 import dns.flags
@@ -58,8 +57,7 @@ class Broken(Exception):
         self.zone, self.clock = zone, clock
 
 
-@dataclass(frozen=True)
-class Asker:
+class Asker(NamedTuple):
     """Sends questions with EDNS and the DNSSEC OK bit, at most `seconds` each."""
 
     net: Net
@@ -122,7 +120,7 @@ class Asker:
     def _first_over_tcp(
         self, addresses: Sequence[str], name: str, kind: str, until: float
     ) -> tuple[str, Optional[dns.message.Message]]:
-        asker = replace(self, seconds=TCP_SECONDS / 2)
+        asker = self._replace(seconds=TCP_SECONDS / 2)
         tasks = {a: partial(asker.ask, a, name, kind, tcp=True) for a in addresses[:TCP_TRIED]}
         results = together(tasks, max(0.0, min(TCP_SECONDS, until - time.monotonic())))
         for address, found in results.items():
@@ -338,7 +336,7 @@ def spread(addresses: Iterable[str]) -> list[str]:
 
 def examine(walk: Walk, signed: Sequence[str], bogus: Sequence[str]) -> Signatures:
     """Whether the signed zones validate and the broken ones are refused. Never raises for what a network can do."""
-    return replace(_examine(walk, signed, bogus), by_tcp=walk.by_tcp)
+    return _examine(walk, signed, bogus)._replace(by_tcp=walk.by_tcp)
 
 
 def _examine(walk: Walk, signed: Sequence[str], bogus: Sequence[str]) -> Signatures:

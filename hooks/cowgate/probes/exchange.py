@@ -10,7 +10,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -146,7 +146,7 @@ class Probe:
             strangers = self.address not in self.net.resolve(f"{self.name}.", self.family, self.port)
         except socket.gaierror as error:
             strangers = error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
-        return replace(answer, origin=SEARCH) if strangers else answer
+        return answer._replace(origin=SEARCH) if strangers else answer
 
     def _ask(self, address: str) -> Answer:
         self.address = "" if self.proxy else address
@@ -238,7 +238,7 @@ def _name_error(error: socket.gaierror) -> tuple[str, str]:
 def _https(probe: Probe, address: str) -> Answer:
     with probe.connected(address, tls=True) as sock:
         answer = _http_on(probe, sock)
-    return replace(answer, packet=0 if probe.proxy else probe.flow.carried)
+    return answer._replace(packet=0 if probe.proxy else probe.flow.carried)
 
 
 def _http(probe: Probe, address: str) -> Answer:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cowgate.policy.model import Policy
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
 HOSTS_LIMIT = 8  # of one probe, so that a policy cannot make more sockets than net.PROBES_LIMIT
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """One probe. `need` of its hosts must answer; `tool` is whose proxy settings count (git, docker; none for containers).
 
     `path` is asked for by https and http; `expect` are the HTTP status codes that count (none: any), `when` the policy setting
@@ -268,7 +266,7 @@ def wanted(policy: Policy) -> dict[str, Target]:
             continue
         hosts = policy.probes.hosts.get(target.id) or mine.get(target.id) or target.hosts
         hosts = hosts[:HOSTS_LIMIT]
-        found[target.id] = replace(target, hosts=hosts, need=max(1, min(target.need, len(hosts))))
+        found[target.id] = target._replace(hosts=hosts, need=max(1, min(target.need, len(hosts))))
     return found
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import NamedTuple, Optional
 
 FAMILIES = ("ipv4", "ipv6")
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What one probe saw over one family (`ipv4`, `ipv6`, or `proxy`).
 
     `target` is the id in the table of probes (`cowgate explain egress`), `outcome` one of those in probes/text.py,
@@ -33,8 +32,7 @@ class Answer:
     origin: str = ""
 
 
-@dataclass(frozen=True)
-class ClockSample:
+class ClockSample(NamedTuple):
     """Seconds that this machine's clock lags behind `source` (negative: it runs ahead), give or take `error` seconds."""
 
     source: str
@@ -43,8 +41,7 @@ class ClockSample:
     error: float
 
 
-@dataclass(frozen=True)
-class PathMtu:
+class PathMtu(NamedTuple):
     """The largest packet (bytes, IP header included) that gets to `target`.
 
     `mtu` is None where the target does not answer at all or probing is not permitted (`detail` says which). `link_mtu` is that
@@ -60,8 +57,7 @@ class PathMtu:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Signatures:
+class Signatures(NamedTuple):
     """What validating DNSSEC by ourselves, from the root down, showed.
 
     `chain` and `bogus` are "" where they are as they should be (the signed name validates, the broken one does not), else what
@@ -77,8 +73,7 @@ class Signatures:
     by_tcp: bool = False
 
 
-@dataclass(frozen=True)
-class Probes:
+class Probes(NamedTuple):
     """`asked` is False where nothing was sent (`reason` says why). `families` are those with a default route.
 
     `proxies` names the proxy that git and docker use, without its password. `datasource` and `vendor` tell the provider:
@@ -92,7 +87,7 @@ class Probes:
     clock: tuple[ClockSample, ...] = ()
     path_mtu: tuple[PathMtu, ...] = ()
     signatures: Optional[Signatures] = None
-    proxies: dict[str, str] = field(default_factory=dict)
+    proxies: Mapping[str, str] = {}
     datasource: str = ""
     vendor: str = ""
 
@@ -134,8 +129,7 @@ class Probes:
         return mtu if silent else None
 
 
-@dataclass(frozen=True)
-class Lookup:
+class Lookup(NamedTuple):
     """One question to the machine's own resolvers. `outcome`: ok, none (no such name or no such data), timeout, failed.
 
     `values` are in presentation form without a final dot; `detail` says what failed.
@@ -157,8 +151,7 @@ class SpfResult(NamedTuple):
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class PublicAddress:
+class PublicAddress(NamedTuple):
     """An address others see: `how` is interface, policy or lookup (an address service was asked)."""
 
     address: str
@@ -166,8 +159,7 @@ class PublicAddress:
     how: str
 
 
-@dataclass(frozen=True)
-class Records:
+class Records(NamedTuple):
     """`asked` is False where nothing was sent (`reason` says why). `private` are outgoing addresses of a private network.
 
     `spf` is what a receiver concludes, empty where no library for it is installed; `registered` the organisational domain of
@@ -182,9 +174,9 @@ class Records:
     private: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     dkim: Optional[str] = None
-    learned: dict[str, str] = field(default_factory=dict)
+    learned: Mapping[str, str] = {}
     spf: tuple[SpfResult, ...] = ()
-    registered: dict[str, str] = field(default_factory=dict)
+    registered: Mapping[str, str] = {}
 
     def find(self, name: str, type: str) -> Lookup:
         """The answer to one question; an outcome of `failed` where it was not asked."""

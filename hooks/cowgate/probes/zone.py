@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.probes import caa, dmarc, spf
 from cowgate.probes.caa import AUTHORITY
@@ -32,8 +31,7 @@ SERVICES = (
 )
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One record of the plan. `state`: ok, missing, wrong, unknown (not asked, or no answer), optional.
 
     `group` is host, mail, reverse or service; `note` says what is there instead.

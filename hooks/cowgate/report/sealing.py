@@ -10,6 +10,8 @@ from cowgate.gate.contract import Decision, seal_of
 from cowgate.gate.rules import decide
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cowgate.machine.host import Host
     from cowgate.machine.state import StateDir
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 # -- sealing ---------------------------------------------------------------------------------------------------------
 
 
-def seal(host: Host, state: StateDir, published: bytes, conf: dict[str, Any]) -> Decision:
+def seal(host: Host, state: StateDir, published: bytes, conf: Mapping[str, Any]) -> Decision:
     """Seal the published report and ask the gate. `conf` is what conf_of() gave before the last look. A seal that does not
     open it (say, a policy that others may write) is taken away again. Raises OSError where the disk refuses."""
 

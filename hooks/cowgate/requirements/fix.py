@@ -6,8 +6,7 @@ Where the outcome depends on the content of a file, a plan yields an EditFile, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.changes.values import Change
 from cowgate.model import Phase
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 Plan = Callable[["Facts", "Policy", Phase], Iterator[Change]]
 
 
-@dataclass(frozen=True)
-class Fix:
+class Fix(NamedTuple):
     """`id` is that of the row in whose file it is; `repairs` are all rows that it can make true, `after` fixes it must follow.
 
     `whole`: what it changed is taken back where the rest of it fails, because half of it would do harm. (Not once packages

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.facts.interfaces import ipv6_to_come
 
@@ -52,8 +51,7 @@ TARGETS = {
 }
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A socket that mailcow publishes: the key of mailcow.conf that sets it, and its address ("" is every address).
 
     `choices`: from so many ports Docker takes the first that is free (SMTP_PORT=2525-2526).
@@ -93,7 +91,7 @@ def wanted_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
             address = f"[{port.address}]" if ":" in port.address else port.address
             sockets = _parse_port(f"ports of {port.service}", f"{address}:{port.published}" if address else port.published)
             known = TARGETS.get(port.target, "")
-            found += [replace(one, key=known or keys.get((one.address, one.port), one.key)) for one in sockets]
+            found += [one._replace(key=known or keys.get((one.address, one.port), one.key)) for one in sockets]
     return tuple(found)
 
 

@@ -45,7 +45,7 @@ def test_number(text: str | None, number: int | None) -> None:
 
 def test_cpu_of_a_virtual_machine() -> None:
     found = cpu.parse_cpuinfo(recorded("cpu", "xeon"))
-    assert (found.count, found.named) == (2, 0.0)
+    assert (found.number, found.named) == (2, 0.0)
     assert found.model == "Intel(R) Xeon(R) Processor"
     assert {"lm", "ssse3", "hypervisor"} <= set(found.flags)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Optional
@@ -126,7 +125,7 @@ def test_sockets_that_no_process_shows(tmp_path: Path) -> None:
 def test_without_root(tmp_path: Path) -> None:
     machine = server_machine(tmp_path)
     machine.user = 1000
-    machine.bound = (SSH4, NGINX4, replace(EXIM4, pid=None, fd=-1), Bound("tcp", 6, "::1", 25))
+    machine.bound = (SSH4, NGINX4, EXIM4._replace(pid=None, fd=-1), Bound("tcp", 6, "::1", 25))
     found = collected(machine)
     assert [(x.pid, x.process, x.uid) for x in found.listeners if x.port == 25] == [(None, "", 0), (None, "", 0)]
     assert found.reason == "only root may see which process holds a socket"
@@ -141,7 +140,7 @@ def test_a_process_that_ends_meanwhile(tmp_path: Path) -> None:
 
 def test_everybody_known_gives_no_reason(tmp_path: Path) -> None:
     machine = Seen(tmp_path, {**process(9, "all", [SSH, NGINX, EXIM]), "/proc/sys/net/ipv6/bindv6only": "1\n"})
-    machine.bound = tuple(replace(one, pid=9, fd=3 + n) for n, one in enumerate((SSH4, NGINX4, EXIM4)))
+    machine.bound = tuple(one._replace(pid=9, fd=3 + n) for n, one in enumerate((SSH4, NGINX4, EXIM4)))
     found = collected(machine)
     assert (found.reason, found.dual_stack) == ("", False)
     assert {x.pid for x in found.listeners} == {9}
@@ -164,7 +163,7 @@ def test_when_psutil_hangs_the_kernel_still_says_what_listens(tmp_path: Path) ->
 def test_sockets_that_share_a_port_are_one_listener(tmp_path: Path) -> None:
     """SO_REUSEPORT: nginx with reuseport has one socket for each worker, all in the master."""
     machine = Seen(tmp_path, process(9, "nginx", [NGINX, EXIM]))
-    machine.bound = (replace(NGINX4, port=8080, pid=9, fd=3), replace(NGINX4, port=8080, pid=9, fd=4))
+    machine.bound = (NGINX4._replace(port=8080, pid=9, fd=3), NGINX4._replace(port=8080, pid=9, fd=4))
     assert [(x.pid, x.process) for x in collected(machine).listeners] == [(9, "nginx")]
 
 
@@ -253,7 +252,7 @@ def test_long_names_are_completed_from_the_program(tmp_path: Path) -> None:
         files,
         {"dpkg -S /bin/python3 /local/bin/openlitespeed-https /usr/bin/python3 /usr/local/bin/openlitespeed-https": ""},
     )
-    machine.bound = (replace(NGINX4, pid=9), replace(EXIM4, pid=10))
+    machine.bound = (NGINX4._replace(pid=9), EXIM4._replace(pid=10))
     assert {x.port: x.process for x in collected(machine).listeners if x.pid} == {
         80: "openlitespeed-https",
         25: "a-name-of-its-o",
@@ -263,7 +262,7 @@ def test_long_names_are_completed_from_the_program(tmp_path: Path) -> None:
 def test_a_name_is_one_line_of_text(tmp_path: Path) -> None:
     files = process(9, "x\n\x1b[32mREADY", [NGINX], "/tmp/x")
     machine = Seen(tmp_path, files, {"apk info --who-owns /tmp/x": ""})
-    machine.bound = (replace(NGINX4, pid=9),)
+    machine.bound = (NGINX4._replace(pid=9),)
     assert [x.process for x in collected(machine).listeners] == ["x??[32mREADY"]
 
 
@@ -284,7 +283,7 @@ Id=smtp.socket
 @pytest.mark.parametrize(("says", "unit"), [(LISTEN_SAYS, "smtp.socket"), (None, "")])
 def test_a_port_that_systemd_holds_itself(tmp_path: Path, says: Optional[str], unit: str) -> None:
     machine = Seen(tmp_path, {**process(1, "systemd", [EXIM]), "/proc/1/cgroup": "0::/init.scope\n"}, {LISTEN: says})
-    machine.bound, machine.parents = (replace(EXIM4, pid=1),), {1: ()}
+    machine.bound, machine.parents = (EXIM4._replace(pid=1),), {1: ()}
     (listener,) = collected(machine).listeners
     assert (listener.pid, listener.process, listener.unit) == (1, "systemd", unit)
 

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,7 +71,7 @@ class Machine:
             return rules.decide().open
 
     def block(self) -> None:
-        self.rows = tuple(replace(row, level=Level.REQUIRED) for row in self.rows)
+        self.rows = tuple(row._replace(level=Level.REQUIRED) for row in self.rows)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -339,8 +338,8 @@ def left_behind(stage: Stage, told: document.Document) -> None:
     """A mailcow.conf, and this document beside it."""
     stage.write_atomic(f"{PLACE}/mailcow.conf", CONF.encode())
     zero = stage.stat(f"{PLACE}/mailcow.conf").st_ctime
-    steps = tuple(replace(step, started=zero + step.started) for step in told.steps)
-    told = replace(told, steps=steps, updated=zero + told.updated)
+    steps = tuple(step._replace(started=zero + step.started) for step in told.steps)
+    told = told._replace(steps=steps, updated=zero + told.updated)
     stage.write_atomic(document.PATH, json.dumps(codec.encode(told)).encode())
 
 
@@ -356,7 +355,7 @@ def left_behind(stage: Stage, told: document.Document) -> None:
         (cut_off(False, at=60.0), False),  # it is older than the generator's start
         (cut_off(False, at=-5000.0), False),  # it came long after the cut
         (cut_off(False, state="failed"), False),  # told, and in somebody's hands
-        (replace(cut_off(False), directory="/srv/other"), False),
+        (cut_off(False)._replace(directory="/srv/other"), False),
     ],
 )
 def test_only_a_half_made_mailcow_conf_of_a_cut_off_install_is_removed(
@@ -370,7 +369,7 @@ def test_only_a_half_made_mailcow_conf_of_a_cut_off_install_is_removed(
 def test_a_mailcow_conf_that_is_being_made_stays(stage: Stage) -> None:
     stage.write_atomic(document.BOOT_ID, b"this\n")
     stage.write_atomic("/proc/77", b"")
-    left_behind(stage, replace(cut_off(False), boot="this", process=77))
+    left_behind(stage, cut_off(False)._replace(boot="this", process=77))
     cutoff.discard(stage, PLACE, quiet)
     assert stage.exists(f"{PLACE}/mailcow.conf")
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from typing import Any, Optional
 
@@ -35,8 +34,8 @@ def with_answers(change: dict[tuple[str, str], dict[str, Any]], **more: Any) -> 
     answers = []
     for answer in probes.answers:
         changed = change.get((answer.target, answer.family)) or change.get((answer.target, ""))
-        answers.append(replace(answer, status=None, detail="", **changed) if changed and answer.outcome == "ok" else answer)
-    return GOOD.updated(Facts({"probes": Fact.of(replace(probes, answers=tuple(answers), **more))}))
+        answers.append(answer._replace(status=None, detail="", **changed) if changed and answer.outcome == "ok" else answer)
+    return GOOD.updated(Facts({"probes": Fact.of(probes._replace(answers=tuple(answers), **more))}))
 
 
 def told(verdict: Verdict) -> str:
@@ -93,22 +92,22 @@ def test_a_host_that_answers_by_itself(status: int, words: str) -> None:
     facts = with_answers({})
     probes = facts.probes.value
     answers = tuple(
-        replace(a, outcome="status", status=status, detail=f"HTTP status {status}") if a.target == "registry.ghcr" else a
+        a._replace(outcome="status", status=status, detail=f"HTTP status {status}") if a.target == "registry.ghcr" else a
         for a in probes.answers
     )
-    verdict = judged("egress.registries", facts.updated(Facts({"probes": Fact.of(replace(probes, answers=answers))})))
+    verdict = judged("egress.registries", facts.updated(Facts({"probes": Fact.of(probes._replace(answers=answers))})))
     assert words in told(verdict) and "log in" not in told(verdict)
 
 
 @pytest.mark.parametrize("kind", ["prohibit", "unreachable", "blackhole"])
 def test_the_route_that_bars_the_way_is_named(kind: str) -> None:
-    net = replace(GOOD.interfaces.value, routes=(*GOOD.interfaces.value.routes, Route(4, "198.51.100.0/24", type=kind)))
+    net = GOOD.interfaces.value._replace(routes=(*GOOD.interfaces.value.routes, Route(4, "198.51.100.0/24", type=kind)))
     facts = GOOD.updated(Facts({"interfaces": Fact.of(net)}))
     answer = Answer("registry.github", "github.com", 443, "ipv4", "route", "198.51.100.7", kind)
     cause = cause_of(facts, [answer])
     assert cause.commands == (("ip", "-4", "route", "del", kind, "198.51.100.0/24"),)
     assert kind in cause.clause
-    everything = replace(net, routes=(Route(4, "default", type=kind),))
+    everything = net._replace(routes=(Route(4, "default", type=kind),))
     assert cause_of(GOOD.updated(Facts({"interfaces": Fact.of(everything)})), [answer]).commands[0][-1] == "default"
 
 
@@ -124,13 +123,13 @@ def test_a_family_over_which_nothing_answers() -> None:
     assert "not even the gateway 203.0.113.1" in cause_of(facts, gone.answers).text
     beyond = silent_ipv4(PathMtu("203.0.113.1", "ipv4", 1500, gateway=True))
     assert "though the gateway does" in dead_cause(GOOD.updated(Facts({"probes": Fact.of(beyond)})), "ipv4").text
-    assert not is_dead(replace(gone, path_mtu=(PathMtu("1.1.1.1", "ipv4", 1500),)), "ipv4")
-    assert not is_dead(replace(gone, answers=gone.answers[:2]), "ipv4")
+    assert not is_dead(gone._replace(path_mtu=(PathMtu("1.1.1.1", "ipv4", 1500),)), "ipv4")
+    assert not is_dead(gone._replace(answers=gone.answers[:2]), "ipv4")
 
 
 def test_two_default_routes_and_the_preferred_one_dead() -> None:
     routes = (Route(4, "default", "eth0", "203.0.113.77", 10), Route(4, "default", "eth0", "203.0.113.1", 100))
-    net = replace(GOOD.interfaces.value, routes=routes)
+    net = GOOD.interfaces.value._replace(routes=routes)
     facts = GOOD.updated(Facts({"probes": Fact.of(silent_ipv4()), "interfaces": Fact.of(net)}))
     cause = cause_of(facts, facts.probes.value.answers)
     assert cause.commands == (
@@ -168,12 +167,12 @@ def test_mail(family: str, changed: dict[str, Any], status: str, words: str) -> 
 def test_greetings_that_refuse(code: int, words: str) -> None:
     probes = GOOD.probes.value
     answers = tuple(
-        replace(a, outcome="answer", status=code, detail=f"greeting '{code} no' instead of 220")
+        a._replace(outcome="answer", status=code, detail=f"greeting '{code} no' instead of 220")
         if a.target == EXCHANGERS
         else a
         for a in probes.answers
     )
-    verdict = judged("egress.smtp", GOOD.updated(Facts({"probes": Fact.of(replace(probes, answers=answers))})))
+    verdict = judged("egress.smtp", GOOD.updated(Facts({"probes": Fact.of(probes._replace(answers=answers))})))
     assert words in verdict.diagnosis
     assert "All of them say the same words" in verdict.diagnosis
 
@@ -200,8 +199,8 @@ def test_dns(change: dict[tuple[str, str], dict[str, Any]], seen: Signatures, st
 
 def test_only_small_answers() -> None:
     probes = GOOD.probes.value
-    answers = tuple(replace(a, detail=SMALL_ONLY) if a.target == "dns.root" else a for a in probes.answers)
-    verdict = judged("egress.dns", GOOD.updated(Facts({"probes": Fact.of(replace(probes, answers=answers))})))
+    answers = tuple(a._replace(detail=SMALL_ONLY) if a.target == "dns.root" else a for a in probes.answers)
+    verdict = judged("egress.dns", GOOD.updated(Facts({"probes": Fact.of(probes._replace(answers=answers))})))
     assert verdict.status.value == "warn" and "512 bytes" in verdict.diagnosis
 
 
@@ -230,7 +229,7 @@ def test_path_mtu(paths: tuple[PathMtu, ...], answers: tuple[Answer, ...], lowes
 
 def clock(*offsets: tuple[str, float]) -> Facts:
     samples = tuple(ClockSample(f"{kind}{n}", kind, offset, 0.5) for n, (kind, offset) in enumerate(offsets))
-    return GOOD.updated(Facts({"probes": Fact.of(replace(GOOD.probes.value, clock=samples))}))
+    return GOOD.updated(Facts({"probes": Fact.of(GOOD.probes.value._replace(clock=samples))}))
 
 
 @pytest.mark.parametrize(
@@ -254,10 +253,10 @@ def test_a_liar_is_outvoted(offsets: tuple[tuple[str, float], ...], status: str,
 def test_a_private_address_is_not_the_public_one() -> None:
     records = GOOD.records.value
     inside = tuple(
-        replace(lookup, values=("10.0.0.5",)) if (lookup.name, lookup.type) == (records.hostname, "A") else lookup
+        lookup._replace(values=("10.0.0.5",)) if (lookup.name, lookup.type) == (records.hostname, "A") else lookup
         for lookup in records.lookups
     )
-    facts = GOOD.updated(Facts({"records": Fact.of(replace(records, lookups=inside))}))
+    facts = GOOD.updated(Facts({"records": Fact.of(records._replace(lookups=inside))}))
     address, reverse = judged("dns.address", facts), judged("dns.reverse", facts)
     assert "a private address, and not the public" in address.diagnosis
     assert "(this machine's resolvers say 10.0.0.5)" in reverse.diagnosis

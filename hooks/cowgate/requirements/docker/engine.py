@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, EditFile, FetchKey, InstallPackages, UnitState, WriteFile
@@ -181,7 +180,7 @@ def _keys(facts: Facts, phase: Phase, version: str) -> Iterator[Change]:
         and mailcow_has_ipv6(facts)
         and docker.daemon_json.state in ("absent", "empty", "ok")
     ):
-        keys = wanted_keys(replace(docker, installed=version))
+        keys = wanted_keys(docker._replace(installed=version))
         if keys:
             yield EditFile(docker.daemon_json.path, "json.merge", {"values": keys})
 

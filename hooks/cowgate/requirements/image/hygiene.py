@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed
@@ -34,8 +33,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             evidence=_evidence(hygiene),
         )
     if hygiene.findings:
-        return replace(
-            deferred(f"{len(hygiene.findings)} things are reset by `cowgate seal`, the last step of the build"),
+        return deferred(f"{len(hygiene.findings)} things are reset by `cowgate seal`, the last step of the build")._replace(
             evidence=_evidence(hygiene),
         )
     return passed("nothing of the build machine is in the tree", evidence=_evidence(hygiene))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple, Optional, Union
 
@@ -25,8 +24,7 @@ MAX_JUMPS = 16  # the kernel refuses deeper ones
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
-@dataclass(frozen=True)
-class Packet:
+class Packet(NamedTuple):
     """The first packet of a connection. `source` and `target` are a network, or OUTSIDE; `iif` and `oif` are links, "" where
     there is none (yet). `origport` and `origdst` are what the client asked for, before Docker sent it to a container."""
 
@@ -76,7 +74,7 @@ class Filters:
         for chain in sorted(hooked, key=lambda c: c.priority if c.hook != "ingress" else -1000):
             walk = _Walk(self, chain, self._as_zoned(chain, packet))
             yield from walk.fates()
-            packet = replace(packet, mark=walk.packet.mark)
+            packet = packet._replace(mark=walk.packet.mark)
 
     def mark_after(self, packet: Packet, hook: str) -> Optional[int]:
         """The packet's mark behind a hook; None where some rule may have set one."""
@@ -85,7 +83,7 @@ class Filters:
                 walk = _Walk(self, chain, self._as_zoned(chain, packet))
                 for _ in walk.fates():
                     continue
-                packet = replace(packet, mark=walk.packet.mark)
+                packet = packet._replace(mark=walk.packet.mark)
         return packet.mark
 
     def _as_zoned(self, chain: Chain, packet: Packet) -> Packet:
@@ -93,7 +91,7 @@ class Filters:
         if chain.table != "firewalld" or self.network_made:
             return packet
         iif, oif = ("docker0" if link == BRIDGE else link for link in (packet.iif, packet.oif))
-        return replace(packet, iif=iif, oif=oif)
+        return packet._replace(iif=iif, oif=oif)
 
     def same_table(self, chain: Chain, name: str) -> Optional[Chain]:
         return self.by_name.get((chain.source == "legacy", chain.family, chain.table, name))
@@ -146,7 +144,7 @@ class _Walk:
                 if certain:
                     return True
             elif rule.verdict == "mark":
-                self.packet = replace(self.packet, mark=None)
+                self.packet = self.packet._replace(mark=None)
         return False if depth == 0 else None
 
     def _jump(self, chain: Chain, rule: Rule, certain: bool, depth: int) -> Generator[Fate, None, bool]:

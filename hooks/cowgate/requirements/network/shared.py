@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.model import Verdict, unknown
@@ -27,7 +26,7 @@ def with_disagreements(verdict: Verdict, net: Interfaces) -> Verdict:
     """The verdict, and what two sources say differently about the network as its evidence."""
     if not net.disagreements:
         return verdict
-    return replace(verdict, evidence={**verdict.evidence, "two sources": "; ".join(net.disagreements)})
+    return verdict._replace(evidence={**verdict.evidence, "two sources": "; ".join(net.disagreements)})
 
 
 def listed(addresses: Iterable[Address]) -> str:

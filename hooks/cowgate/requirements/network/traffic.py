@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.formats.packetfilter import removal
@@ -129,7 +128,7 @@ def hidden_senders(facts: Facts, rules: Filters, keys: tuple[str, ...]) -> Itera
             if wanted.key in keys:
                 packet = forwarded(family, link, network, wanted, address)
                 mark = rules.mark_after(arriving(family, link, wanted, address), "prerouting")
-                packet = replace(packet, mark=mark if mark is None else rules.mark_after(packet, "forward"))
+                packet = packet._replace(mark=mark if mark is None else rules.mark_after(packet, "forward"))
                 for fate in rules.fates(packet, "postrouting", ("nat",)):
                     if fate.verdict in ("masquerade", "snat"):
                         yield Lost("in", wanted.port, family, fate)

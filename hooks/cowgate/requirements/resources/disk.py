@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Measured, Phase, Requirement, Status, Verdict, deferred, failed, passed, warned
@@ -49,7 +48,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         verdict = passed(f"{gib(disks.data_root.free)} free of {gib(disks.data_root.total)}")
     if verdict.status is Status.DEFERRED:
         return verdict
-    return replace(verdict, expected=_expected(facts), evidence=_evidence(facts))
+    return verdict._replace(expected=_expected(facts), evidence=_evidence(facts))
 
 
 def _installed(facts: Facts) -> bool:
