@@ -186,7 +186,7 @@ def _options(options: Options) -> userdata.Options:
         raise UsageError(f"{hostname!r} cannot be mailcow's host name: {problem}")
     wrong = zones.problem(Host(), options.timezone or policy.timezone)
     if wrong:
-        raise UsageError(f"--timezone: {wrong}", hint="`timedatectl list-timezones` names them all")
+        raise UsageError(f"--timezone: {wrong}", hint="a name is a file below /usr/share/zoneinfo, such as Europe/Vienna")
     if bool(options.url) != bool(options.sha256):
         raise UsageError("an address and --sha256 go together", hint="--bundle FILE writes the file and knows its digest")
     if options.url and not re.match(r"https?://[!-~]+\Z", options.url):

@@ -46,7 +46,9 @@ def run(options: Options) -> int:
             raise UsageError(f"{options.file}: {policy.unchecked}", hint="`hooks/cowgate.sh --setup` installs it")
         wrong = zones.problem(Host(), policy.timezone)
         if wrong:
-            raise UsageError(f"{options.file}: timezone: {wrong}", hint="`timedatectl list-timezones` names them all")
+            raise UsageError(
+                f"{options.file}: timezone: {wrong}", hint="a name is a file below /usr/share/zoneinfo, such as Europe/Vienna"
+            )
         print(f"{options.file}: a valid policy")
         return EXIT_READY
     try:

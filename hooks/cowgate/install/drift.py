@@ -189,7 +189,7 @@ def before_update(rooms: Iterable[Room], docker: bool, compose: bool, clock: Ite
                 Finding(f"inodes.{room.path}", UNSOUND, f"{room.path}: hardly any inodes are free", "docker image prune")
             )
     if not docker:
-        found.append(Finding("docker", UNSOUND, "Docker does not answer", "systemctl status docker"))
+        found.append(Finding("docker", UNSOUND, "Docker does not answer", "see `cowgate check --only docker.engine`"))
     elif not compose:
         found.append(Finding("compose", UNSOUND, "Compose is not there", "see `cowgate explain docker.compose`"))
     return found

@@ -38,7 +38,7 @@ def ask(host: Host, path: str) -> Any:
         reason = f"it answered {status}"
     except (OSError, CommandFailed, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
-    raise StateError(f"Docker does not tell what runs on it: {reason}", hint="see `systemctl status docker`")
+    raise StateError(f"Docker does not tell what runs on it: {reason}", hint="see `cowgate check --only docker.engine`")
 
 
 def look(host: Host, project: str, directory: str) -> Found:

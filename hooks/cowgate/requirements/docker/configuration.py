@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, unknown, warned
-from cowgate.requirements.system.shared import manager_of
+from cowgate.requirements.docker.shared import options_place
 
 if TYPE_CHECKING:
     from cowgate.facts.asked import Answer
@@ -29,7 +29,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if wrong:
         return _refused(facts, wrong)
     if docker.setting("userns-remap"):
-        return _remapped(docker)
+        return _remapped(facts)
     doubts = list(_doubts(docker))
     if doubts:
         return warned(
@@ -59,10 +59,8 @@ def _refused(facts: Facts, wrong: tuple[str, ...]) -> Verdict:
     beside = any("is also an option" in text for text in wrong)
     text = "correct it, and let dockerd look at it; restart Docker only then"
     if beside:
-        text = (
-            "take the key out of the file, or the option out of the unit (`systemctl edit --full docker.service`); then "
-            "look again"
-        )
+        place = options_place(facts)
+        text = f"take the key out of the file, or the option out of {place.owner} ({place.edit}); then look again"
     quoted = {} if not said else {f"dockerd --validate --config-file {file.path}": said}
     return failed(
         f"{file.path}{where}: {'; '.join(wrong)}: dockerd does not start with it"
@@ -76,14 +74,17 @@ def _refused(facts: Facts, wrong: tuple[str, ...]) -> Verdict:
 
 
 def _look(facts: Facts, beside: bool) -> Commands:
-    unit = (("systemctl", "cat", "docker.service"),) if beside and manager_of(facts) != "apk" else ()
-    return (*unit, ("dockerd", "--validate", "--config-file", facts.docker.value.daemon_json.path))
+    return (
+        *((options_place(facts).look,) if beside else ()),
+        ("dockerd", "--validate", "--config-file", facts.docker.value.daemon_json.path),
+    )
 
 
-def _remapped(docker: Docker) -> Verdict:
+def _remapped(facts: Facts) -> Verdict:
+    docker, place = facts.docker.value, options_place(facts)
     in_file = docker.daemon_json.userns_remap is not None
-    where = f'"userns-remap" in {docker.daemon_json.path}' if in_file else "--userns-remap of docker.service"
-    look = ("cat", docker.daemon_json.path) if in_file else ("systemctl", "cat", "docker.service")
+    where = f'"userns-remap" in {docker.daemon_json.path}' if in_file else f"--userns-remap of {place.name}"
+    look = ("cat", docker.daemon_json.path) if in_file else place.look
     return failed(
         f"{where} is set: mailcow has privileged containers and one in the host's network, and Docker starts neither in a "
         f"user "
@@ -134,6 +135,6 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
     needs=("docker",),
-    wants=("asked", "tools"),
+    wants=("asked", "services"),
     judge=judge,
 )

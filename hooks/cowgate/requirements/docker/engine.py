@@ -9,10 +9,18 @@ from cowgate.changes.values import Change, EditFile, FetchKey, InstallPackages, 
 from cowgate.model import Level, Phase, Requirement, Status, Verdict, deferred, failed, passed, unknown
 from cowgate.requirements.docker import source as dockersource
 from cowgate.requirements.docker.configuration import refusals
-from cowgate.requirements.docker.shared import ALPINE, engine_version, how_to_install, how_to_replace, wanted_keys
+from cowgate.requirements.docker.shared import (
+    ALPINE,
+    LOG,
+    LOOK,
+    engine_version,
+    how_to_install,
+    how_to_replace,
+    wanted_keys,
+)
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.published import mailcow_has_ipv6
-from cowgate.requirements.system.shared import install, manager_of
+from cowgate.requirements.system.shared import install, with_openrc
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -63,14 +71,13 @@ def is_disabled(facts: Facts) -> bool:
 
 
 def _disabled(facts: Facts, expected: str) -> Verdict:
-    openrc = facts.services.content is not None and facts.services.content.manager == "openrc"
     socket = facts.services.content.unit("docker.socket") if facts.services.content else None
     how = "its socket started it" if socket is not None and socket.running else "somebody started it"
     return failed(
         f"Docker runs now ({how}), but it is not enabled: after the next reboot it stays down until somebody calls it, and "
         f"mailcow with it",
         remedy="have it start at boot:",
-        commands=(("rc-update", "add", "docker", "default") if openrc else ("systemctl", "enable", "docker.service"),),
+        commands=ALPINE[1:2] if with_openrc(facts) else (("systemctl", "enable", "docker.service"),),
         expected=expected,
         observed="running, not enabled",
         evidence={"docker.service": "disabled"},
@@ -87,16 +94,16 @@ def _silent(facts: Facts, expected: str) -> Verdict:
             f"the Docker daemon does not answer: {docker.reason}. It refuses {docker.daemon_json.path}: {'; '.join(wrong)}",
             remedy="correct the file first (docker.configuration says how), then start Docker:",
             commands=ALPINE[2:]
-            if manager_of(facts) == "apk"
+            if with_openrc(facts)
             else (("systemctl", "reset-failed", "docker.service"), ("systemctl", "enable", "--now", "docker.service")),
             expected=expected,
             observed="not running",
         )
     return failed(
         f"the Docker daemon does not answer: {docker.reason}",
-        remedy="start it and have it start at boot; where it fails, the journal says why",
-        commands=ALPINE[1:]
-        if manager_of(facts) == "apk"
+        remedy=f"start it and have it start at boot; where it fails, {LOG if with_openrc(facts) else 'the journal'} says why",
+        commands=(*ALPINE[1:], LOOK)
+        if with_openrc(facts)
         else (
             ("systemctl", "enable", "--now", "docker.service"),
             ("journalctl", "-u", "docker.service", "-b", "-n", "50", "--no-pager"),

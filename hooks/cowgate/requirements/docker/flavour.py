@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
-from cowgate.requirements.docker.shared import how_to_install, how_to_remove
+from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.requirements.docker.shared import ALPINE, how_to_install, how_to_remove
+from cowgate.requirements.system.shared import with_openrc
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -16,7 +17,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """No snap, podman-docker or rootless daemon in the place of Docker Engine."""
     docker = facts.docker.value
     expected = "Docker Engine, run by root, not from snap and not podman"
-    wrong = {
+    wrong: dict[str, tuple[str, Commands]] = {
         "snap": (
             "Docker comes from snap: it sees a file system of its own, and mailcow's mounts fail as read-only",
             (("snap", "remove", "docker"),),
@@ -24,7 +25,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         "podman": ("the docker command is podman's: mailcow needs Docker's socket and its networks", ()),
         "rootless": (
             "Docker runs rootless: mailcow needs ports below 1024, privileged containers and the system's socket",
-            (("systemctl", "enable", "--now", "docker.service"),),
+            ALPINE[1:] if with_openrc(facts) else (("systemctl", "enable", "--now", "docker.service"),),
         ),
     }
     if docker.flavour not in wrong:
@@ -49,6 +50,6 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("docker",),
-    wants=("tools", "platform"),
+    wants=("tools", "platform", "services"),
     judge=judge,
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.facts.interfaces import ipv6_to_come
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
-from cowgate.requirements.docker.shared import engine_version, wanted_keys
+from cowgate.requirements.docker.shared import engine_version, options_place, wanted_keys
 from cowgate.requirements.mailcow.shared import mailcow_network, recreate_commands
 from cowgate.requirements.network.traffic import LOOPBACK, filters, hidden_senders, origin, removals
 from cowgate.requirements.published import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
@@ -38,20 +38,20 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 def _without_rules(facts: Facts) -> Verdict | None:
     """Docker will not write rules (`iptables` false): the proxy carries every connection."""
-    docker = facts.docker.value
+    docker, place = facts.docker.value, options_place(facts)
     if docker.setting("iptables") is not False:
         return None
     in_file = docker.daemon_json.iptables is False
-    where = f'"iptables": false in {docker.daemon_json.path}' if in_file else "--iptables=false of docker.service"
-    look = ("cat", docker.daemon_json.path) if in_file else ("systemctl", "cat", "docker.service")
+    where = f'"iptables": false in {docker.daemon_json.path}' if in_file else f"--iptables=false of {place.name}"
+    look = ("cat", docker.daemon_json.path) if in_file else place.look
     return failed(
         f"{where}: Docker writes no rules, so its proxy carries every connection, and all mail seems to come from mailcow's "
         f"bridge (172.22.1.1), {TRUSTED}",
-        remedy=f"take {'the key out of the file' if in_file else 'the option out of the unit'} and restart Docker",
+        remedy=f"take {'the key out of the file' if in_file else f'the option out of {place.owner}'} and restart Docker",
         commands=(look, *restart(facts, "docker.service")),
         expected=EXPECTED,
         observed="iptables: false",
-        evidence={docker.daemon_json.path if in_file else "docker.service": "iptables=false"},
+        evidence={docker.daemon_json.path if in_file else place.name: "iptables=false"},
     )
 
 
@@ -92,14 +92,14 @@ def _over_ipv6(facts: Facts) -> Verdict:
 
 
 def _without_ip6tables(facts: Facts, to_ipv4: str) -> Verdict:
-    docker = facts.docker.value
+    docker, place = facts.docker.value, options_place(facts)
     in_file = docker.daemon_json.ip6tables is False
-    where = f'"ip6tables": false in {docker.daemon_json.path}' if in_file else "--ip6tables=false of docker.service"
-    look = ("cowgate", "run") if in_file else ("systemctl", "cat", "docker.service")
+    where = f'"ip6tables": false in {docker.daemon_json.path}' if in_file else f"--ip6tables=false of {place.name}"
+    look = ("cowgate", "run") if in_file else place.look
+    option = f"take the option out of {place.owner} and restart Docker"
     return failed(
         f"{where}: Docker writes no rules for IPv6, and all mail over IPv6 seems to come from mailcow's bridge, {TRUSTED}",
-        remedy=f"{'`cowgate run` sets it to true' if in_file else 'take the option out of the unit and restart Docker'}; or "
-        f"{to_ipv4}",
+        remedy=f"{'`cowgate run` sets it to true' if in_file else option}; or {to_ipv4}",
         commands=(look,),
         expected=EXPECTED,
         observed="ip6tables: false",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.model import Commands
 from cowgate.requirements.docker import source as dockersource
-from cowgate.requirements.system.shared import install, manager_of
+from cowgate.requirements.system.shared import install, manager_of, with_openrc
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -31,6 +31,28 @@ ALPINE = (
     ("rc-update", "add", "docker", "default"),
     ("rc-service", "docker", "start"),
 )
+
+# What OpenRC's service writes.
+LOG = "/var/log/docker.log"
+LOOK = ("tail", "-n", "50", LOG)
+
+
+class OptionsPlace(NamedTuple):
+    """Where the options of dockerd's command line stand, what to change there, and the command that shows them."""
+
+    name: str
+    owner: str
+    edit: str
+    look: tuple[str, ...]
+
+
+def options_place(facts: Facts) -> OptionsPlace:
+    """docker.service, or with OpenRC its settings."""
+    if with_openrc(facts):
+        path = "/etc/conf.d/docker"
+        return OptionsPlace(f"DOCKER_OPTS in {path}", "DOCKER_OPTS", path, ("cat", path))
+    edit = "`systemctl edit --full docker.service`"
+    return OptionsPlace("docker.service", "the unit", edit, ("systemctl", "cat", "docker.service"))
 
 
 def parse_version(text: str) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ def cause_of(facts: Facts, answers: Sequence[Answer]) -> Cause:
         found = look(facts, answers)
         if found is not None:
             return found
-    text, commands = remedy_for(answers)
+    text, commands = remedy_for(facts, answers)
     return Cause(text, commands)
 
 

@@ -9,7 +9,7 @@ from cowgate.probes.text import NOT_IN_TIME, SMALL_ONLY
 from cowgate.requirements.egress.causes import cause_of
 from cowgate.requirements.egress.judging import Reach, Result, broken_family, not_asked, reach, results, say, say_all
 from cowgate.requirements.egress.shared import BOOT_AND_INSTALL, all_dropped, described, dropped_note, evidence_of
-from cowgate.requirements.system.shared import install, manager_of
+from cowgate.requirements.system.shared import install, manager_of, set_clock
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -90,7 +90,7 @@ def _signatures(facts: Facts, found: tuple[Result, ...], policy: Policy) -> Verd
         return failed(
             f"DNSSEC does not validate: {seen.chain}",
             remedy="set the clock" if seen.clock else "have whatever changes DNS answers on the way taken out",
-            commands=(("timedatectl", "set-ntp", "true"),) if seen.clock else (),
+            commands=set_clock(facts) if seen.clock else (),
             expected=EXPECTED,
             evidence=evidence,
         )
@@ -170,6 +170,6 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes",),
-    wants=("tools", "interfaces"),
+    wants=("tools", "interfaces", "services"),
     judge=judge,
 )

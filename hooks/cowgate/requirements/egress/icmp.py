@@ -63,6 +63,6 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes", "mailcow"),
-    wants=("interfaces",),
+    wants=("interfaces", "services"),
     judge=judge,
 )

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.model import Phase, Verdict, deferred, unknown
 from cowgate.probes.targets import TARGETS, Target, split, wanted
+from cowgate.requirements.system.shared import set_clock
 
 if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
+    from cowgate.model import Commands
     from cowgate.policy.model import Policy
     from cowgate.probes.values import Answer, Probes
 
@@ -53,7 +56,7 @@ REMEDIES: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         "certificate authorities is missing or old: install the package ca-certificates again",
         (),
     ),
-    "clock": ("set the clock first: certificates look out of date when it is wrong", (("timedatectl", "set-ntp", "true"),)),
+    "clock": ("set the clock first: certificates look out of date when it is wrong", ()),
     "not-tls": ("something on the way answers in its place: ask the provider for a connection without it", ()),
     "captive": ("something on the way answers in its place: log in to the network, or ask the provider", ()),
     "proxy": ("look at the proxy, which must let it pass and answer in time, or leave it out with no_proxy", (("env",),)),
@@ -193,13 +196,13 @@ def _size_of(answer: Answer) -> str:
     return "only the end of an answer came, without its beginning" if answer.gaps else "nothing came"
 
 
-def remedy_for(answers: Iterable[Answer]) -> tuple[str, tuple[tuple[str, ...], ...]]:
+def remedy_for(facts: Facts, answers: Iterable[Answer]) -> tuple[str, Commands]:
     """What to do about the most telling of these failures."""
     outcomes = [answer.outcome for answer in answers]
-    for outcome in REMEDIES if outcomes else ():
-        if outcomes.count(outcome) * 2 >= len(outcomes):
-            return REMEDIES[outcome]
-    return REMEDIES.get(outcomes[0], OTHERWISE) if outcomes else OTHERWISE
+    most = (outcome for outcome in REMEDIES if outcomes and outcomes.count(outcome) * 2 >= len(outcomes))
+    outcome = next(most, outcomes[0] if outcomes else "")
+    text, commands = REMEDIES.get(outcome, OTHERWISE)
+    return text, set_clock(facts) if outcome == "clock" else commands
 
 
 def broken_family(probes: Probes) -> str:

@@ -56,6 +56,6 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=BOOT_AND_INSTALL,
     needs=("probes",),
-    wants=("interfaces",),
+    wants=("interfaces", "services"),
     judge=judge,
 )

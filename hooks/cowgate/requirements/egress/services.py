@@ -44,6 +44,6 @@ ROW = Requirement(
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("probes",),
-    wants=("interfaces",),
+    wants=("interfaces", "services"),
     judge=judge,
 )

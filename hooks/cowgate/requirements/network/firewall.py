@@ -20,7 +20,7 @@ from cowgate.requirements.network.traffic import (
     removals,
 )
 from cowgate.requirements.published import SMTP_KEYS, wanted_sockets
-from cowgate.requirements.services.shared import listed_with_and
+from cowgate.requirements.services.shared import listed_with_and, turn_off
 from cowgate.requirements.system.shared import restart
 
 if TYPE_CHECKING:
@@ -153,14 +153,15 @@ def _rules_loaded(facts: Facts) -> bool:
 
 
 def _manager_active(facts: Facts, active: tuple[str, ...]) -> Verdict:
-    commands = {"ufw": ("ufw", "disable"), "firewalld": ("systemctl", "disable", "--now", "firewalld.service")}
+    firewalld = turn_off("firewalld.service", facts.services.value.manager, ("stop", "disable"))
+    off: dict[str, list[tuple[str, ...]]] = {"ufw": [("ufw", "disable")], "firewalld": firewalld}
     return warned(
         f"{listed_with_and(active)} {'are' if len(active) > 1 else 'is'} active: by default connections from mailcow's bridge "
         f"to "
         "the addresses of this host are dropped, and certificates and mail clients fail later",
         remedy="switch it off (put your rules into the chain DOCKER-USER, INPUT does not see what Docker publishes), or say "
         "`firewall: disable` or `firewall: docker-user` in the policy and let `cowgate run` do it; by hand:",
-        commands=(*(commands[name] for name in active), *restart(facts, "docker.service")),
+        commands=(*(command for name in active for command in off[name]), *restart(facts, "docker.service")),
         expected=EXPECTED,
         observed=f"active: {listed_with_and(active)}",
     )

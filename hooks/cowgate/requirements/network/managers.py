@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.requirements.system.shared import restart
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -27,7 +28,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             remedy="let dhcpcd leave them alone:",
             commands=(
                 ("sh", "-c", "echo 'denyinterfaces veth* br-* docker*' >> /etc/dhcpcd.conf"),
-                ("systemctl", "restart", "dhcpcd.service"),
+                *restart(facts, "dhcpcd.service"),
             ),
             expected=EXPECTED,
             observed="dhcpcd without denyinterfaces",

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Measured, Phase, Requirement, Status, Verdict, deferred, failed, passed, warned
 from cowgate.requirements.resources.shared import GIB, gib, images_of, silent
+from cowgate.requirements.system.shared import with_openrc
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
-    from cowgate.facts.disks import Disks, Filesystem
+    from cowgate.facts.disks import Filesystem
     from cowgate.policy.model import Policy
 
 # "20 GiB without mail": 20 GB as sold are 18.6 GiB, less boot partitions (EL: 1.2 GiB) and the filesystem's own 2 %.
@@ -43,7 +44,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     verdict = verdict or next((silent(fs) for fs, _, _ in wanted if fs.reason), None)
     verdict = verdict or _small(disks.data_root, phase)
     verdict = verdict or next((found for fs, size, _ in wanted if (found := _full(fs, size))), None)
-    verdict = verdict or _noexec(facts) or _late(disks)
+    verdict = verdict or _noexec(facts) or _late(facts)
     if verdict is None:
         verdict = passed(f"{gib(disks.data_root.free)} free of {gib(disks.data_root.total)}")
     if verdict.status is Status.DEFERRED:
@@ -151,12 +152,15 @@ def _noexec(facts: Facts) -> Verdict | None:
         remedy="let programs be run from there, now and at the next boot"
         if place.fstab
         else f"take noexec out where {place.mount} is mounted (not in /etc/fstab), or set another install_dir in the policy",
-        commands=(("sh", "-c", drop),) if place.fstab else (("systemctl", "status", place.mount),),
+        commands=(("sh", "-c", drop),)
+        if place.fstab
+        else (("grep", f" {place.mount} ", "/proc/mounts") if with_openrc(facts) else ("systemctl", "status", place.mount),),
         observed="noexec",
     )
 
 
-def _late(disks: Disks) -> Verdict | None:
+def _late(facts: Facts) -> Verdict | None:
+    disks = facts.disks.value
     if not disks.late:
         return None
     mounts = " ".join(disks.late)
@@ -164,12 +168,23 @@ def _late(disks: Disks) -> Verdict | None:
         f"/etc/fstab mounts {mounts} with nofail, and nothing makes Docker wait: when it comes late, Docker starts with "
         "an empty data directory below it, and mailcow with empty volumes",
         remedy="make Docker wait for it",
-        commands=(
-            ("mkdir", "-p", DROP_IN),
-            ("sh", "-c", f"printf '[Unit]\\nRequiresMountsFor={mounts}\\n' > {DROP_IN}/mounts.conf"),
-            ("systemctl", "daemon-reload"),
-        ),
+        commands=_wait_for(disks.late, with_openrc(facts)),
         observed=f"nofail on {mounts}",
+    )
+
+
+def _wait_for(mounts: tuple[str, ...], openrc: bool) -> Commands:
+    """What keeps Docker from starting before these are mounted, or without them."""
+    names = " ".join(mounts)
+    if not openrc:
+        text = f"printf '[Unit]\\nRequiresMountsFor={names}\\n' > {DROP_IN}/mounts.conf"
+        return (("mkdir", "-p", DROP_IN), ("sh", "-c", text), ("systemctl", "daemon-reload"))
+    # OpenRC's localmount waits for each mount, and fails only for those that are called critical.
+    edits = (f"\\|^[^#]\\S*\\s+{mount}\\s|s/\\bnofail\\b/auto/" for mount in mounts)
+    return (
+        *(("sed", "-i", "-E", edit, "/etc/fstab") for edit in edits),
+        ("sh", "-c", f"echo 'critical_mounts=\"{names}\"' >> /etc/conf.d/localmount"),
+        ("sh", "-c", "echo 'rc_need=localmount' >> /etc/conf.d/docker"),
     )
 
 

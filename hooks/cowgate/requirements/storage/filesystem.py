@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.requirements.docker.shared import LOG, LOOK
 from cowgate.requirements.resources.shared import images_of, silent
+from cowgate.requirements.system.shared import with_openrc
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -63,8 +65,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if driver == "vfs":
         return failed(
             "Docker uses the storage driver vfs, which copies every image as a whole and needs more than 20 GB for mailcow",
-            remedy='remove "storage-driver": "vfs" from /etc/docker/daemon.json, or look in the journal for the reason',
-            commands=(("journalctl", "-u", "docker", "--no-pager", "-n", "50"),),
+            remedy='remove "storage-driver": "vfs" from /etc/docker/daemon.json, or look in '
+            f"{LOG if with_openrc(facts) else 'the journal'} for the reason",
+            commands=(LOOK if with_openrc(facts) else ("journalctl", "-u", "docker", "--no-pager", "-n", "50"),),
             expected=expected,
             observed="vfs",
             evidence={**evidence, "docker info": "driver vfs"},

@@ -29,8 +29,20 @@ def install(facts: Facts, *packages: str) -> Commands:
     return (*first, *commands[:-1], (*commands[-1], *packages)) if commands else ()
 
 
+def with_openrc(facts: Facts) -> bool:
+    """Whether OpenRC starts the services: there is no systemctl, timedatectl or journalctl then."""
+    return facts.services.content is not None and facts.services.content.manager == "openrc"
+
+
 def restart(facts: Facts, unit: str) -> Commands:
     """The command that restarts a unit, with systemd or OpenRC."""
-    if facts.services.content and facts.services.content.manager == "openrc":
+    if with_openrc(facts):
         return (("rc-service", unit.rpartition(".")[0], "restart"),)
     return (("systemctl", "restart", unit),)
+
+
+def set_clock(facts: Facts) -> Commands:
+    """The command that has the clock set, and kept right."""
+    if with_openrc(facts):
+        return (("cowgate", "run", "--by-hand", "--only", "time.synchronization"),)
+    return (("timedatectl", "set-ntp", "true"),)
