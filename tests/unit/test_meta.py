@@ -147,7 +147,7 @@ def test_no_section_explains_what_does_not_exist() -> None:
     known = {row.id for row in ROWS}
     pages = Path(__file__).parents[2] / "hooks/cowgate/requirements"
     for path in pages.glob("*/*.md"):
-        if path.name != "index.md":
+        if path.name not in ("index.md", "index.de.md"):
             assert f"{path.parent.name}.{path.name.partition('.')[0]}" in known, path
 
 

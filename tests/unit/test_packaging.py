@@ -44,6 +44,8 @@ def test_single_file_holds_the_documentation(archive: Path) -> None:
     told = run(sys.executable, "-I", archive, "explain", "platform.virtualization", cwd="/")
     assert told.returncode == 0, told.stderr
     assert "platform.virtualization" in told.stdout
+    told = run(sys.executable, "-I", archive, "explain", "--lang", "de", "platform.virtualization", cwd="/")
+    assert "Wie geprüft wird" in told.stdout and told.stderr == ""
 
 
 def test_single_file_names_the_version_it_needs(archive: Path) -> None:
@@ -72,7 +74,7 @@ def test_wheel_holds_schemas_docs_units_and_the_command(tmp_path: Path) -> None:
     package = HOOKS / "cowgate"
     expected = {
         f"cowgate/{path.relative_to(package)}"
-        for pattern in ("**/*.py", "schemas/*.json", "docs/*.md", "units/*", "*.sh")
+        for pattern in ("**/*.py", "schemas/*.json", "requirements/*/*.md", "units/*", "*.sh")
         for path in package.glob(pattern)
     }
     assert expected <= names, sorted(expected - names)

@@ -200,6 +200,7 @@ def _members() -> Iterator[tuple[str, bytes, int]]:
 
 
 _CARRIED = (".py", ".json", ".md", ".sh", ".service", ".target", ".timer")
+_LEFT_OUT = ".de.md"  # a fifth of what is carried, and `explain` has the English page
 
 
 def _package(directory: str, entries: Iterable[Traversable]) -> Iterator[tuple[str, bytes]]:
@@ -207,7 +208,9 @@ def _package(directory: str, entries: Iterable[Traversable]) -> Iterator[tuple[s
         if entry.is_dir():
             if entry.name != "__pycache__":
                 yield from _package(f"{directory}{entry.name}/", entry.iterdir())
-        elif directory in ("services/", "boot/carried/") or entry.name.endswith(_CARRIED):
+        elif directory in ("services/", "boot/carried/") or (
+            entry.name.endswith(_CARRIED) and not entry.name.endswith(_LEFT_OUT)
+        ):
             yield directory + entry.name, entry.read_bytes()
 
 

@@ -52,20 +52,22 @@ def _markdown(requirements: Iterable[Requirement]) -> str:
 FORMATS: dict[str, Callable[[Iterable[Requirement]], str]] = {"text": _text, "json": _json, "markdown": _markdown}
 
 
-def section(id: str) -> Optional[str]:
+LANGUAGES = ("en", "de")
+
+
+def section(id: str, language: str = "en") -> Optional[str]:
     """The page of a row, or of a whole domain with all its rows; None where there is none. Works in a zip file."""
     if "." in id:
-        return _page(id.replace(".", "/"))
-    pages = [
-        _page(f"{id}/index"),
-        *(_page(row.id.replace(".", "/")) for row in all_requirements() if row.id.startswith(f"{id}.")),
-    ]
+        return _page(id.replace(".", "/"), language)
+    rows = [row.id.replace(".", "/") for row in all_requirements() if row.id.startswith(f"{id}.")]
+    pages = [_page(name, language) for name in (f"{id}/index", *rows)]
     return "\n".join(page for page in pages if page) or None
 
 
-def _page(name: str) -> Optional[str]:
+def _page(name: str, language: str) -> Optional[str]:
+    suffix = "" if language == "en" else f".{language}"
     try:
-        content = pkgutil.get_data("cowgate", f"requirements/{name}.md")
+        content = pkgutil.get_data("cowgate", f"requirements/{name}{suffix}.md")
     except OSError:
         return None
     return content.decode() if content is not None else None
