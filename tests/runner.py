@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -43,7 +44,6 @@ class Layer:
     seconds: int
     machine: bool = False  # root on a Debian host
     packages: tuple[str, ...] = ()
-    lane: int = 1
 
 
 LAYERS = (
@@ -60,14 +60,13 @@ LAYERS = (
     ),
     Layer("crash", 1500, True, ("strace",)),
     Layer("mutation", 900, True),
-    Layer("boot", 2700, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"), 2),
-    Layer("distros", 1800, True, ("rpm", "lintian", "gnupg", "musl-tools", "qemu-utils", "qemu-system-x86"), 2),
+    Layer("boot", 3300, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony")),
+    Layer("distros", 1800, True, ("rpm", "lintian", "gnupg", "musl-tools", "qemu-utils", "qemu-system-x86")),
     Layer(
         "image",
         3000,
         True,
         ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony", "strace"),
-        2,
     ),
 )
 
@@ -272,7 +271,7 @@ def _shell_scripts() -> list[str]:
 
 
 class Lanes:
-    """Runs the layers: those that boot systems wait much and compute little, so two lanes of them share the machine."""
+    """Runs the layers: those that boot systems wait much and compute little, so two of them share the machine."""
 
     def __init__(self, python: str, scratch: str, more: Sequence[str]) -> None:
         self.python = python
@@ -280,33 +279,34 @@ class Lanes:
         self.more = more
         self.running: set[subprocess.Popen[bytes]] = set()
         self.stopped = threading.Event()
+        self.covering = threading.Lock()  # the layers that measure coverage write one file
 
     def run(self, obstacles: dict[Layer, str]) -> list[Result]:
         """The result of each layer, in their order. A layer with an obstacle is left out for that reason."""
-        second = {layer for layer in obstacles if layer.lane == 2}
-        aside = bool(second) and len(second) < len(obstacles)
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            lanes = [
-                pool.submit(self._lane, {layer: why for layer, why in obstacles.items() if (layer in second) is other}, aside)
-                for other in (False, True)
-            ]
+        free = [layer for layer, obstacle in obstacles.items() if not obstacle]
+        aside = len(free) > 1 and any(layer.machine for layer in free)
+        if aside:  # The longest first, so that neither lane is alone at the end.
+            free.sort(key=lambda layer: layer.seconds, reverse=True)
+        with concurrent.futures.ThreadPoolExecutor(2 if aside else 1) as pool:
+            running = {layer: pool.submit(self._turn, layer, aside) for layer in free}
             try:
-                found = [result for lane in lanes for result in lane.result()]
+                for future in concurrent.futures.as_completed(running.values()):
+                    future.result()
             except BaseException:
                 self.stopped.set()
                 for process in list(self.running):
                     _end(process)
                 raise
-        return found
+        return [
+            Result(layer.name, left_out={layer.name: obstacle}) if obstacle else running[layer].result()
+            for layer, obstacle in obstacles.items()
+        ]
 
-    def _lane(self, obstacles: dict[Layer, str], aside: bool) -> list[Result]:
-        found = []
-        for layer, obstacle in obstacles.items():
-            if obstacle:
-                found.append(Result(layer.name, left_out={layer.name: obstacle}))
-            elif not self.stopped.is_set():
-                found.append(self._layer(layer, aside))
-        return found
+    def _turn(self, layer: Layer, aside: bool) -> Result:
+        if self.stopped.is_set():
+            return Result(layer.name, failed=1)
+        with contextlib.nullcontext() if layer.machine else self.covering:
+            return self._layer(layer, aside)
 
     def _layer(self, layer: Layer, aside: bool) -> Result:
         """Run one layer with pytest and read its counts from the report. With another `aside` it is heard when it is done."""

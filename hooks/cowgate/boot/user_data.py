@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 # The one place that says where releases lie: RELEASES/VERSION/cowgate.tar.xz. Empty until there is one; then the default.
 RELEASES = ""
 HOME = "/opt/cowgate"
+# Says whose first boot is over, also when cowgate has been removed: the user-data, read at every boot, must not bring it back.
+BEGUN = "/var/lib/cloud/cowgate-begun"
 
 SETTINGS = "/etc/cowgate/policy.d/50-user-data.yaml"
 
@@ -281,6 +283,7 @@ def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> range:
 def _begin(options: Options, carried: str) -> list[File]:
     """What gets cowgate and starts the check, and goes on with that until it is done, at each boot."""
     words = {
+        "once": BEGUN,
         "url": options.url,
         "sha256": options.sha256,
         "install": "yes" if options.install else "",
@@ -373,12 +376,13 @@ def _script(files: Sequence[File], carried: str) -> str:
 
     In parentheses: other commands of the owner stand before and behind it in one script.
     """
-    out = ["(", "umask 022", f'if [ "$(cat {HOME}/carried 2>/dev/null)" != {carried} ]; then', *_PUT.splitlines()]
+    out = ["(", "umask 022", f'if [ "$(cat {BEGUN} 2>/dev/null)" != {carried} ]; then']
+    out += [f'if [ "$(cat {HOME}/carried 2>/dev/null)" != {carried} ]; then', *_PUT.splitlines()]
     for manager, condition in (("", ""), ("systemd", "[ -d /run/systemd/system ]"), ("openrc", "[ -x /sbin/openrc-run ]")):
         out += [f"if {condition}; then"] if condition else []
         out += [line for file in files if file.manager == manager for line in _lines(file)]
         out += [_ENABLE[manager], "fi"] if condition else []
-    out += ["sync", f"echo {carried} | put {HOME}/carried 644", "sync", "fi", f"sh {HOME}/begin --start", ")"]
+    out += ["sync", f"echo {carried} | put {HOME}/carried 644", "sync", "fi", f"sh {HOME}/begin --start", "fi", ")"]
     return "\n".join(out) + "\n"
 
 
