@@ -34,6 +34,9 @@ def test_the_table_of_requirements_is_generated() -> None:
 
 def test_the_table_of_systems_is_the_list_that_the_row_judges_by() -> None:
     assert systems.table() in (TOP / "README.md").read_text(), "put the output of cowgate.systems.table() there"
+    page = " ".join((TOP / "hooks/cowgate/requirements/platform/os.md").read_text().split())
+    assert systems.listed(limited=False) in page and systems.listed(limited=True) in page
+    assert f"Debian 11 since {systems.END_OF_SUPPORT['debian', '11']}" in page
 
 
 def test_every_link_leads_somewhere() -> None:
