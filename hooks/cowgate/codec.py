@@ -1,10 +1,9 @@
-"""Dataclasses and named tuples to plain JSON and back, strictly: what encode() gave, decode() takes, and nothing else."""
+"""Named tuples to plain JSON and back, strictly: what encode() gave, decode() takes, and nothing else."""
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -15,7 +14,7 @@ class CodecError(ValueError):
 
 
 def encode(value: Any) -> Any:
-    """Dataclasses and named tuples become objects, tuples arrays, enums their value; the keys of dicts are sorted."""
+    """Named tuples become objects, other tuples arrays, enums their value; the keys of dicts are sorted."""
     if _is_record(type(value)):
         return {name: encode(getattr(value, name)) for name in _defaults(value.__class__)}
     if isinstance(value, Enum):
@@ -87,15 +86,13 @@ def _decode_record(kind: Any, document: Any, path: str, strict: bool) -> Any:
 
 
 def _is_record(kind: Any) -> bool:
-    return isinstance(kind, type) and (is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")))
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 @cache
 def _defaults(kind: Any) -> dict[str, bool]:
     """Every field, and whether it has a default."""
-    if not is_dataclass(kind):
-        return {name: name in kind._field_defaults for name in kind._fields}
-    return {f.name: f.default is not MISSING or f.default_factory is not MISSING for f in fields(kind)}
+    return {name: name in kind._field_defaults for name in kind._fields}
 
 
 @cache

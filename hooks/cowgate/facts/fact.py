@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, Optional, TypeVar
 
 T = TypeVar("T")
@@ -12,13 +11,17 @@ class NoValue(ValueError):
     """A fact was taken for known that is not; the text is its state and the reason."""
 
 
-@dataclass(frozen=True)
 class Fact(Generic[T]):
     """One answer. `state` is value, absent, unreadable or offline; `reason` explains the last two."""
 
-    state: str
-    content: Optional[T] = None
-    reason: str = ""
+    def __init__(self, state: str, content: Optional[T] = None, reason: str = "") -> None:
+        self.state, self.content, self.reason = state, content, reason
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fact) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return f"Fact({self.state!r}, {self.content!r}, {self.reason!r})"
 
     @property
     def value(self) -> T:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
 from cowgate.formats.error import FormatError
@@ -36,7 +35,6 @@ class YamlError(FormatError):
         self.broken = broken
 
 
-@dataclass
 class Node:
     """A piece of the file: scalar, map, seq or alias, at text[start:end] (tag and anchor included).
 
@@ -44,22 +42,20 @@ class Node:
     and its brace closes at `end` - 1.
     """
 
-    kind: str
-    start: int
-    end: int
-    line: int
-    tag: Optional[str] = None
-    value: str = ""
-    style: Optional[str] = None
-    anchor: Optional[str] = None
-    flow: bool = False
-    column: int = 0
-    inside: int = 0
-    pairs: list[tuple[Node, Node]] = field(default_factory=list)
-    items: list[Node] = field(default_factory=list)
-    target: Optional[Node] = None
-    aliased: bool = False
-    open: bool = False
+    def __init__(self, kind: str, start: int, end: int, line: int) -> None:
+        self.kind, self.start, self.end, self.line = kind, start, end, line
+        self.tag: Optional[str] = None
+        self.value = ""
+        self.style: Optional[str] = None
+        self.anchor: Optional[str] = None
+        self.flow = False
+        self.column = 0
+        self.inside = 0
+        self.pairs: list[tuple[Node, Node]] = []
+        self.items: list[Node] = []
+        self.target: Optional[Node] = None
+        self.aliased = False
+        self.open = False
 
     @property
     def null(self) -> bool:

@@ -7,7 +7,6 @@ the override can be, and with the mailcow.conf that the generator wrote, because
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,14 +48,14 @@ class Surroundings(NamedTuple):
     python: str = "/usr/bin/python3"
 
 
-@dataclass
 class Outcome:
-    """What the summary needs."""
+    """What the summary needs; it is filled on the way."""
 
-    url: str = ""
-    password_file: str = ""
-    notes: list[str] = field(default_factory=list)
-    nothing_to_do: bool = False
+    def __init__(self) -> None:
+        self.url = ""
+        self.password_file = ""
+        self.notes: list[str] = []
+        self.nothing_to_do = False
 
 
 class Install:

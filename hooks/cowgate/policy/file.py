@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
 from cowgate.errors import MissingModule, PolicyError
@@ -46,14 +45,14 @@ _NAMES = {
 }
 
 
-@dataclass
 class PolicyFile:
     """The plain values of one file, and where each key and each value stands (line and column, counted from 1)."""
 
-    name: str
-    values: dict[str, Any]
-    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    places: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: dict[str, Any] = {}
+        self.keys: dict[Path, tuple[int, int]] = {}
+        self.places: dict[Path, tuple[int, int]] = {}
 
     def error(self, problem: str, place: tuple[int, int] | None) -> PolicyError:
         """The error to raise for a problem at a place."""
@@ -63,7 +62,7 @@ class PolicyFile:
 
 def parse(name: str, content: bytes) -> PolicyFile:
     """Read a policy file. Raises PolicyError with file, line and column, also where PyYAML is not installed."""
-    found = PolicyFile(name, {})
+    found = PolicyFile(name)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

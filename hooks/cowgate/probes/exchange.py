@@ -10,7 +10,6 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -43,25 +42,30 @@ SETTLE = 0.4  # seconds to wait for an ICMP error after a datagram that nobody a
 NTP_EPOCH = 2208988800  # seconds from 1900 (RFC 5905) to 1970
 
 
-@dataclass
 class Probe:
     """One target, one host, one family. `stage` is what it is busy with, for the verdict of one that did not end in time."""
 
-    host: Host
-    target: Target
-    name: str
-    port: int
-    family: str
-    proxy: Optional[Proxy] = None
-    context: Any = None
-    stage: str = "name"
-    address: str = ""
-    clock: list[ClockSample] = field(default_factory=list)
-    enough: Callable[[], bool] = lambda: False
-    resolve: Optional[Callable[[str, str, int], list[str]]] = None
-    searched: bool = False
-    live: Optional[socket.socket] = None
-    flow: Flow = field(default_factory=Flow)
+    def __init__(
+        self,
+        host: Host,
+        target: Target,
+        name: str,
+        port: int,
+        family: str,
+        proxy: Optional[Proxy] = None,
+        context: Any = None,
+        *,
+        enough: Callable[[], bool] = lambda: False,
+        resolve: Optional[Callable[[str, str, int], list[str]]] = None,
+        searched: bool = False,
+    ) -> None:
+        self.host, self.target, self.name, self.port, self.family = host, target, name, port, family
+        self.proxy, self.context, self.enough, self.resolve, self.searched = proxy, context, enough, resolve, searched
+        self.stage = "name"
+        self.address = ""
+        self.clock: list[ClockSample] = []
+        self.live: Optional[socket.socket] = None
+        self.flow = Flow()
 
     @property
     def net(self) -> Net:
