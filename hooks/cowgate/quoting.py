@@ -1,6 +1,7 @@
 """What may be shown, and how: the one decision about quoting other programs, the masks, and the one escape of what is printed.
 
-Pure text work: commands, journal and report all come here.
+Pure text work: commands, journal and report all come here. The patterns are compiled when they are first needed (`re` keeps
+them): there are fifty, and most runs need a few.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ _HIDDEN = (
     "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff"
 )
-_ONE_LINE = re.compile(f"[{_HIDDEN}]")
-_LINES = re.compile(f"(?![\n\t])[{_HIDDEN}]")
+_ONE_LINE = f"[{_HIDDEN}]"
+_LINES = f"(?![\n\t])[{_HIDDEN}]"
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def visible(text: str) -> str:
     """The text as one line in which every control and direction character can be seen: for names and single sentences."""
-    return text if text.isascii() and text.isprintable() else _ONE_LINE.sub(_escaped, text)
+    return text if text.isascii() and text.isprintable() else re.sub(_ONE_LINE, _escaped, text)
 
 
 def visible_lines(text: str) -> str:
     """The same for text of several lines: line feeds and tabs stay."""
-    return _LINES.sub(_escaped, text)
+    return re.sub(_LINES, _escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -44,12 +45,12 @@ def _escaped(match: re.Match[str]) -> str:
 # -- what is a secret wherever it stands: its shape tells ------------------------------------------------------------------
 
 # Greedy up to the last @: a password may hold / and @ where somebody did not encode it.
-URL_CREDENTIALS = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s\"'<>\\]*@")
-PRIVATE_KEY = re.compile(
-    r"-----? ?BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----?(?:.*?-----? ?END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----?|.*)", re.S
+URL_CREDENTIALS = r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s\"'<>\\]*@"
+PRIVATE_KEY = (
+    r"(?s)-----? ?BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----?(?:.*?-----? ?END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----?|.*)"
 )
 # crypt(5), and what web servers, Dovecot and GRUB use. The lengths are those of the digests.
-CRYPT_HASH = re.compile(
+CRYPT_HASH = (
     r"\$(?:1|apr1)\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}(?![./A-Za-z0-9])"
     r"|\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{53}"
     r"|\$5\$(?:rounds=\d+\$)?[^\s$:]{1,16}\$[./A-Za-z0-9]{43}"
@@ -123,7 +124,7 @@ _TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{16,}",
     ),
 )
-TOKENS = tuple((who, parts, re.compile(rf"(?<![A-Za-z0-9_-])(?:{shape})")) for who, parts, shape in _TOKENS)
+TOKENS = tuple((who, parts, rf"(?<![A-Za-z0-9_-])(?:{shape})") for who, parts, shape in _TOKENS)
 _HASH_PARTS = (
     "$1$",
     "$apr1$",
@@ -147,26 +148,26 @@ def find_tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
     """Every access token, with who gave it."""
     for who, parts, shape in TOKENS:
         if any(part in text for part in parts):
-            yield from ((who, match) for match in shape.finditer(text))
+            yield from ((who, match) for match in re.finditer(shape, text))
 
 
 def find_hashes(text: str) -> Iterator[re.Match[str]]:
     """Every password hash."""
     if any(part in text for part in _HASH_PARTS):
-        yield from CRYPT_HASH.finditer(text)
+        yield from re.finditer(CRYPT_HASH, text)
 
 
 def shapes_masked(text: str) -> str:
     """The text without what is a secret by its shape: keys, password hashes, tokens, the user part of URLs."""
     if "://" in text:
-        text = URL_CREDENTIALS.sub(rf"\1{MASK}@", text)
+        text = re.sub(URL_CREDENTIALS, rf"\1{MASK}@", text)
     if "PRIVATE KEY" in text:
-        text = PRIVATE_KEY.sub(f"{MASK} (a private key)", text)
+        text = re.sub(PRIVATE_KEY, f"{MASK} (a private key)", text)
     if any(part in text for part in _HASH_PARTS):
-        text = CRYPT_HASH.sub(MASK, text)
+        text = re.sub(CRYPT_HASH, MASK, text)
     for _, parts, shape in TOKENS:
         if any(part in text for part in parts):
-            text = shape.sub(MASK, text)
+            text = re.sub(shape, MASK, text)
     return text
 
 
@@ -182,27 +183,26 @@ SECRET_NAME = (
     r"integration|routing|application|bearer|stream|admin|preshared|pre-shared)[_-]?keys?(?:[_-]data)?|psk|wep_key\d|"
     r"credentials?|authorization|(?:^|[^a-z])auth|_?auth(?:token|[_-]secret)?|requirepass|masterauth|community|cookie)"
 )
-_SETTING = re.compile(
-    rf"(?P<before>(?P<quote>\\?[\"']|)(?<![A-Za-z0-9_.$-])[A-Za-z0-9_.$-]{{0,64}}?{SECRET_NAME}(?P=quote)\s*(?:=>|[:=])\s*)"
-    r"(?P<value>\\\"(?:[^\"\\\n]|\\[^\"])*\\\"|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\]]+)",
-    re.IGNORECASE,
+_SETTING = (
+    rf"(?i)(?P<before>(?P<quote>\\?[\"']|)(?<![A-Za-z0-9_.$-])[A-Za-z0-9_.$-]{{0,64}}?{SECRET_NAME}(?P=quote)\s*(?:=>|[:=])\s*)"
+    r"(?P<value>\\\"(?:[^\"\\\n]|\\[^\"])*\\\"|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\]]+)"
 )
-_ELEMENT = re.compile(rf"(<(?:\w*{SECRET_NAME})>)[^<]+", re.IGNORECASE)
-_OPTION = re.compile(rf"(--?[a-z-]*{SECRET_NAME}[= ])\S+", re.IGNORECASE)
-_USER_AND_PASSWORD = re.compile(r"(proxy\S*\s*[:=]\s*[\"']?)[^\s:@/\"']+:[^\s@\"']+@", re.IGNORECASE)
-_SECRET_NAME = re.compile(rf"{SECRET_NAME}\Z", re.IGNORECASE)
+_ELEMENT = rf"(?i)(<(?:\w*{SECRET_NAME})>)[^<]+"
+_OPTION = rf"(?i)(--?[a-z-]*{SECRET_NAME}[= ])\S+"
+_USER_AND_PASSWORD = r"(?i)(proxy\S*\s*[:=]\s*[\"']?)[^\s:@/\"']+:[^\s@\"']+@"
+_SECRET_NAME = rf"(?i){SECRET_NAME}\Z"
 
 
 def holds_secret(key: str) -> bool:
     """Whether the value under a key of this name is a secret, as its name tells."""
-    return bool(_SECRET_NAME.search(key))
+    return bool(re.search(_SECRET_NAME, key))
 
 
 # A line without one of these words has no key of a secret in it, and neither has one long word (the bundle of user-data has
 # 400,000 characters): asking first keeps long texts cheap.
-_HINT = re.compile("pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|pw_?hash|proxy")
+_HINT = "pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|pw_?hash|proxy"
 _LONG = 1 << 14
-_BETWEEN = re.compile("[:=<-]")
+_BETWEEN = "[:=<-]"
 
 
 def masked(text: str) -> str:
@@ -212,15 +212,16 @@ def masked(text: str) -> str:
 
 
 def _may_hold(line: str) -> bool:
-    if len(line) > _LONG and not _BETWEEN.search(line, 256, len(line) - 8):
+    if len(line) > _LONG and not re.compile(_BETWEEN).search(line, 256, len(line) - 8):
         return False
-    return _HINT.search(line.lower()) is not None
+    return re.search(_HINT, line.lower()) is not None
 
 
 def _masked_line(line: str) -> str:
-    line = _SETTING.sub(_masked_setting, line)
-    line = _ELEMENT.sub(rf"\1{MASK}", line)
-    return _USER_AND_PASSWORD.sub(rf"\1{MASK}@", _OPTION.sub(rf"\1{MASK}", line))
+    line = re.sub(_SETTING, _masked_setting, line)
+    line = re.sub(_ELEMENT, rf"\1{MASK}", line)
+    line = re.sub(_OPTION, rf"\1{MASK}", line)
+    return re.sub(_USER_AND_PASSWORD, rf"\1{MASK}@", line)
 
 
 def _masked_setting(match: re.Match[str]) -> str:

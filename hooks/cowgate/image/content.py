@@ -82,19 +82,15 @@ _PROGRAM = frozenset(
     ]
 )
 _PROSE = frozenset((".txt", ".log", ".csv", ".lst"))
-_TALK = re.compile(
-    r"(?i)^(readme|license|licence|copying|notice|changelog|changes|news|authors|contributing|todo|install|makefile)\b"
-)
+_TALK = r"(?i)^(readme|license|licence|copying|notice|changelog|changes|news|authors|contributing|todo|install|makefile)\b"
 # What a package manager of a language put there: examples and tests come with it, settings do not.
-_LIBRARY = re.compile(
-    r"/(site-packages|dist-packages|node_modules|vendor/(bundle|composer)|gems|docs?|examples?|tests?|testdata|fixtures|locale|man)/"
-)
+_LIBRARY = r"/(site-packages|dist-packages|node_modules|vendor/(bundle|composer)|gems|docs?|examples?|tests?|testdata|fixtures|locale|man)/"
 
 
 def is_settings(path: str) -> bool:
     """Whether a file may be a configuration file, or the data of a program, that something reads a password from."""
     name = os.path.basename(path)
-    return os.path.splitext(name)[1].lower() not in _PROGRAM and not _TALK.match(name) and not _LIBRARY.search(path)
+    return os.path.splitext(name)[1].lower() not in _PROGRAM and not re.match(_TALK, name) and not re.search(_LIBRARY, path)
 
 
 # -- the rules ---------------------------------------------------------------------------------------------------------------
@@ -139,11 +135,11 @@ def _at(text: str, position: int) -> str:
 
 # A marker with a body behind it: program text that only looks for keys has the marker alone. In JSON a line feed is `\n`.
 _BREAK = rb"(?:\r?\n|\\r\\n|\\n|\\\\n|&#10;|\s)"
-_PEM = re.compile(
+_PEM = (
     rb"-----? ?BEGIN (?:[A-Z0-9]+ )*(?:PRIVATE KEY|PRIVATE KEY BLOCK|SECRET KEY)-----?" + _BREAK + rb"+"
     rb"(?:[ \t]*[A-Za-z][A-Za-z0-9-]*: [^\r\n\\]*" + _BREAK + rb"+)*" + _BREAK + rb"*[ \t>]*[A-Za-z0-9+/=]{4}"
 )
-_OTHER_KEYS = re.compile(
+_OTHER_KEYS = (
     rb"PuTTY-User-Key-File-\d:[^\0]{0,4096}?Private-(?:Lines|MAC|Hash):"
     rb"|SSH PRIVATE KEY FILE FORMAT 1\.1\n"
     rb"|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\r?\n"
@@ -154,19 +150,19 @@ _OTHER_KEYS = re.compile(
     rb"|openssh-key-v1\0"
     rb"|AGE-SECRET-KEY-1[A-Z0-9]{20}"
 )
-_JWK = re.compile(rb"\"kty\"\s*:\s*\"(?:RSA|EC|OKP|oct)\"")
-_JWK_SECRET = re.compile(rb"\"[dk]\"\s*:\s*\"[A-Za-z0-9_=-]{8,}\"")
+_JWK = rb"\"kty\"\s*:\s*\"(?:RSA|EC|OKP|oct)\""
+_JWK_SECRET = rb"\"[dk]\"\s*:\s*\"[A-Za-z0-9_=-]{8,}\""
 
 
 def _text_key(data: bytes) -> Optional[str]:
     for pattern in (_PEM, _OTHER_KEYS):
-        match = pattern.search(data)
+        match = re.search(pattern, data)
         if match:
             return f"{KEY}, line {data.count(10, 0, match.start()) + 1}"
     utf16 = b"P\0R\0I\0V\0A\0T\0E\0 \0K\0E\0Y\0"
-    if utf16 in data and _PEM.search(data.replace(b"\0", b"")):
+    if utf16 in data and re.search(_PEM, data.replace(b"\0", b"")):
         return KEY
-    if _JWK.search(data) and _JWK_SECRET.search(data):
+    if re.search(_JWK, data) and re.search(_JWK_SECRET, data):
         return f"{KEY} (a JSON Web Key)"
     return None
 
@@ -260,17 +256,13 @@ def _openpgp_key(data: bytes) -> Optional[str]:
 
 # -- hashes, URLs and tokens: what has a shape of its own ---------------------------------------------------------------------
 
-_URL = re.compile(
-    r"\b[A-Za-z][A-Za-z0-9+.-]*://(?P<user>[^\s:/@\"'<>\\]*):(?P<password>[^\s\"'<>@\\]+)@(?P<host>[^\s\"'<>/:@]+)"
-)
-_PLACEHOLDER = re.compile(
+_URL = r"\b[A-Za-z][A-Za-z0-9+.-]*://(?P<user>[^\s:/@\"'<>\\]*):(?P<password>[^\s\"'<>@\\]+)@(?P<host>[^\s\"'<>/:@]+)"
+_PLACEHOLDER = (
     r"(?i)[$%&*<{(\[].*|x{2,}|\*+|\.{2,}|.*[>}\])]|(my|your|the|some|a)[-_ ]?.*|pass(word|wd|phrase)?|pwd|pw|secret|token|"
     r"change[-_]?me|hunter2|foo|bar|baz|test|example.*|dummy|redacted|hidden|user|u|p"
 )
-_PORT_AND_PATH = re.compile(r"\d{1,5}/")  # https://host:8080/@someone has no password in it
-_EXAMPLE_HOST = re.compile(
-    r"(?i)(?:.*\.)?(example\.(com|org|net)|example|localhost|host(name)?|server|proxy|domain(\.tld)?|test|invalid)"
-)
+_PORT_AND_PATH = r"\d{1,5}/"  # https://host:8080/@someone has no password in it
+_EXAMPLE_HOST = r"(?i)(?:.*\.)?(example\.(com|org|net)|example|localhost|host(name)?|server|proxy|domain(\.tld)?|test|invalid)"
 
 
 def _shaped(text: str, *, library: bool) -> Optional[str]:
@@ -280,7 +272,7 @@ def _shaped(text: str, *, library: bool) -> Optional[str]:
     for start in _places(text, "://"):
         # what stands before :// on its line is the scheme's; nothing longer than a line is looked at
         begin = max(text.rfind("\n", 0, start) + 1, start - 64)
-        url = _URL.search(text, begin, start + 512)
+        url = re.compile(_URL).search(text, begin, start + 512)
         if url and _is_password_in_url(url, library):
             return f"{URL}, {_at(text, url.start())}"
     for who, match in find_tokens(text):
@@ -298,9 +290,9 @@ def _places(text: str, part: str) -> Iterator[int]:
 
 def _is_password_in_url(match: re.Match[str], library: bool) -> bool:
     password = match["password"]
-    if (password[0] in "$%<{*" and not password.startswith("%")) or _PORT_AND_PATH.match(password):
+    if (password[0] in "$%<{*" and not password.startswith("%")) or re.match(_PORT_AND_PATH, password):
         return False
-    return not library or not (_PLACEHOLDER.fullmatch(password) or _EXAMPLE_HOST.fullmatch(match["host"]))
+    return not library or not (re.fullmatch(_PLACEHOLDER, password) or re.fullmatch(_EXAMPLE_HOST, match["host"]))
 
 
 def _repeats(text: str) -> bool:
@@ -312,37 +304,27 @@ def _repeats(text: str) -> bool:
 # -- settings -------------------------------------------------------------------------------------------------------------
 
 _VALUE = r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\])]+)"
-_KEYED = re.compile(
-    rf"(?<![A-Za-z0-9_$/])(?P<quote>[\"']?)(?P<key>[A-Za-z0-9_.-]*?{SECRET_NAME})(?P=quote)[ \t]*(?:=>|[?:]?=|:)[ \t]*"
-    rf"{_VALUE}",
-    re.IGNORECASE,
+_KEYED = (
+    rf"(?i)(?<![A-Za-z0-9_$/])(?P<quote>[\"']?)(?P<key>[A-Za-z0-9_.-]*?{SECRET_NAME})(?P=quote)[ \t]*(?:=>|[?:]?=|:)[ \t]*"
+    rf"{_VALUE}"
 )
-_WORD_PAIR = re.compile(  # where a space stands between name and value: msmtp, fetchmail, redis, kickstart, netrc
-    r"^[ \t]*(?:(?:set|user|default_user)[ \t]+)?(?:password|passwd|passphrase|requirepass|masterauth|rootpw|sslpassword|"
-    rf"secret|sasl_passwd|authkey|encryption_key)[ \t]+(?:--?[a-z]+[ \t]+)*{_VALUE}",
-    re.IGNORECASE,
+_WORD_PAIR = (  # where a space stands between name and value: msmtp, fetchmail, redis, kickstart, netrc
+    r"(?i)^[ \t]*(?:(?:set|user|default_user)[ \t]+)?(?:password|passwd|passphrase|requirepass|masterauth|rootpw|sslpassword|"
+    rf"secret|sasl_passwd|authkey|encryption_key)[ \t]+(?:--?[a-z]+[ \t]+)*{_VALUE}"
 )
-_PRESEED = re.compile(
-    r"^[ \t]*\S+[ \t]+\S*(?:passw(?:or)?d|passphrase|secret|token)\S*[ \t]+(?:password|string)[ \t]+(?P<value>\S+)",
-    re.IGNORECASE,
-)
-_ON_A_COMMAND_LINE = re.compile(
-    r"(?:--(?:[a-z-]*(?:password|passwd|passphrase|token|secret|api-?key|auth-?key))[ =]|\bsshpass +-p *|"
+_PRESEED = r"(?i)^[ \t]*\S+[ \t]+\S*(?:passw(?:or)?d|passphrase|secret|token)\S*[ \t]+(?:password|string)[ \t]+(?P<value>\S+)"
+_ON_A_COMMAND_LINE = (
+    r"(?i)(?:--(?:[a-z-]*(?:password|passwd|passphrase|token|secret|api-?key|auth-?key))[ =]|\bsshpass +-p *|"
     r"\b(?:curl|wget)\b[^\n]*? (?:-u|--user)[ =]\S+:|"
-    r"\b(?:mysql|mysqldump|mariadb|mysqladmin)\b[^\n]*? -p(?=[^\s]))(?P<value>\"[^\"\n]*\"|'[^'\n]*'|\S+)",
-    re.IGNORECASE,
+    r"\b(?:mysql|mysqldump|mariadb|mysqladmin)\b[^\n]*? -p(?=[^\s]))(?P<value>\"[^\"\n]*\"|'[^'\n]*'|\S+)"
 )
-_HEADER = re.compile(
-    r"\b(?:Authorization|Proxy-Authorization)\b\W{1,8}(?:Basic|Bearer|token)\s+(?P<value>[^\s\"']+)", re.IGNORECASE
-)
-_ELEMENT = re.compile(rf"<(?:\w+:)?\w*?{SECRET_NAME}(?:\s[^>]*)?>(?P<value>[^<]+)</", re.IGNORECASE)
-_PROXY = re.compile(r"proxy\S*\s*[:=]\s*[\"']?[^\s:@/\"'=]+:(?P<value>[^\s@\"']+)@", re.IGNORECASE)
-_COMMENT = re.compile(r"\s*(#(?!cloud-config)|;|//|--\s|!|<!--)")
-_FILE_NAME = re.compile(
-    r"/[\w.-]+\.(?:key|pem|crt|cer|p12|pfx|jks|gpg|asc|pub|txt|conf|cnf|ya?ml|json|secret|keytab|db|sock)\Z"
-)
-_MACRO = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?:/.*)?")  # the name of something that stands elsewhere
-_HASHED = re.compile(r"\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$")
+_HEADER = r"(?i)\b(?:Authorization|Proxy-Authorization)\b\W{1,8}(?:Basic|Bearer|token)\s+(?P<value>[^\s\"']+)"
+_ELEMENT = rf"(?i)<(?:\w+:)?\w*?{SECRET_NAME}(?:\s[^>]*)?>(?P<value>[^<]+)</"
+_PROXY = r"(?i)proxy\S*\s*[:=]\s*[\"']?[^\s:@/\"'=]+:(?P<value>[^\s@\"']+)@"
+_COMMENT = r"\s*(#(?!cloud-config)|;|//|--\s|!|<!--)"
+_FILE_NAME = r"/[\w.-]+\.(?:key|pem|crt|cer|p12|pfx|jks|gpg|asc|pub|txt|conf|cnf|ya?ml|json|secret|keytab|db|sock)\Z"
+_MACRO = r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?:/.*)?"  # the name of something that stands elsewhere
+_HASHED = r"\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$"
 _BORING = frozenset(
     [
         "true",
@@ -439,14 +421,14 @@ def _settings(path: str, text: str) -> Optional[str]:
     prose = os.path.splitext(name)[1].lower() in _PROSE
     patterns = (_ELEMENT,) if text.lstrip().startswith("<?xml") else _PATTERNS
     for number, line in enumerate(text.splitlines(), 1):
-        if len(line) > LINE or not _HINT.search(line.lower()) or _COMMENT.match(line):
+        if len(line) > LINE or not re.search(_HINT, line.lower()) or re.match(_COMMENT, line):
             continue
         for pattern in patterns:
-            for match in pattern.finditer(line):
+            for match in re.finditer(pattern, line):
                 before = line[: match.start()]
                 # `spf = pass:softfail`: what looks like a key stands in a value
                 talks = prose and pattern in _OF_ITS_OWN and before.strip() not in ("", "export", "set")
-                if talks or (pattern is _KEYED and before.endswith(("= ", "=\t"))):
+                if talks or (pattern == _KEYED and before.endswith(("= ", "=\t"))):
                     continue
                 if _tells(match["value"], line[match.end() :]):
                     return f"{SETTING}, line {number}"
@@ -458,7 +440,7 @@ _PATTERNS = (_KEYED, _WORD_PAIR, _PRESEED, _ON_A_COMMAND_LINE, _HEADER, _ELEMENT
 
 
 # Most lines hold none of these words: asking for them first makes a scan ten times as fast.
-_HINT = re.compile("pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|curl|wget|mysql|maria|proxy")
+_HINT = "pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|curl|wget|mysql|maria|proxy"
 LINE = 1 << 14  # characters: what is longer is no setting that a person wrote
 
 
@@ -469,22 +451,22 @@ def _tells(value: str, whole: str = "") -> bool:
         return False
     if (bare.isdecimal() and len(bare) < 4) or bare in ("*", "!", "|", ">", "-", "\\", "{", "[", "(", "?", "="):
         return False
-    if _HASHED.match(bare):
+    if re.match(_HASHED, bare):
         return True
     if bare[0] in "$%<{@&[(" or re.match(r"(?:~?/|\./|file:|env:|vault:|!)[\w.~-]", bare) or bare.endswith(("(", "{", "()")):
         return False
-    if _FILE_NAME.search(bare) or _MACRO.fullmatch(bare):
+    if re.search(_FILE_NAME, bare) or re.fullmatch(_MACRO, bare):
         return False
     # a sentence, not a value: `password: see the manual`
     return not (value[:1] not in "\"'" and re.match(r"[ \t]+[a-z]+[ \t]+[a-z]+", whole))
 
 
-_ACCOUNT = re.compile(r"^[ \t]*[a-z_][a-z0-9_.@-]{0,63}\$?:\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$", re.MULTILINE)
+_ACCOUNT = r"(?m)^[ \t]*[a-z_][a-z0-9_.@-]{0,63}\$?:\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$"
 
 
 def _accounts(text: str) -> Optional[str]:
     """Lines as in shadow(5), htpasswd and Dovecot's passwd-file, with any digest."""
-    match = _ACCOUNT.search(text) if ":$" in text else None
+    match = re.search(_ACCOUNT, text) if ":$" in text else None
     return f"{HASH}, {_at(text, match.start())}" if match else None
 
 

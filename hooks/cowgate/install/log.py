@@ -14,12 +14,12 @@ PATH = "/var/log/cowgate-install.log"
 TIE = ("setpriv", "--pdeathsig", "KILL", "--")
 LIMIT = 8 << 20  # bytes; one that is longer begins anew, an install writes some 100 kB
 # Control characters, and what a terminal takes for a command. Newline and tab stay.
-_UNSAFE = re.compile(r"[^\t\n -~\u00a1-\uffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_UNSAFE = r"[^\t\n -~\u00a1-\uffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 
 
 def escaped(text: str) -> str:
     """Text of a foreign program as a terminal may show it."""
-    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+    return re.sub(_UNSAFE, lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
 class Log:
