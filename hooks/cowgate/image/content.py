@@ -1,7 +1,7 @@
 """What a file holds that must not be in an image, told by its bytes alone. Pure: a path, bytes, and a reason come and go.
 
 Two measures. A configuration file is read as what uses it reads it: a password is one however short. Documentation and program
-text, where examples stand, only counts for what no example looks like.
+text only counts for what no example looks like. `re` compiles and keeps the patterns when they are first asked for.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ _PROGRAM = frozenset(
 _PROSE = frozenset((".txt", ".log", ".csv", ".lst"))
 _TALK = r"(?i)^(readme|license|licence|copying|notice|changelog|changes|news|authors|contributing|todo|install|makefile)\b"
 # What a package manager of a language put there: examples and tests come with it, settings do not.
-_LIBRARY = r"/(site-packages|dist-packages|node_modules|vendor/(bundle|composer)|gems|docs?|examples?|tests?|testdata|fixtures|locale|man)/"
+_LIBRARY = (
+    r"/(site-packages|dist-packages|node_modules|vendor/(bundle|composer)|gems|docs?|examples?|tests?|testdata|fixtures|locale|"
+    r"man)/"
+)
 
 
 def is_settings(path: str) -> bool:
