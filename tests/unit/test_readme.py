@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from cowgate import systems
 from cowgate.boot import user_data as userdata
+from cowgate.install import admin, document, log, status
+from cowgate.policy import model as policy
 
 TOP = Path(__file__).parents[2]
 BEGIN = "<!-- requirements: made by `cowgate list --format markdown`, kept in step by tests/unit/test_readme.py -->\n"
@@ -37,6 +40,16 @@ def test_the_table_of_systems_is_the_list_that_the_row_judges_by() -> None:
     page = " ".join((TOP / "hooks/cowgate/requirements/platform/os.md").read_text().split())
     assert systems.listed(limited=False) in page and systems.listed(limited=True) in page
     assert f"Debian 11 since {systems.END_OF_SUPPORT['debian', '11']}" in page
+
+
+def test_the_keys_of_the_install_are_explained() -> None:
+    readme = (TOP / "README.md").read_text()
+    table = readme.partition("## The install\n")[2].partition("\n## ")[0]
+    for entry in fields(policy.Install):
+        assert f"`{entry.name}`" in table, entry.name
+    for name in document.PATH, status.PATH, admin.PASSWORD_FILE:
+        assert Path(name).name in readme
+    assert log.PATH in readme
 
 
 def test_every_link_leads_somewhere() -> None:
