@@ -14,7 +14,7 @@ from cowgate.formats.error import FormatError
 _ASSIGNMENT = re.compile(r"(?P<indent>[ \t]*)(?:export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?P<space>[ \t]*)=(?P<rest>.*)")
 _QUOTED = re.compile(r"""'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)\"""")
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
-_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=\[\]-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+*,=\[\]-]*")
 
 
 class Entry(NamedTuple):

@@ -73,6 +73,16 @@ def test_what_the_policy_names_is_written_as_mailcow_writes_it() -> None:
     }
 
 
+def test_the_examples_of_the_policy_can_be_written() -> None:
+    """imap.* could not: an install with the schema's own example failed once the generator had run."""
+    schema = json.loads((Path(__file__).parents[3] / "schemas" / "policy.schema.json").read_text())
+    keys = schema["properties"]["install"]["properties"]["mailcow"]["properties"]
+    found = decide(True, False, **{key: about["examples"][0] for key, about in keys.items() if key != "ipv6"})
+    written = settings.apply(CONF, found.values)
+    assert "\nADDITIONAL_SAN=imap.*,smtp.*\n" in written and not steps.env.parse(written)[1]
+    assert {key: steps.env.values(steps.env.parse(written)[0])[key] for key in found.values} == found.values
+
+
 def test_only_the_named_lines_change() -> None:
     assert settings.apply(CONF, {"DOCKER_COMPOSE_VERSION": "native"}) == CONF.replace("_VERSION=", "_VERSION=native")
     with pytest.raises(FormatError):
