@@ -39,6 +39,7 @@ from cowgate.facts import (
     tools,
 )
 from cowgate.facts.fact import Fact
+from cowgate.image.findings import Hygiene
 from cowgate.probes.values import Probes, Records
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ SOURCES: dict[str, Source] = {
     "probes": Source(probes.collect, Probes),
     "records": Source(records.collect, Records),
     "image": Source(image.collect, image.Image),
-    "hygiene": Source(hygiene.collect, hygiene.Hygiene),
+    "hygiene": Source(hygiene.collect, Hygiene),
 }
 
 
@@ -114,7 +115,7 @@ class Facts:
     probes: Fact[Probes]
     records: Fact[Records]
     image: Fact[image.Image]
-    hygiene: Fact[hygiene.Hygiene]
+    hygiene: Fact[Hygiene]
 
     def __init__(self, facts: dict[str, Fact[Any]], seconds: Optional[dict[str, float]] = None) -> None:
         """`seconds`: how long each source took, where it was asked just now."""

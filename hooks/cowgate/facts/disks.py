@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts import dockerd
 from cowgate.facts.fact import Fact
-from cowgate.formats import fstab
+from cowgate.formats import daemonjson, fstab
 from cowgate.machine import modules
 from cowgate.machine.modules import Mount, Space
 from cowgate.machine.net import Unfinished, together
@@ -75,7 +75,7 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
     if not any(mount.point == "/" for mount in mounts):
         raise OfflineError("the disks: / is no mount of its own, as in the chroot of an image build")
     data_root = parse_command(_text(host, f"/proc/{_text(host, PID_FILE).strip()}/cmdline"))
-    data_root = data_root or dockerd.data_root(dockerd.content(host)) or DATA_ROOT
+    data_root = data_root or daemonjson.data_root(dockerd.content(host)) or DATA_ROOT
     containerd = parse_containerd_root(_text(host, CONTAINERD_CONFIG))
     lines = tuple(fields for line in _text(host, "/etc/fstab").splitlines() if (fields := fstab.fields(line)))
     docker, *others = _measure(host, mounts, lines, (data_root, policy.install_dir, "/", containerd))

@@ -71,12 +71,6 @@ def content(host: Host) -> daemonjson.Content:
     return daemonjson.read(text_or_reason(host, daemonjson.PATH)[0])
 
 
-def data_root(found: daemonjson.Content) -> str:
-    """The directory that the file names for Docker's data; "" where it names none that can be used."""
-    value = found.values.get("data-root")
-    return value.rstrip("/") or "/" if isinstance(value, str) and value.startswith("/") else ""
-
-
 def proxies(found: daemonjson.Content) -> dict[str, str]:
     """The proxies in the file (Docker 23 and newer), as variables: http_proxy, https_proxy, no_proxy."""
     settings = found.values.get("proxies")

@@ -72,6 +72,12 @@ def read(text: Optional[str]) -> Content:
     return Content("ok", pairs=tuple(top), values=found, marked=text != plain)
 
 
+def data_root(found: Content) -> str:
+    """The directory that the file names for Docker's data; "" where it names none that can be used."""
+    value = found.values.get("data-root")
+    return value.rstrip("/") or "/" if isinstance(value, str) and value.startswith("/") else ""
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 

@@ -1,7 +1,9 @@
 """What a file holds that must not be in an image, told by its bytes alone. Pure: a path, bytes, and a reason come and go.
 
 Two measures. A configuration file is read as what uses it reads it: a password is one however short. Documentation and program
-text only counts for what no example looks like. `re` compiles and keeps the patterns when they are first asked for.
+text, where examples stand, only counts for what no example looks like.
+
+`re` compiles and keeps the patterns when they are first asked for.
 """
 
 from __future__ import annotations

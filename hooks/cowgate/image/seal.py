@@ -10,8 +10,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.errors import CowgateError, StateError
-from cowgate.facts.hygiene import Finding, Hygiene, scan
-from cowgate.facts.hygiene_probes import NAMES_OF_ALL
+from cowgate.image.findings import Finding, Hygiene
+from cowgate.image.probes import NAMES_OF_ALL
+from cowgate.image.scan import scan
 from cowgate.image.table import EMPTY, REMOVE
 from cowgate.machine.state import StateDir
 from cowgate.quoting import visible

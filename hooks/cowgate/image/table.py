@@ -1,6 +1,6 @@
 """What must not be in an image, by its place: what is per-instance is reset by `cowgate seal`; what is secret is refused.
 
-Beside it stand what a file holds (content.py) and who put it there (facts/owners.py). Sources: the cleanup scripts and image
+Beside it stand what a file holds (content.py) and who put it there (owners.py). Sources: the cleanup scripts and image
 checks of DigitalOcean, Hetzner, Vultr, Bitwarden and image-builder (their union), and machine-id(5), systemd-random-seed(8),
 cloud-init's documentation of `clean`.
 """
@@ -23,7 +23,7 @@ class Rule(NamedTuple):
 
     A leading `~/` stands for every home directory, and before a name with a dot for every directory there is: accounts of
     services live anywhere. `@DOCKER@` is Docker's data, `@MAILCOW@` the install directory and every copy of it. A rule whose
-    findings depend on content names a `probe` (see facts/hygiene.py). What matches `living` a running system makes again at
+    findings depend on content names a `probe` (see probes.py). What matches `living` a running system makes again at
     once: it is reset all the same, and judged only where the system does not run. `provider`: only for that provider's images.
     """
 

@@ -36,7 +36,7 @@ ExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.soc
     ],
 )
 def test_data_root(text: Optional[str], path: str) -> None:
-    assert dockerd.data_root(daemonjson.read(text)) == path
+    assert daemonjson.data_root(daemonjson.read(text)) == path
 
 
 UNIT = "/lib/systemd/system/docker.service"

@@ -15,7 +15,7 @@ PARSERS: tuple[Callable[[str], object], ...] = (
     clock.parse_properties,
     clock.parse_tracking,
     cpu.parse_cpuinfo,
-    lambda text: dockerd.data_root(daemonjson.read(text)),
+    lambda text: daemonjson.data_root(daemonjson.read(text)),
     lambda text: dockerd.parse_exec([text], {}),
     lambda text: forwarding.last_set([("/x", text)], forwarding.IPV4),
     managers.takes,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.facts import hygiene, owners
-from cowgate.image import content
+from cowgate.image import content, owners
+from cowgate.image.findings import Hygiene
+from cowgate.image.scan import scan
 from cowgate.policy.model import Image, ImageException, Policy
 from tests.unit.image.generator import contents, innocents, plants
 from tests.unit.image.plants import POLICY, clean_tree
@@ -39,9 +40,9 @@ def dpkg(root: Path, files: dict[str, bytes], settings: dict[str, bytes]) -> Non
     )
 
 
-def found(root: Path, policy: Policy = POLICY) -> hygiene.Hygiene:
+def found(root: Path, policy: Policy = POLICY) -> Hygiene:
     host = clean_tree(root)
-    return hygiene.scan(host, policy, living=True)
+    return scan(host, policy, living=True)
 
 
 def test_at_least_98_in_100_are_found(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_an_exception_needs_a_reason_and_lets_one_file_pass(tmp_path: Path) -> N
 def test_each_case_is_found(case: dict[str, str], tmp_path: Path) -> None:
     host = clean_tree(tmp_path)
     write(tmp_path, case["path"], case["content"].encode())
-    taken = hygiene.scan(host, POLICY, living=True).findings
+    taken = scan(host, POLICY, living=True).findings
     assert [f for f in taken if case["path"] == f.path or case["path"].startswith(f"{f.path}/")]
 
 

@@ -13,6 +13,7 @@ from cowgate.facts import hygiene
 from cowgate.facts.collection import Facts
 from cowgate.image import seal as image
 from cowgate.image.hook import UNITS
+from cowgate.image.scan import home_directories
 from cowgate.image.table import REFUSE, RULES
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
@@ -262,7 +263,7 @@ def test_findings_survive_a_facts_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("passwd", ["", "broken\n", "x:x:1000:1000::relative:/bin/sh\n", "x:x:65534:1::/n:/\n"])
 def test_homes_of_strange_password_files(passwd: str) -> None:
-    assert hygiene.home_directories(passwd) == ("/root",)
+    assert home_directories(passwd) == ("/root",)
 
 
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, 
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
-    from cowgate.facts.hygiene import Hygiene
+    from cowgate.image.findings import Hygiene
     from cowgate.policy.model import Policy
 
 SHOWN = 5  # findings named in a diagnosis; `cowgate seal --check` lists them all

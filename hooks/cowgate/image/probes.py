@@ -12,7 +12,7 @@ from cowgate.image import content
 from cowgate.policy import file
 
 if TYPE_CHECKING:
-    from cowgate.facts.owners import Owners
+    from cowgate.image.owners import Owners
     from cowgate.machine.tree import Entry
 
 LIMIT = 1 << 20  # bytes of a configuration file
