@@ -176,6 +176,26 @@ def test_entries_tell_what_was_done_without_content(root: Path) -> None:
     assert "ours" not in json.dumps(change)
 
 
+def test_a_report_gets_the_diff_of_what_everybody_may_read_and_of_nothing_else(root: Path) -> None:
+    """The report is world-readable: neither a file that is not, nor one behind a directory that is not, is quoted in it."""
+    shown = WriteFile("/etc/seen", "SEEN\n")
+    hidden = WriteFile("/etc/hidden", "HIDDEN\n", mode=0o600)
+    behind = WriteFile("/etc/private/file", "BEHIND\n")
+    assert root.stat().st_mode & 0o777 == 0o700
+    (nobody_gets_there,) = perform(journal_of(root), [WriteFile("/etc/first", "FIRST\n")])
+    assert "diff" not in nobody_gets_there.as_change()
+    root.chmod(0o755)
+    (root / "etc/private").mkdir(mode=0o700)
+    changes = [entry.as_change() for entry in perform(journal_of(root), [shown, hidden, behind])]
+    assert "+SEEN\n" in changes[0]["diff"] and changes[0]["diff"].startswith("--- /dev/null\n+++ /etc/seen\n")
+    assert "HIDDEN" not in json.dumps(changes[1]) and "BEHIND" not in json.dumps(changes[2])
+    (secret,) = perform(journal_of(root), [WriteFile("/etc/settings", "password = hunter2\n")])
+    assert "hunter2" not in json.dumps(secret.as_change()) and "+password = ***" in secret.as_change()["diff"]
+    (long,) = perform(journal_of(root), [WriteFile("/etc/long", "x\n" * 50_000)])
+    assert len(long.as_change()["diff"]) < 21_000 and long.as_change()["diff"].endswith("... (cut off)\n")
+    assert all(len(change["time"]) == 20 for change in changes)
+
+
 def test_journal_and_backups_are_for_root_alone(root: Path) -> None:
     perform(journal_of(root), ALL)
     for path, (mode, *_rest) in tree_listing(root / "var/lib/cowgate").items():

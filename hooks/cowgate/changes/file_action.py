@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate import codec
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from cowgate.machine.host import Host
 
 UNIT_DIRECTORY = "/etc/systemd/system"
+
+SHOWN = 20_000  # characters of a diff that a report holds
 
 
 class FileAction(Action[C]):
@@ -58,6 +62,26 @@ class FileAction(Action[C]):
         state, _ = take(self.host, self.path, follow=self.follow)
         mode = state.mode if state.kind == FILE else self.new_mode
         return bool(mode & 0o004)
+
+    def shown(self) -> str:
+        """The difference that is about to be made, for a report that everybody may read; empty where not everybody may read
+        the file and get to it."""
+        if not self._for_all_eyes() or not all(self._passable(directory) for directory in self._directories_above()):
+            return ""
+        text = self.describe({})
+        return text if len(text) <= SHOWN else f"{text[:SHOWN]}\n... (cut off)\n"
+
+    def _directories_above(self) -> Iterator[str]:
+        place = self.host.inside(self.host.trusted(self.path, follow=self.follow))
+        while place != posixpath.dirname(place):
+            place = posixpath.dirname(place)
+            yield place
+
+    def _passable(self, directory: str) -> bool:
+        try:
+            return bool(self.host.stat(directory).st_mode & 0o001)
+        except FileNotFoundError:  # it will be made, for everybody
+            return True
 
     def observe(self) -> Json:
         return self._observe(self.path, self.follow)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate import VERSION, codec
@@ -60,7 +61,10 @@ class Record(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A change in the journal. `before` and `digest` are sha256 of the file's content, empty for other kinds."""
+    """A change in the journal. `before` and `digest` are sha256 of the file's content, empty for other kinds.
+
+    `diff` is what a report may show of a change that was made just now; it is not kept.
+    """
 
     run: str
     number: int
@@ -69,6 +73,7 @@ class Entry(NamedTuple):
     target: str
     before: str = ""
     digest: str = ""
+    diff: str = ""
 
     @property
     def fix(self) -> str:
@@ -83,7 +88,7 @@ class Entry(NamedTuple):
         return f"{self.run}/{self.number:04d}"
 
     def as_change(self) -> dict[str, str]:
-        """For the report: no content, only what was changed and the digests before and after."""
+        """For the report: what was changed and when, and of content no more than everybody may read."""
         return {
             "fix": self.fix,
             "kind": type(self.change).__name__,
@@ -91,6 +96,8 @@ class Entry(NamedTuple):
             "summary": self.record.summary,
             "before": self.before,
             "after": self.digest,
+            "time": datetime.fromtimestamp(int(self.record.time), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **({"diff": self.diff} if self.diff else {}),
         }
 
 
@@ -239,11 +246,12 @@ class Journal:
             return None
         supersedes = self._examine(action)
         prior = {**action.observe(), **self._own_directories(action)}
+        diff = action.shown() if isinstance(action, FileAction) else ""
         entry = self._open(fix, action, "open", prior, supersedes)
         try:
             action.apply(prior, progress)
             action.verify()
-            return self._store(entry, state="done", after=action.observe())
+            return self._store(entry, state="done", after=action.observe())._replace(diff=diff)
         except Exception as error:
             # Where not even that works the entry stays open, and the next start tries again.
             with contextlib.suppress(Exception):

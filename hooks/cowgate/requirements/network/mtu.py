@@ -261,12 +261,18 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 
 def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
-    """The smallest MTU of the links to the Internet, and the MTU that mailcow's network gets."""
+    """The smallest MTU of the links to the Internet and of the paths beyond them, and the MTU that mailcow's network gets."""
     links = links_mtu(facts) if facts.interfaces.state == "value" else {}
     mailcow = facts.mailcow.value
     network = mailcow.override.mtu or mailcow.compose_mtu or DOCKER_MTU
-    own = (Measured("link", min(links.values()), "bytes"),) if links else ()
-    return (*own, Measured("network", float(network), "bytes")) if str(network).isdecimal() else own
+    own = [Measured("link", min(links.values()), "bytes")] if links else []
+    if str(network).isdecimal():
+        own.append(Measured("network", float(network), "bytes"))
+    paths = facts.probes.value.path_mtu if facts.probes.state == "value" else ()
+    for family in ("ipv4", "ipv6"):
+        found = [path.mtu for path in paths if path.family == family and path.mtu and not path.gateway]
+        own += [Measured(f"path_{family}", min(found), "bytes")] if found else []
+    return tuple(own)
 
 
 ROW = Requirement(

@@ -189,11 +189,13 @@ def _wait_for(mounts: tuple[str, ...], openrc: bool) -> Commands:
 
 
 def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
-    """Docker's data root and the install directory: what there is, and what is free."""
+    """Docker's data root and the install directory: what there is and what is free, and for the first what is needed."""
     disks = facts.disks.value
     return (
         Measured("total", disks.data_root.total, "bytes"),
+        Measured("total_needed", DISK_SOLD * DISK_TOLERANCE, "bytes"),
         Measured("free", disks.data_root.free, "bytes"),
+        Measured("free_needed", DISK_FREE_INSTALLED if _installed(facts) else DISK_FREE, "bytes"),
         Measured("install_total", disks.install.total, "bytes"),
         Measured("install_free", disks.install.free, "bytes"),
     )
