@@ -16,6 +16,8 @@ venv=/opt/cowgate/venv
 package=/usr/lib/cowgate
 lock_seconds=300
 asked_for=/var/lib/cowgate/setup
+needed="yaml jsonschema psutil dns"
+also=
 newline='
 '
 
@@ -41,13 +43,14 @@ find_python() {
     return 1
 }
 
-# What is not there, in words; nothing when all is there.
+# What is not there of these modules and of the rest, in words; nothing when all is there.
 lacking() {
     if [ -z "$python" ]; then
         echo "Python 3.9"
     else
         "$python" -I -B -c 'from importlib.util import find_spec
-print(*[name for name in ("yaml", "jsonschema", "psutil", "dns") if find_spec(name) is None])'
+from sys import argv
+print(*[name for name in argv[1:] if find_spec(name) is None])' "$@"
     fi
     command -v ip >/dev/null || echo ip
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || echo certificates
@@ -80,15 +83,15 @@ name_packages() {
     case $manager in
     apt-get)
         must="python3 python3-yaml python3-jsonschema python3-psutil python3-dnspython iproute2 ca-certificates"
-        may="python3-netifaces python3-cryptography" ;;
+        may="python3-netifaces python3-cryptography python3-jinja2" ;;
     dnf)
         must="python3 python3-pyyaml python3-jsonschema python3-psutil python3-dns iproute ca-certificates"
-        may=python3-cryptography
+        may="python3-cryptography python3-jinja2"
         # EL8's own Python is 3.6; the newer one has no packages of all modules.
         if grep -q '"platform:el8"' /etc/os-release; then must="python3.11 iproute ca-certificates" may=; fi ;;
     apk)
         must="python3 py3-yaml py3-jsonschema py3-psutil py3-dnspython iproute2 ca-certificates"
-        may="py3-netifaces py3-cryptography" ;;
+        may="py3-netifaces py3-cryptography py3-jinja2" ;;
     *) must= ;;
     esac
 }
@@ -122,8 +125,9 @@ make_venv() {
     [ "$manager" != apt-get ] || install_packages python3-venv || return 1
     "$python" -m venv "$venv" || return 1
     patiently "$venv/bin/python" -m pip install -q PyYAML jsonschema psutil dnspython || return 1
-    # Optional: without the one /sys and ip give the same facts, without the other DNSSEC signatures are not verified.
-    for package in netifaces-plus cryptography; do "$venv/bin/python" -m pip install -q "$package" 2>/dev/null || :; done
+    # Optional: without the first /sys and ip give the same facts, without the second DNSSEC signatures are not verified, and
+    # the third is for `--format html`.
+    for package in netifaces-plus cryptography Jinja2; do "$venv/bin/python" -m pip install -q "$package" 2>/dev/null || :; done
     : >"$venv/complete"
 }
 
@@ -140,9 +144,11 @@ remember() {
     (umask 022 && mkdir -p "${asked_for%/*}" && echo "$(date -u +%Y-%m-%dT%H:%M:%SZ)  $manager: $must $may" >>"$asked_for") || :
 }
 
+# The modules are words that are meant to be split.
+# shellcheck disable=SC2086
 setup() {
     find_python || :
-    missing=$(lacking | xargs)
+    missing=$(lacking $needed $also | xargs)
     if [ -n "$missing" ]; then
         name_packages
         say "missing on this machine: $missing"
@@ -153,12 +159,14 @@ setup() {
         for package in $may; do install_packages "$package" || :; done
         remember
         find_python || return 1
-        if [ -n "$(lacking)" ]; then
+        if [ -n "$(lacking $needed)" ]; then
             make_venv || :
             find_python
-            missing=$(lacking | xargs)
+            missing=$(lacking $needed | xargs)
             [ -z "$missing" ] || { say "still missing: $missing"; return 1; }
         fi
+        missing=$(lacking $also | xargs)
+        [ -z "$missing" ] || say "still missing, and needed by some commands only: $missing"
     fi
     # The installed copy gets its bytecode here, because it never writes any while it runs.
     if [ "$dry_run" = no ] && [ "$here" = /opt/cowgate/hooks ] && [ ! -d "$here/cowgate/__pycache__" ]; then
@@ -203,8 +211,10 @@ if [ "${1-}" = --setup ]; then
     for word; do
         case $word in --dry-run) dry_run=yes ;; --yes) yes=yes ;; --) break ;; esac
     done
+    # Asked for by itself it gets what single commands need, too; the way to a first verdict does not wait for that.
+    case ${1-} in "" | --dry-run | --yes) also=jinja2 ;; esac
     setup || failed=$?
-    case ${1-} in "" | --dry-run | --yes) exit "${failed-0}" ;; esac
+    [ -z "$also" ] || exit "${failed-0}"
 fi
 find_python || { say "no Python 3.9 or newer on this machine; \`sudo $0 --setup\` installs it"; exit 3; }
 case ${1-} in

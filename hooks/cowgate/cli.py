@@ -12,6 +12,7 @@ from cowgate import VERSION
 from cowgate.commands import (
     check,
     common,
+    diff,
     dns_plan,
     explain,
     facts,
@@ -50,6 +51,7 @@ COMMANDS: Mapping[str, Command] = {
     "check": check,
     "facts": facts,
     "report": report,
+    "diff": diff,
     "validate": validate,
     "list": list_command,
     "explain": explain,

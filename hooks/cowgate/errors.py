@@ -41,6 +41,7 @@ class MissingModule(UsageError):
         "psutil": "python3-psutil",
         "dns": "python3-dnspython",
         "cryptography": "python3-cryptography",
+        "jinja2": "python3-jinja2",
     }
 
     def __init__(self, module: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 MAIN = Path(__file__).parents[2] / "hooks" / "cowgate" / "__main__.py"
-MODULES = ("jsonschema", "yaml", "psutil", "netifaces", "dns", "cryptography")
+MODULES = ("jsonschema", "yaml", "psutil", "netifaces", "dns", "cryptography", "jinja2")
 
 
 def bare(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -32,10 +32,14 @@ def test_this_python_without_its_packages_has_none_of_them(tmp_path: Path) -> No
         (("validate", "policy.yaml"), "yaml"),
         (("user-data", "--hostname", "mail.cowgate.net"), "yaml"),
         (("user-data", "--policy", "policy.yaml"), "yaml"),
+        (("check", "--offline", "--phase", "build", "--root", "root", "--format", "html"), "jinja2"),
+        (("run", "--dry-run", "--offline", "--format", "html"), "jinja2"),
+        (("report", "--format", "html"), "jinja2"),
     ],
 )
 def test_a_command_that_cannot_work_names_the_module_and_the_way(tmp_path: Path, words: tuple[str, ...], module: str) -> None:
     (tmp_path / "policy.yaml").write_text("hostname: mail.cowgate.net\n")
+    (tmp_path / "root/etc").mkdir(parents=True)
     (tmp_path / "report.json").write_text('{"schema_version": "1"}')
     done = bare(*words, cwd=tmp_path)
     assert done.returncode == 2

@@ -74,7 +74,7 @@ def test_wheel_holds_schemas_docs_units_and_the_command(tmp_path: Path) -> None:
     package = HOOKS / "cowgate"
     expected = {
         f"cowgate/{path.relative_to(package)}"
-        for pattern in ("**/*.py", "schemas/*.json", "requirements/*/*.md", "units/*", "*.sh")
+        for pattern in ("**/*.py", "schemas/*.json", "requirements/*/*.md", "report/render/*.j2", "units/*", "*.sh")
         for path in package.glob(pattern)
     }
     assert expected <= names, sorted(expected - names)
@@ -179,7 +179,7 @@ def test_what_the_launcher_installs_is_what_the_package_needs() -> None:
     pip = re.search(r"pip install -q ([A-Za-z ]+) \|\| return", launcher)
     assert pip
     assert set(pip.group(1).split()) == needed
-    assert "netifaces-plus" in launcher
+    assert "netifaces-plus" in launcher and "Jinja2" in launcher
 
 
 def test_launchers_are_executable_and_in_posix_sh() -> None:

@@ -50,6 +50,7 @@ ADMITTED = {
     ("commands/run.py", "os.fstat"): OWN,
     ("commands/common.py", "os.path.isdir"): "whether there is a tree where --root says, before there is a Host for it",
     ("commands/common.py", "os.path.abspath"): TYPED,
+    ("commands/diff.py", "os.path.abspath"): TYPED,
     ("commands/report.py", "os.path.abspath"): TYPED,
     ("commands/run.py", "os.path.abspath"): TYPED,
     ("commands/undo.py", "os.path.abspath"): TYPED,

@@ -7,6 +7,7 @@ import argparse
 from cowgate.commands import common
 from cowgate.engine import evaluate
 from cowgate.model import Phase
+from cowgate.report.render.registry import RENDERERS, demand
 
 SUMMARY = "look and judge; changes nothing, publishes nothing"
 DETAILS = "Works without root as far as it goes. Judge another machine with --facts, an image with --root."
@@ -17,12 +18,17 @@ def declare(parser: argparse.ArgumentParser) -> None:
     common.phase_option(parser, "audit", ("build", "early", "boot", "install", "audit"))
     common.target_options(parser, replay=True)
     common.selection_options(parser)
-    common.output_options(parser)
+    common.output_options(parser, tuple(RENDERERS))
     parser.add_argument("--strict", action="store_true", help="exit 4 when ready with warnings")
 
 
 def run(options: common.Options) -> int:
     """Judge and print. Returns the exit code."""
+    return common.monitored(options, _check)
+
+
+def _check(options: common.Options) -> int:
+    demand(options.format)
     facts = common.replayed(options)
     host = common.host_of(options)
     policy = common.policy_of(options, host)

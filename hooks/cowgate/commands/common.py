@@ -6,10 +6,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cowgate.errors import EXIT_BLOCKED, EXIT_READY, EXIT_WARNINGS, UsageError
+from cowgate.errors import EXIT_BLOCKED, EXIT_READY, EXIT_WARNINGS, CowgateError, UsageError
 from cowgate.facts.collection import Facts
 from cowgate.gate.contract import STATE_DIR, blockers
 from cowgate.machine.host import Host
@@ -18,12 +18,13 @@ from cowgate.policy.load import load
 from cowgate.quoting import masked, shapes_masked, visible
 from cowgate.report import document as report
 from cowgate.report.document import Document
-from cowgate.report.render.registry import RENDERERS, render
+from cowgate.report.render.registry import RENDERERS, USUAL, render
 from cowgate.requirements.catalogue import all_requirements, waivable
 from cowgate.suggestion import suggestion
 
 if TYPE_CHECKING:
     from cowgate.engine.evaluate import Evaluation
+    from cowgate.gate.contract import Decision
     from cowgate.model import Requirement
     from cowgate.policy.model import Policy
 
@@ -73,7 +74,7 @@ def selection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip", metavar="IDS", default="", help="leave these requirements out (comma separated)")
 
 
-def output_options(parser: argparse.ArgumentParser, formats: Sequence[str] = tuple(RENDERERS)) -> None:
+def output_options(parser: argparse.ArgumentParser, formats: Sequence[str] = USUAL) -> None:
     """--format and --output. The first format is the default."""
     parser.add_argument("--format", choices=formats, default=formats[0], help=f"default: {formats[0]}")
     parser.add_argument("--output", metavar="FILE", default="", help="write there instead of standard output")
@@ -187,14 +188,14 @@ def say_foreign(said: str) -> None:
         return
 
 
-def show(options: Options, document: Document) -> None:
-    """The report in the format that was asked for."""
+def show(options: Options, document: Document, gate: Decision | None = None) -> None:
+    """The report in the format that was asked for; with `gate`, where that stands."""
     if options.output:
-        emit(options, render(document, options.format))
+        emit(options, render(document, options.format, gate=gate))
         return
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else COLUMNS
-    emit(options, render(document, options.format, colour=colour, width=width))
+    emit(options, render(document, options.format, colour=colour, width=width, gate=gate))
 
 
 def emit(options: Options, text: str, *, private: bool = False) -> None:
@@ -215,8 +216,26 @@ def emit(options: Options, text: str, *, private: bool = False) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def exit_code(options: Options, document: Document) -> int:
-    """0, 3 (blocked) or, with --strict, 4 (warnings). A partial look that finds nothing is not blocked."""
+def monitored(options: Options, work: Callable[[Options], int]) -> int:
+    """What a command does, or where it cannot be done, the answer in the format of those who have exit codes of their own."""
+    broken = RENDERERS[options.format].broken
+    if broken is None:
+        return work(options)
+    try:
+        return work(options)
+    except Exception as error:
+        said = error.message if isinstance(error, CowgateError) else f"internal error ({type(error).__name__}: {error})"
+        text, code = broken(visible(shapes_masked(said)))
+        emit(options, text)
+        return code
+
+
+def exit_code(options: Options, document: Document, gate: Decision | None = None) -> int:
+    """0, 3 (blocked) or, with --strict, 4 (warnings); in some formats, the codes of those who read it. A partial look that
+    finds nothing is not blocked."""
+    own = RENDERERS[options.format].code
+    if own is not None:
+        return own(document, gate)
     if not document["rows"] or blockers(document["phase"], document["rows"]):
         return EXIT_BLOCKED
     warned = document["summary"]["warn"] or document["summary"]["unknown"]

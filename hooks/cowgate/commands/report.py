@@ -12,6 +12,7 @@ from cowgate.gate.contract import REPORT
 from cowgate.machine.host import Host
 from cowgate.report import publication
 from cowgate.report.document import is_whole
+from cowgate.report.render.registry import RENDERERS, demand
 
 SUMMARY = "show the published report again, and where the gate stands"
 DETAILS = "Exits 0 when the gate is open and 3 when it is shut."
@@ -20,15 +21,22 @@ DETAILS = "Exits 0 when the gate is open and 3 when it is shut."
 def declare(parser: argparse.ArgumentParser) -> None:
     """The options."""
     common.state_option(parser)
-    common.output_options(parser)
+    common.output_options(parser, tuple(RENDERERS))
 
 
 def run(options: common.Options) -> int:
     """Render it, and ask the gate."""
+    return common.monitored(options, _report)
+
+
+def _report(options: common.Options) -> int:
+    demand(options.format)
     document = publication.load(Host(), f"{os.path.abspath(options.state_dir)}/{REPORT}")
     if not is_whole(document):
         common.progress("this report was changed after it was made")
-    common.show(options, document)
     decision = rules.decide(options.state_dir)
+    common.show(options, document, decision)
     common.progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
+    if RENDERERS[options.format].code is not None:
+        return common.exit_code(options, document, decision)
     return EXIT_READY if decision.open else EXIT_BLOCKED

@@ -19,6 +19,7 @@ from cowgate.machine.state import StateDir
 from cowgate.model import Phase
 from cowgate.policy.model import Policy
 from cowgate.report import publication, sealing
+from cowgate.report.render.registry import demand
 from cowgate.report.render.text import lines
 from cowgate.requirements.mailcow import lock
 
@@ -63,6 +64,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: Options) -> int:
     """Look, fix, look again, publish, and open or shut the gate. Returns the exit code."""
 
+    demand(options.format)
     host = common.host_of(options)
     phase = Phase(options.phase)
     policy = _policy(options, host, phase)
