@@ -99,7 +99,7 @@ def test_what_it_writes_and_starts() -> None:
     assert yaml.safe_load(files[userdata.SETTINGS]) == {"hostname": NAME, "timezone": "Europe/Vienna"}
     assert files["/opt/cowgate/bundle"] == userdata.bundle()
     assert b"\ninstall=yes\n" in files["/opt/cowgate/begin"]
-    assert document["bootcmd"][0].endswith("\nsh /opt/cowgate/begin --start\n)\n")
+    assert document["bootcmd"][0].endswith("\nsh /opt/cowgate/begin --start\nfi\n)\n")
     assert len(document["runcmd"]) == 1
 
 
@@ -109,6 +109,17 @@ def test_what_is_written_is_a_script_for_sh(tmp_path: Path) -> None:
     for name, script in scripts.items():
         (tmp_path / name).write_bytes(script)
         assert subprocess.run(["sh", "-n", str(tmp_path / name)], capture_output=True, timeout=30).returncode == 0
+
+
+def test_what_was_removed_is_not_brought_back(tmp_path: Path) -> None:
+    """bootcmd runs at every boot; the mark of the first one outlives /opt/cowgate."""
+    script = parsed(userdata.build(Options(hostname=NAME)))["bootcmd"][0]
+    (mark,) = set(re.findall(r'cowgate-begun 2>/dev/null\)" != (\S+) ]', script))
+    here = script.replace("/opt/cowgate", f"{tmp_path}/cowgate").replace(userdata.BEGUN, f"{tmp_path}/begun")
+    (tmp_path / "begun").write_text(f"{mark}\n")
+    done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun"]
 
 
 def test_without_install_nothing_is_enabled() -> None:
