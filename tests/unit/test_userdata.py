@@ -117,7 +117,7 @@ def test_what_was_removed_is_not_brought_back(tmp_path: Path) -> None:
     (mark,) = set(re.findall(r'cowgate-begun 2>/dev/null\)" != (\S+) ]', script))
     here = script.replace("/opt/cowgate", f"{tmp_path}/cowgate").replace(userdata.BEGUN, f"{tmp_path}/begun")
     (tmp_path / "begun").write_text(f"{mark}\n")
-    done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["sh"], input=here, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun"]
 
