@@ -113,7 +113,7 @@ def test_what_is_written_is_a_script_for_sh(tmp_path: Path) -> None:
 
 def test_what_was_removed_is_not_brought_back(tmp_path: Path) -> None:
     """bootcmd runs at every boot; the mark of the first one outlives /opt/cowgate."""
-    script = parsed(userdata.build(Options(hostname=NAME)))["bootcmd"][0]
+    script = parsed(userdata.build(Options(hostname=NAME, url="https://x/y", sha256="0" * 64)))["bootcmd"][0]
     (mark,) = set(re.findall(r'cowgate-begun 2>/dev/null\)" != (\S+) ]', script))
     here = script.replace("/opt/cowgate", f"{tmp_path}/cowgate").replace(userdata.BEGUN, f"{tmp_path}/begun")
     (tmp_path / "begun").write_text(f"{mark}\n")
