@@ -30,7 +30,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             expected=expected,
             observed=docker.driver,
         )
-    if docker.daemon_json.userland_proxy is False or "userland-proxy" in docker.flags:
+    if docker.setting("userland-proxy") is False:
         return warned(
             "Docker's userland proxy is switched off: containers do not reach published ports of this host by its own "
             "addresses, and together with wrong IPv6 settings mailcow's isolation rule drops all IPv4 traffic (mailcow#1145)",
