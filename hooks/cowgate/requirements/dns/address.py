@@ -6,8 +6,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
-from cowgate.probes.private import is_private
-from cowgate.requirements.dns.shared import PLAN, nothing_to_judge, plainly, silence
+from cowgate.probes.private import is_private, is_shared
+from cowgate.requirements.dns.shared import (
+    CARRIER_NAT,
+    CLOUDFLARE,
+    PLAN,
+    behind_carrier_nat,
+    by_cloudflare,
+    nothing_to_judge,
+    plainly,
+    silence,
+)
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -25,6 +34,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     early = nothing_to_judge(records, phase) or silence(records, [(records.hostname, "A"), (records.hostname, "AAAA")])
     if early:
         return early
+    shared = behind_carrier_nat(records)
+    if shared:
+        return _carrier_nat(records, shared)
     behind_nat = [family for family in TYPES if _hidden(records, family)]
     if behind_nat:
         family = behind_nat[0]
@@ -41,14 +53,30 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     observed = ", ".join(values) or "no address"
     expected = ", ".join(known.address for known in records.public) or "an address of this machine"
     if wrong:
+        proxied = by_cloudflare(values)
         return failed(
             "; ".join(wrong),
-            remedy="set the records; where only the resolvers inside answer so, set the public address there as well",
+            remedy=CLOUDFLARE
+            if proxied
+            else "set the records; where only the resolvers inside answer so, set the public address there as well",
             commands=PLAN,
             expected=expected,
             observed=observed,
         )
     return passed(f"{records.hostname} is {observed}", expected=expected)
+
+
+def _carrier_nat(records: Records, shared: str) -> Verdict:
+    seen = ", ".join(known.address for known in records.public if known.family == "ipv4")
+    others = f"; {seen}, by which others see it, belongs to the provider's NAT and not to this machine" if seen else ""
+    return failed(
+        f"this machine has an address of carrier-grade NAT ({shared}, RFC 6598): many customers share one public IPv4 address,"
+        f" so nobody can connect to this machine over IPv4, whatever the records say{others}",
+        remedy=CARRIER_NAT,
+        commands=PLAN,
+        expected="a public IPv4 address of this machine",
+        observed=shared,
+    )
 
 
 def _hidden(records: Records, family: str) -> bool:
@@ -68,11 +96,21 @@ def _address_faults(facts: Facts, family: str) -> Iterator[str]:
         if values:
             yield f"{name} has AAAA {', '.join(sorted(values))}, but mailcow.conf turns IPv6 off (ENABLE_IPV6=false)"
         return
+    proxied = set(by_cloudflare(values - own))
+    if proxied:
+        yield (
+            f"{name} has {kind} {', '.join(sorted(proxied))}, addresses of Cloudflare's proxy: it passes on web pages only, so"
+            " nobody reaches SMTP and IMAP under this name"
+        )
+        values -= proxied
+        if not values:
+            return
     inside = {value for value in values if is_private(value)}
     if inside:
         known = f", and not the public {' or '.join(sorted(public))}" if public else ""
         yield (
-            f"{name} has {kind} {', '.join(sorted(inside))} by this machine's resolvers, a private address{known}:"
+            f"{name} has {kind} {', '.join(sorted(inside))} by this machine's resolvers, a"
+            f" {'shared' if any(map(is_shared, inside)) else 'private'} address{known}:"
             " others cannot"
             " reach it. Where the resolvers answer differently inside and outside (split horizon), `dig @9.9.9.9"
             f" {name} {kind}`"
