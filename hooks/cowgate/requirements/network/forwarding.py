@@ -34,7 +34,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"started, "
             "and the next `sysctl --system` takes it away until Docker is started again",
             remedy="take that line out, or let a later file set 1:",
-            commands=_lasting((IPV4,)),
+            commands=_lasting((f"{IPV4}=1",)),
             expected=EXPECTED,
             observed=f"1 now, 0 by {line.path}",
             evidence={f"{line.path}:{line.line}": f"{IPV4} = 0"},
@@ -64,7 +64,7 @@ def _failed(facts: Facts, off: tuple[str, ...]) -> Verdict:
         f"{' and '.join(off)} {'are' if len(off) > 1 else 'is'} 0: {why}. Published ports are dead, and containers reach "
         f"nothing",
         remedy=f"switch it on, now and at each boot{links if learned else ''}:",
-        commands=(*_accepting(learned), *_lasting(off)),
+        commands=_lasting((*_accepting(learned), *(f"{key}=1" for key in off))),
         expected=EXPECTED,
         observed=", ".join(f"{key}=0" for key in off),
     )
@@ -78,13 +78,14 @@ def _learned(facts: Facts) -> tuple[str, ...]:
     return tuple(link for link in net.default_interfaces(6) if net.setting(link).accept_ra == 1)
 
 
-def _accepting(links: tuple[str, ...]) -> Commands:
+def _accepting(links: tuple[str, ...]) -> tuple[str, ...]:
     # sysctl(8): a dot inside a name (eth0.100) is written as a slash.
-    return tuple(("sysctl", "-w", f"net.ipv6.conf.{link.replace('.', '/')}.accept_ra=2") for link in links)
+    return tuple(f"net.ipv6.conf.{link.replace('.', '/')}.accept_ra=2" for link in links)
 
 
-def _lasting(keys: tuple[str, ...]) -> Commands:
-    write = " && ".join(f"echo {key}=1 >> {FILE}" for key in keys)
+def _lasting(settings: tuple[str, ...]) -> Commands:
+    """Written in their order, which is that in which they are set: now and at each boot."""
+    write = " && ".join(f"echo {setting} >> {FILE}" for setting in settings)
     return (("sh", "-c", write), ("sysctl", "-p", FILE))
 
 
