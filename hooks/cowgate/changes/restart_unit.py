@@ -11,8 +11,7 @@ from cowgate.changes.values import RestartUnit
 from cowgate.errors import CommandFailed, FixError
 from cowgate.facts.asked import validate
 from cowgate.facts.docker import version_numbers
-from cowgate.facts.dockerd import daemon_json, unit_options
-from cowgate.formats.daemonjson import PATH
+from cowgate.facts.dockerd import daemon_json, path_of, unit_options
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -102,16 +101,18 @@ class RestartUnitAction(Action[RestartUnit]):
 
     def _look_before(self) -> None:
         """Let dockerd look at the configuration that it would start with."""
-        if self.change.unit != "docker.service" or not self.host.exists(PATH):
+        options = unit_options(self.host)
+        path = path_of(options)
+        if self.change.unit != "docker.service" or not self.host.exists(path):
             return
         engine = version_numbers(self.host.run(("dockerd", "--version"), ok=None).out.partition("version ")[2])
-        found = daemon_json(self.host, engine, unit_options(self.host))
+        found = daemon_json(self.host, engine, options)
         answer = validate(self.host)
         wrong = [str(problem) for problem in found.problems] or ([answer.said or "(it says why)"] if answer.refused else [])
         if wrong:
             raise Refused(
-                f"Docker was not restarted, because it would not start again: {PATH}: {'; '.join(wrong)}",
-                hint=f"correct it, and look with `dockerd --validate --config-file {PATH}`",
+                f"Docker was not restarted, because it would not start again: {path}: {'; '.join(wrong)}",
+                hint=f"correct it, and look with `dockerd --validate --config-file {path}`",
             )
 
     def undo(self, prior: Json, backup: bytes | None, progress: Progress) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
-from cowgate.facts.dockerd import text_or_reason, unit_words
+from cowgate.facts.dockerd import path_of, text_or_reason, unit_options, unit_words
 from cowgate.facts.fact import Fact
-from cowgate.formats.daemonjson import PATH
 from cowgate.formats.quoting import quotable
 
 if TYPE_CHECKING:
@@ -41,16 +40,18 @@ def collect(host: Host, policy: Policy) -> Fact[Asked]:
         return Fact.of(Asked(Answer(reason="an offline tree's programs are not started")))
     if not host.which("dockerd"):
         return Fact.of(Asked(Answer(reason="dockerd is not installed")))
-    if text_or_reason(host, PATH)[0] is None:
-        return Fact.of(Asked(Answer(reason=f"there is no {PATH}")))
+    path = path_of(unit_options(host))
+    if text_or_reason(host, path)[0] is None:
+        return Fact.of(Asked(Answer(reason=f"there is no {path}")))
     return Fact.of(Asked(validate(host)))
 
 
 def validate(host: Host) -> Answer:
     """Ask dockerd about daemon.json as it is now. It writes nothing, and needs neither a network nor the daemon."""
+    path = path_of(unit_options(host))
     try:
-        done = host.run(("dockerd", "--validate", "--config-file", PATH, *unit_words(host)), timeout=TIMEOUT, ok=None)
-        public = bool(host.stat(PATH).st_mode & 0o004)
+        done = host.run(("dockerd", "--validate", "--config-file", path, *unit_words(host)), timeout=TIMEOUT, ok=None)
+        public = bool(host.stat(path).st_mode & 0o004)
     except CowgateError as error:
         return Answer(reason=error.message)
     except OSError as error:
@@ -61,5 +62,5 @@ def validate(host: Host) -> Answer:
     if any(words in done.err for words in NOT_THERE):
         return Answer(reason="this engine is older than 23 and cannot be asked")
     return Answer(
-        True, quotable(said.removeprefix(f"unable to configure the Docker daemon with file {PATH}: ")) if public else ""
+        True, quotable(said.removeprefix(f"unable to configure the Docker daemon with file {path}: ")) if public else ""
     )

@@ -299,7 +299,7 @@ def _with_daemon(host: Host, docker: Docker) -> Docker:
         if asked.installed:
             return asked
         # no package tells which engine will read the file
-        return asked._replace(daemon_json=daemon_json(host, version_numbers(asked.version), asked.flags))
+        return asked._replace(daemon_json=daemon_json(host, version_numbers(asked.version), (*asked.flags, *asked.options)))
     except PermissionError:
         return docker._replace(reason="only root and the group docker may ask the daemon")
     except OSError as error:

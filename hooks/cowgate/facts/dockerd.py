@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate.formats import daemonjson
@@ -23,14 +23,27 @@ UNIT_DIRECTORIES = (
     "/lib/systemd/system",
 )
 OPENRC = "/etc/conf.d/docker"
+CERTIFICATES = "/etc/docker/certs.d"  # a directory for each registry; *.crt are authorities
 PLUGINS = ("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
 # The settings that rows read, as an option just as in the file. Other values stay here: one may be a password.
-SETTINGS = ("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy", "userns-remap", "ipv6", "firewall-backend")
+SETTINGS = (
+    "iptables",
+    "ip6tables",
+    "ip-forward",
+    "ip-masq",
+    "userland-proxy",
+    "userns-remap",
+    "ipv6",
+    "firewall-backend",
+    "config-file",
+)
 _SWITCHES = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 
 
 class DaemonJson(NamedTuple):
-    """/etc/docker/daemon.json: `state` is absent, empty, invalid, not-object, unreadable or ok.
+    """The file that dockerd reads (`path`: that of --config-file, else /etc/docker/daemon.json).
+
+    `state` is absent, empty, invalid, not-object, unreadable or ok.
 
     Only the keys that a requirement reads are kept, each None where the file does not have it (or not with that type).
     `line` and `reason` say what is wrong with a file that is not ok; `problems` is all that keeps dockerd from starting with
@@ -68,7 +81,13 @@ def text_or_reason(host: Host, path: str) -> tuple[Optional[str], str]:
 
 def content(host: Host) -> daemonjson.Content:
     """The file as everybody reads it; one that cannot be read counts as absent."""
-    return daemonjson.read(text_or_reason(host, daemonjson.PATH)[0])
+    return daemonjson.read(text_or_reason(host, path_of(unit_options(host)))[0])
+
+
+def path_of(options: Iterable[str]) -> str:
+    """The file that dockerd reads with these options of its command line (NAME or NAME=VALUE)."""
+    named = [value for name, _, value in (option.partition("=") for option in options) if name == "config-file" and value]
+    return named[-1] if named else daemonjson.PATH
 
 
 def proxies(found: daemonjson.Content) -> dict[str, str]:
@@ -79,18 +98,52 @@ def proxies(found: daemonjson.Content) -> dict[str, str]:
     return {key.replace("-", "_"): named[key] for key in keys if isinstance(named.get(key), str)}
 
 
+class Mirror(NamedTuple):
+    """A registry mirror of dockerd's: `authorities` (PEM) are trusted for it beside the system's, `insecure` means any."""
+
+    url: str
+    authorities: str = ""
+    insecure: bool = False
+
+
+def mirrors(host: Host) -> tuple[Mirror, ...]:
+    """The registry mirrors of the next start, of the file and of the command line, as they are written."""
+    found = content(host).values
+    words = unit_words(host)
+    options = [
+        word.partition("=")[2] or following
+        for word, following in zip(words, (*words[1:], ""))
+        if word.partition("=")[0] == "--registry-mirror"
+    ]
+    insecure = _strings(found.get("insecure-registries"))
+    mirrors = []
+    for url in dict.fromkeys((*_strings(found.get("registry-mirrors")), *options)):
+        name = url.partition("://")[2].partition("/")[0]
+        trusted = f"{CERTIFICATES}/{name}"
+        texts = [text_or_reason(host, f"{trusted}/{n}")[0] or "" for n in host.listdir(trusted) if n.endswith(".crt")]
+        mirrors.append(Mirror(url, "\n".join(texts), name in insecure or name.partition(":")[0] in insecure))
+    return tuple(mirrors)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
 def daemon_json(host: Host, engine: tuple[int, ...], options: tuple[str, ...]) -> DaemonJson:
     """The file, judged for this engine (empty: not known) with these options of its command line (NAME or NAME=VALUE)."""
-    text, reason = text_or_reason(host, daemonjson.PATH)
+    path = path_of(options)
+    text, reason = text_or_reason(host, path)
     if reason:
-        return DaemonJson(state="unreadable", reason=reason)
+        return DaemonJson(path, state="unreadable", reason=reason)
     found = daemonjson.read(text)
     names = tuple(option.partition("=")[0] for option in options)
     problems = daemonjson.problems(found, engine, names)
+    if text is None and path != daemonjson.PATH:  # without the option a file that is not there is none
+        problems = (Problem("", "there is no such file, and --config-file names it"),)
     unresolved: list[str] = []
     if not problems and host.live:
         problems = tuple(p for need in daemonjson.needs(found) for p in _unmet(host, need, unresolved))
-    return parse(found, problems, tuple(unresolved))
+    return parse(found, problems, tuple(unresolved))._replace(path=path)
 
 
 def parse(found: daemonjson.Content, problems: tuple[Problem, ...] = (), unresolved: tuple[str, ...] = ()) -> DaemonJson:

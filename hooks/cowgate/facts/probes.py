@@ -56,7 +56,10 @@ def collect(host: Host, policy: Policy) -> Fact[Probes]:
     families = tuple(family for family, address in FAR.items() if host.net.source(address))
     settings = proxy_settings(host)
     seconds = min(policy.probes.deadline, LONGEST) - MARGIN
-    round_ = _Round(host, policy, targets.wanted(policy), families, settings, time.monotonic() + seconds)
+    wanted = targets.wanted(policy)
+    round_ = _Round(host, policy, wanted, families, settings, time.monotonic() + seconds)
+    if targets.MIRROR in wanted and not wanted[targets.MIRROR].hosts:  # the policy may name others
+        round_.add_mirrors(wanted[targets.MIRROR])
     results = together(round_.tasks(), seconds)
     answers, clock, path_mtu, signatures = round_.read(results)
     return Fact.of(
@@ -168,6 +171,19 @@ class _Round:
         self.hosts_file = parse_hosts(_text(host, "/etc/hosts"))
         self.searched = bool(re.search(r"^\s*(search|domain)\s+\S", _text(host, "/etc/resolv.conf"), re.MULTILINE))
         self.greeted: Counter[tuple[str, str]] = Counter()
+        self.contexts: dict[str, Any] = {}
+
+    def add_mirrors(self, target: Target) -> None:
+        """The registry mirrors of dockerd, each with what dockerd trusts for it."""
+        known = {mirror.url: mirror for mirror in dockerd.mirrors(self.host)}
+        for url, probe in targets.of_mirrors(target, known):
+            self.wanted[url] = probe
+            mirror = known[url]
+            if probe.kind == "https" and (mirror.authorities or mirror.insecure):
+                try:
+                    self.contexts[probe.hosts[0]] = self.host.net.tls_context(mirror.authorities, not mirror.insecure)
+                except OSError:  # no certificate in it: then the system's authorities decide
+                    continue
 
     def tasks(self) -> dict[str, Callable[[], object]]:
         """By a name that sorts in the order of the table."""
@@ -202,12 +218,15 @@ class _Round:
                         port,
                         family,
                         through,
-                        lambda: self.context,
+                        partial(self._context, entry),
                         enough=partial(self._enough, target, family),
                         resolve=self.names.resolve,
                         searched=self.searched,
                     )
                     self.probes[f"{target.id} {entry} {family}"] = probe
+
+    def _context(self, entry: str) -> Any:
+        return self.contexts.get(entry, self.context)
 
     def _enough(self, target: Target, family: str) -> bool:
         """Whether so many hosts of this probe answered over this family that one more would change nothing."""

@@ -204,10 +204,18 @@ class Net:
             raise
         return sock
 
-    def tls_context(self) -> ssl.SSLContext:
-        """One context for all connections (loading the certificate authorities costs more than a handshake)."""
+    def tls_context(self, authorities: str = "", verify: bool = True) -> ssl.SSLContext:
+        """One context for all connections (loading the certificate authorities costs more than a handshake).
 
-        return ssl.create_default_context()
+        `authorities` (PEM) are trusted beside the system's. Raises OSError (ssl.SSLError) where they are none.
+        """
+        context = ssl.create_default_context()
+        if authorities:
+            context.load_verify_locations(cadata=authorities)
+        if not verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
     def datagram(self, address: str, port: int, payload: bytes, seconds: float, tries: int = 2) -> bytes:
         """The first answer from exactly that address and port. Raises TimeoutError, ConnectionRefusedError, OSError."""

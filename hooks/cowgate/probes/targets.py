@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 HOSTS_LIMIT = 8  # of one probe, so that a policy cannot make more sockets than net.PROBES_LIMIT
+MIRROR = "registry.mirror"
 
 
 class Target(NamedTuple):
@@ -88,6 +91,17 @@ TARGETS: tuple[Target, ...] = (
         "the layers of Docker Hub's images",
         True,
         tool="docker",
+    ),
+    Target(
+        MIRROR,
+        "egress.registries",
+        "https",
+        (),
+        443,
+        "what Docker asks for Docker Hub's images before Docker Hub",
+        tool="docker",
+        path="/v2/",
+        expect=(200, 401),
     ),
     Target(
         "dns.root",
@@ -268,6 +282,20 @@ def wanted(policy: Policy) -> dict[str, Target]:
         hosts = hosts[:HOSTS_LIMIT]
         found[target.id] = target._replace(hosts=hosts, need=max(1, min(target.need, len(hosts))))
     return found
+
+
+def of_mirrors(target: Target, urls: Iterable[str]) -> Iterator[tuple[str, Target]]:
+    """(URL, its own probe) for each registry mirror that dockerd would take, HOSTS_LIMIT at most."""
+    for url in tuple(urls)[:HOSTS_LIMIT]:
+        try:
+            parts = urlsplit(url)
+            port = parts.port or (80 if parts.scheme == "http" else 443)
+        except ValueError:
+            continue
+        if parts.scheme in ("http", "https") and parts.hostname:
+            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+            path = f"{parts.path.rstrip('/')}/v2/"
+            yield url, target._replace(kind=parts.scheme, hosts=(f"{host}:{port}",), port=port, path=path)
 
 
 def dropped(policy: Policy, row: str) -> tuple[str, ...]:

@@ -70,6 +70,7 @@ def test_the_command_line_of_the_next_start(tmp_path: Path, files: dict[str, str
         (("--userns-remap", "default"), ("userns-remap=default",)),
         (("--log-opt", "splunk-token=secret"), ("log-opt",)),
         (("-D", "--mtu=1400", "x"), ("debug", "mtu")),
+        (("--config-file", "/srv/d.json", "-D"), ("config-file=/srv/d.json", "debug")),
     ],
 )
 def test_options(words: tuple[str, ...], options: tuple[str, ...]) -> None:
@@ -100,6 +101,24 @@ def test_what_it_asks_of_the_machine(tmp_path: Path, text: str, files: dict[str,
     host = Machine(tmp_path, {"/etc/group": "root:x:0:\n", **files, daemonjson.PATH: text})
     found = dockerd.daemon_json(host, (26, 1, 5), ())
     assert [problem.text for problem in found.problems] == ([said] if said else [])
+
+
+def started_with(path: str) -> dict[str, str]:
+    return {UNIT: f"[Service]\nExecStart=/usr/bin/dockerd -H fd:// --config-file {path}\n"}
+
+
+def test_the_file_that_the_unit_names_is_the_one_that_counts(tmp_path: Path) -> None:
+    files = {"/srv/d.json": '{"data-root": "/data", "iptables": false}', daemonjson.PATH: '{"iptables": true}'}
+    host = Machine(tmp_path, {**started_with("/srv/d.json"), **files})
+    found = dockerd.daemon_json(host, (26, 1, 5), dockerd.unit_options(host))
+    assert (found.path, found.state, found.iptables, found.problems) == ("/srv/d.json", "ok", False, ())
+    assert daemonjson.data_root(dockerd.content(host)) == "/data"
+
+
+def test_a_file_that_the_unit_names_and_nobody_wrote(tmp_path: Path) -> None:
+    host = Machine(tmp_path, {**started_with("/srv/d.json"), daemonjson.PATH: "{}"})
+    found = dockerd.daemon_json(host, (26, 1, 5), dockerd.unit_options(host))
+    assert [str(problem) for problem in found.problems] == ["there is no such file, and --config-file names it"]
 
 
 class Dockerd(Machine):

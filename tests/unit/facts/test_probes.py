@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from typing import Any
@@ -15,7 +16,7 @@ from cowgate.facts.collection import Facts
 from cowgate.facts.probes import collect, default_route, proxy_settings, usable
 from cowgate.machine import net as real
 from cowgate.machine.host import Host
-from cowgate.probes.targets import TARGETS, split
+from cowgate.probes.targets import MIRROR, TARGETS, split
 from cowgate.probes.values import Probes
 from tests.unit.conftest import policy_of
 from tests.unit.probing.network import ScriptedHost, ScriptedNet
@@ -109,7 +110,7 @@ def test_every_target_is_asked_over_each_family_with_a_route() -> None:
     assert of(found, "icmp.echo") == [(name, "ipv4", "ok") for name in ("1.1.1.1", "8.8.8.8", "9.9.9.9")]
     assert {answer.family for answer in found.answers} == {"ipv4"}
     assert {answer.target for answer in found.answers} == {
-        t.id for t in TARGETS if t.kind not in ("dnssec", "path-mtu", "resolver", "address") and t.when == ""
+        t.id for t in TARGETS if t.kind not in ("dnssec", "path-mtu", "resolver", "address") and not t.when and t.id != MIRROR
     }
 
 
@@ -250,6 +251,50 @@ def test_proxies_of_git_and_docker() -> None:
     assert found.proxies == {"git": "http://192.0.2.31:3128", "docker": "http://192.0.2.32:3128"}
     assert "secret" not in repr(found)
     assert proxy_settings(host)["git"]["no_proxy"] == "auth.docker.io"
+
+
+def test_registry_mirrors_are_asked_as_docker_asks_them() -> None:
+    net = everything_answers()
+    for name, number, port in (("mirror.example", 41, 443), ("cache.example", 42, 5000), ("third.example", 43, 8080)):
+        net.names[name] = [f"192.0.2.{number}"]
+        net.tcp[f"192.0.2.{number}", port] = lambda _: b"HTTP/1.1 401 Unauthorized\r\n\r\n"
+    mirrors = ["https://mirror.example", "http://cache.example:5000/", "ftp://no.example", "https://[::1", 5, "https://h:x"]
+    unit = "[Service]\nExecStart=/usr/bin/dockerd -H fd:// --registry-mirror=http://third.example:8080 --debug\n"
+    files = {
+        **FILES,
+        "/etc/docker/daemon.json": json.dumps({"registry-mirrors": mirrors}),
+        "/lib/systemd/system/docker.service": unit,
+    }
+    found = collected(ScriptedHost(net, files))
+    asked = [(answer.host, answer.port, answer.outcome) for answer in found.answers if answer.target == MIRROR]
+    assert asked == [("mirror.example", 443, "ok"), ("cache.example", 5000, "ok"), ("third.example", 8080, "ok")]
+    assert not of(collected(ScriptedHost(net, files), {"probes": {"drop": [MIRROR]}}), MIRROR)
+    named = collected(ScriptedHost(net, files), {"probes": {"hosts": {MIRROR: ["mirror.example"]}}})
+    assert of(named, MIRROR) == [("mirror.example", "ipv4", "ok")]
+
+
+def test_what_docker_trusts_for_a_mirror() -> None:
+    trusted: list[tuple[str, bool]] = []
+
+    class Net(ScriptedNet):
+        def tls_context(self, authorities: str = "", verify: bool = True) -> Any:
+            trusted.append((authorities, verify))
+            return super().tls_context()
+
+    net = Net()
+    net.names, net.tcp = everything_answers().names, everything_answers().tcp
+    mirrors = {
+        "registry-mirrors": ["https://own.example:5000", "https://any.example", "https://usual.example"],
+        "insecure-registries": ["any.example"],
+    }
+    files = {
+        **FILES,
+        "/etc/docker/daemon.json": json.dumps(mirrors),
+        "/etc/docker/certs.d/own.example:5000/ca.crt": "A",
+        "/etc/docker/certs.d/own.example:5000/client.key": "B",
+    }
+    collected(ScriptedHost(net, files))
+    assert sorted(trusted) == [("", False), ("", True), ("A", True)]
 
 
 def test_docker_knows_no_all_proxy() -> None:

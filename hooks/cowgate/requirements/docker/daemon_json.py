@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, EditFile, RestartUnit
+from cowgate.facts.dockerd import OPENRC
+from cowgate.formats.daemonjson import PATH
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.requirements.docker.configuration import refusals
 from cowgate.requirements.docker.shared import engine_version, wanted_keys
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.published import mailcow_has_ipv6
-from cowgate.requirements.system.shared import restart
+from cowgate.requirements.system.shared import restart, with_openrc
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -36,6 +38,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if not mailcow_has_ipv6(facts):
         return passed(f"{file.state}, IPv6 is off", expected=expected)
+    if file.path != PATH:
+        return _elsewhere(facts, file.path, expected)
     if file.state in ("invalid", "not-object"):
         return unknown(
             f"{file.path} does not hold a JSON object, so its keys for IPv6 cannot be read (docker.configuration says what is "
@@ -49,6 +53,23 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not keys:
         return passed("has the keys for IPv6", expected=expected)
     return _lacks(facts, keys, expected)
+
+
+def _elsewhere(facts: Facts, path: str, expected: str) -> Verdict:
+    where = OPENRC if with_openrc(facts) else "docker.service"
+    look = (("cat", OPENRC),) if with_openrc(facts) else (("systemctl", "edit", "--full", "docker.service"),)
+    return failed(
+        f"dockerd reads {path} (--config-file in {where}), and mailcow's installer writes the keys for IPv6 into {PATH}"
+        " and restarts Docker, in vain",
+        remedy=f"move the settings to {PATH}, take --config-file out of {where}, and restart Docker:",
+        commands=(
+            ("cp", path, PATH),
+            *look,
+            *restart(facts, "docker.service"),
+        ),
+        expected=expected,
+        observed=path,
+    )
 
 
 def _lacks(facts: Facts, keys: dict[str, object], expected: str) -> Verdict:
@@ -78,7 +99,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     none of it unless by hand; then Docker is restarted, and what runs on it."""
     docker = facts.docker.value
     file = docker.daemon_json
-    if file.state not in ("absent", "empty", "ok"):
+    if file.state not in ("absent", "empty", "ok") or file.path != PATH:
         return
     if refusals(docker, facts.asked.content.dockerd if facts.asked.content else None):
         return
