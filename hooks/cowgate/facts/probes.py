@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -121,19 +120,23 @@ class Names:
 
     def __init__(self, host: Host) -> None:
         self.host, self.lock = host, threading.Lock()
-        self.found: dict[str, Future[list[str]]] = {}
+        self.turns: dict[str, threading.Lock] = {}
+        self.found: dict[str, list[str] | Exception] = {}
 
     def resolve(self, name: str, family: str, port: int) -> list[str]:
         """Addresses of one family. Raises socket.gaierror."""
         with self.lock:
-            mine = name not in self.found
-            waiting = self.found.setdefault(name, Future())
-        if mine:
-            try:
-                waiting.set_result(self.host.net.addresses(name, port))
-            except Exception as error:  # for all who wait for this name
-                waiting.set_exception(error)
-        found = [address for address in waiting.result() if usable(address, family)]
+            turn = self.turns.setdefault(name, threading.Lock())
+        with turn:  # the first asks, the others wait for its answer
+            if name not in self.found:
+                try:
+                    self.found[name] = self.host.net.addresses(name, port)
+                except Exception as error:  # for all who wait for this name
+                    self.found[name] = error
+        answer = self.found[name]
+        if isinstance(answer, Exception):
+            raise answer
+        found = [address for address in answer if usable(address, family)]
         if not found:
             raise socket.gaierror(socket.EAI_NODATA, "No address associated with hostname")
         return found

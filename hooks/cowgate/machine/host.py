@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import urllib.request
 from collections.abc import Collection
 from typing import Any
+from urllib.parse import quote
 
 from cowgate.machine import modules
 from cowgate.machine.net import Net
@@ -33,7 +33,7 @@ class Host(Processes, Web):
             import sqlite3
         except ImportError as error:
             raise OSError(errno.ENOSYS, f"this Python reads no SQLite: {error}", path) from None
-        real = urllib.request.pathname2url(self.resolve(path))
+        real = quote(self.resolve(path))
         try:
             with contextlib.closing(sqlite3.connect(f"file:{real}?mode=ro&immutable=1", uri=True)) as database:
                 return database.execute(query).fetchall()

@@ -10,7 +10,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.machine.net import Flow, NotPermitted
@@ -39,6 +39,7 @@ HEADER_LIMIT = 16384  # bytes of an HTTP header or an SMTP greeting
 
 SETTLE = 0.4  # seconds to wait for an ICMP error after a datagram that nobody answers
 
+HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"  # the one form that servers may send (RFC 9110 §5.6.7)
 NTP_EPOCH = 2208988800  # seconds from 1900 (RFC 5905) to 1970
 
 
@@ -321,8 +322,8 @@ def date_sample(source: str, value: str, now: float, took: float) -> list[ClockS
     """The clock's lag by an HTTP Date header (RFC 9110 §6.6.1; whole seconds). Empty where the header is no date."""
 
     try:
-        theirs = parsedate_to_datetime(value).timestamp() + 0.5
-    except (TypeError, ValueError, IndexError, OverflowError):
+        theirs = datetime.strptime(value.strip(), HTTP_DATE).replace(tzinfo=timezone.utc).timestamp() + 0.5
+    except (ValueError, OverflowError):
         return []
     return [ClockSample(source, "http", round(theirs - (now - took / 2), 3), round(0.5 + took / 2, 3))]
 

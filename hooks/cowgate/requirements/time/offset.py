@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,7 +46,9 @@ def measured(clock: tuple[ClockSample, ...]) -> Lag | None:
     if max((len(_agreeing(center, others)) for center in others), default=0) >= len(believed):
         return None
     samples = tuple(sample for sample in believed if sample.kind == "sntp") or believed
-    seconds = statistics.median(sample.offset for sample in samples)
+    offsets = sorted(sample.offset for sample in samples)
+    middle = len(offsets) // 2
+    seconds = (offsets[middle] + offsets[~middle]) / 2  # the median; of an even number half way between two
     allowed = abs(seconds) <= TOLERANCE + min(sample.error for sample in samples)
     return Lag(seconds, allowed, samples, tuple(sample for sample in others if sample.kind == "sntp"))
 
