@@ -103,6 +103,10 @@ def test_the_page_in_a_browser(desk: Bare) -> None:
         assert view["overflow"] <= 0, where
         assert view["passes"] > 10 and view["text"] > 500, where
     assert len({view["background"] for view in views}) == 2
+    for name in DOCUMENTS:  # on paper nothing stays folded
+        mine = [view for view in views if f"/{name}.page" in view["file"]]
+        (printed,) = (view["text"] for view in mine if view["media"] == "print")
+        assert printed >= max(view["text"] for view in mine)
 
 
 PLAY = """\

@@ -19,8 +19,9 @@ async function look(browser, file, view) {
   page.on("pageerror", (error) => seen.errors.push(String(error)));
   page.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
   await page.setViewport({ width: view.width, height: 900 });
-  await page.emulateMediaType(view.media);
-  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: view.scheme }]);
+  // In one go: puppeteer's own two calls take back each other's.
+  const features = [{ name: "prefers-color-scheme", value: view.scheme }];
+  await (await page.createCDPSession()).send("Emulation.setEmulatedMedia", { media: view.media, features });
   await page.goto(`file://${file}`, { waitUntil: "networkidle0" });
   if (view.unfolded) await page.evaluate(() => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
   Object.assign(seen, await page.evaluate(() => ({
@@ -41,7 +42,7 @@ async function look(browser, file, view) {
 
 (async () => {
   const [chromium, ...files] = process.argv.slice(2);
-  const browser = await puppeteer.launch({ executablePath: chromium, args: ["--no-sandbox", "--disable-gpu"] });
+  const browser = await puppeteer.launch({ executablePath: chromium, pipe: true, args: ["--no-sandbox", "--disable-gpu"] });
   const found = [];
   for (const file of files) for (const view of VIEWS) found.push(await look(browser, file, view));
   console.log(JSON.stringify({ browser: await browser.version(), found }));
