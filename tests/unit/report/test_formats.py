@@ -163,6 +163,16 @@ def test_a_need_is_a_range_that_a_plugin_library_reads() -> None:
     assert critical == "" and not nagiosplugin.Range(warning).match(1)
 
 
+@documents
+def test_no_range_speaks_against_the_state(document: dict[str, Any]) -> None:
+    """A row has a tolerance: 1 GiB of swap less one page is met, though 1 GiB is needed."""
+    met = {entry["id"] for entry in document["rows"] if entry["status"] in ("pass", "fixed")}
+    for entry in document["rows"]:
+        for one in numbers(entry):
+            if one.id in met and one.least is not None:
+                assert nagiosplugin.Range(f"{one.least}:").match(one.number), one
+
+
 def _performance(text: str) -> dict[str, tuple[float, str, str, str, str]]:
     """label -> value, unit, warning, critical, minimum; by the grammar of the Monitoring Plugins guidelines."""
     found = {}
@@ -224,6 +234,9 @@ def test_what_prometheus_is_told_of_numbers_and_the_gate() -> None:
     assert 'cowgate_needed_bytes{id="resources.memory",name="total"} 6442450944' in lines
     assert 'cowgate_measured_seconds{id="a.met",name="offset"} -0.25' in lines
     assert not any('name="needed"' in line for line in lines)
+    healthy_lines = render(healthy(), "prometheus").splitlines()
+    (least,) = (line for line in healthy_lines if line.startswith('cowgate_least_bytes{id="resources.swap"'))
+    assert least.endswith(f" {0.9 * 2**30}")
 
 
 def test_a_label_is_escaped() -> None:

@@ -127,6 +127,13 @@ def test_bars_are_drawn_from_numbers() -> None:
     assert marks == ["90.91%", "50.00%"]
 
 
+def test_what_passes_within_its_tolerance_is_not_drawn_as_short() -> None:
+    """The healthy machine has 1 GiB of swap less one page."""
+    page = Page(render(healthy(), "html"))
+    assert "swap, in all: 1.0 GiB; 1.0 GiB needed" in page.text
+    assert not [attributes for _, attributes in page.elements if attributes.get("class") == "short"]
+
+
 def test_a_clock_that_was_put_right_makes_no_timeline_of_the_run() -> None:
     document = every_status()
     document["started"] = "2019-01-01T00:00:00Z"

@@ -104,16 +104,17 @@ class Bar(NamedTuple):
 
 def _capacities(row: dict[str, Any]) -> list[Bar]:
     """What there is of memory, swap and disk beside what is needed."""
-    return [_capacity(one) for one in numbers(row) if one.unit == "bytes" and one.needed]
+    met = row["status"] in ("pass", "fixed")
+    return [_capacity(one, met) for one in numbers(row) if one.unit == "bytes" and one.needed]
 
 
-def _capacity(one: Number) -> Bar:
+def _capacity(one: Number, met: bool) -> Bar:
     needed = one.needed or 0.0
     full = max(one.number, needed) * 1.1 or 1.0
     name = {"total": "in all", "free": "free", "install_free": "free for the install directory"}.get(one.name, one.name)
     told = f"{_figure(one.number, one.unit)}; {_figure(needed, one.unit)} needed"
     label = f"{one.id.partition('.')[2]}, {name}"
-    return Bar(label, told, _percent(one.number / full), _percent(needed / full), one.number < needed)
+    return Bar(label, told, _percent(one.number / full), _percent(needed / full), one.number < needed and not met)
 
 
 def _figure(number: float, unit: str) -> str:

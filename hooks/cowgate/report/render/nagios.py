@@ -49,11 +49,11 @@ def _outdated(document: dict[str, Any], gate: Optional[Decision]) -> bool:
 
 
 def _performance(document: dict[str, Any]) -> list[str]:
-    """'label'=value[unit];warn;crit;min. Where the need is known, less of it is critical, or a warning of an advised row."""
+    """'label'=value[unit];warn;crit;min. Where it is known what passes, less is critical, or a warning of an advised row."""
     data = [f"'{_label(status)}'={number};;;0" for status, number in document["summary"].items()]
     for row in document["rows"]:
         for one in numbers(row):
-            need = "" if one.needed is None else f"{_decimal(one.needed)}:"
+            need = "" if one.least is None else f"{_decimal(one.least)}:"
             limits = f";{need};" if row["level"] == "advised" else f";;{need}"
             least = "" if one.number < 0 else ";0"
             data.append(f"'{_label(f'{one.id}.{one.name}')}'={_decimal(one.number)}{UNITS[one.unit]}{limits}{least}")

@@ -57,7 +57,12 @@ def _measured(lines: _Lines, found: list[Number]) -> None:
         mine = [one for one in found if one.unit == unit]
         for name, told, values in (
             ("measured", "A number that a verdict rests on.", [(one, one.number) for one in mine]),
-            ("needed", "What that number is compared with.", [(one, one.needed) for one in mine if one.needed is not None]),
+            ("needed", "What is needed of that.", [(one, one.needed) for one in mine if one.needed is not None]),
+            (
+                "least",
+                "The least that passes for what is needed.",
+                [(one, one.least) for one in mine if one.least is not None],
+            ),
         ):
             if values:
                 lines.family(f"cowgate_{name}{ending}", told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Optional
 
 from cowgate.gate.contract import blockers
@@ -11,8 +11,10 @@ from cowgate.requirements.catalogue import all_requirements
 
 Document = dict[str, Any]
 
-# In the measured values of a row: what the number of a name is compared with has this name.
-NEEDS = {"total": ("needed", "total_needed"), "free": ("free_needed",), "install_free": ("install_free_needed",)}
+# In the measured values of a row: what the number of a name is compared with has one of these names. Where a verdict has a
+# tolerance, "least" is what still passes for what is needed.
+NEEDED = {"total": ("needed", "total_needed"), "free": ("free_needed",)}
+LEAST = {"total": ("least", "total_least")}
 
 
 class Sorted(NamedTuple):
@@ -64,20 +66,25 @@ def count(number: int, noun: str) -> str:
 
 
 class Number(NamedTuple):
-    """A measured number of a row, and what it is compared with: None where the report does not tell."""
+    """A measured number of a row, what is needed, and the least that passes for it: None where the report does not tell."""
 
     id: str
     name: str
     number: float
     unit: str
     needed: Optional[float]
+    least: Optional[float]
 
 
 def numbers(row: Document) -> Iterator[Number]:
     """The measured values of a row. One that says what is needed comes with what it belongs to."""
     there = {one["name"]: one for one in row.get("measured", ()) if math.isfinite(one["number"])}
-    needs = {name: next((need for need in NEEDS.get(name, ()) if need in there), "") for name in there}
+    limits = {limit for table in (NEEDED, LEAST) for name in table.keys() & there.keys() for limit in table[name]}
     for name, one in there.items():
-        if name not in needs.values():
-            needed = there[needs[name]]["number"] if needs[name] else None
-            yield Number(row["id"], name, one["number"], one["unit"], needed)
+        if name not in limits:
+            needed, least = (_limit(there, table.get(name, ())) for table in (NEEDED, LEAST))
+            yield Number(row["id"], name, one["number"], one["unit"], needed, needed if least is None else least)
+
+
+def _limit(there: dict[str, Document], names: Iterable[str]) -> Optional[float]:
+    return next((there[name]["number"] for name in names if name in there), None)

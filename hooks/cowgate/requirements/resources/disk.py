@@ -193,7 +193,8 @@ def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
     disks = facts.disks.value
     return (
         Measured("total", disks.data_root.total, "bytes"),
-        Measured("total_needed", DISK_SOLD * DISK_TOLERANCE, "bytes"),
+        Measured("total_needed", DISK_SOLD, "bytes"),
+        Measured("total_least", DISK_SOLD * DISK_TOLERANCE, "bytes"),
         Measured("free", disks.data_root.free, "bytes"),
         Measured("free_needed", DISK_FREE_INSTALLED if _installed(facts) else DISK_FREE, "bytes"),
         Measured("install_total", disks.install.total, "bytes"),

@@ -91,9 +91,13 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 
 def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
-    """What there is, and what is needed for the planned users."""
+    """What there is, what is needed for the planned users, and the least that passes for it."""
     needed, _ = memory_needed(policy, *skips(facts, policy))
-    return Measured("total", facts.memory.value.total_kib * 1024, "bytes"), Measured("needed", needed, "bytes")
+    return (
+        Measured("total", facts.memory.value.total_kib * 1024, "bytes"),
+        Measured("needed", needed, "bytes"),
+        Measured("least", needed * MEMORY_TOLERANCE, "bytes"),
+    )
 
 
 ROW = Requirement(

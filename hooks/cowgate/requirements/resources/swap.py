@@ -117,9 +117,10 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
 
 
 def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
-    """Swap on disk, and what is needed."""
+    """Swap on disk, what is needed, and the least that passes for it."""
     size = sum(area.kib for area in facts.memory.value.swaps if area.kind != "zram") * 1024
-    return Measured("total", size, "bytes"), Measured("needed", SWAP, "bytes")
+    least = Measured("least", SWAP * SWAP_TOLERANCE, "bytes")
+    return Measured("total", size, "bytes"), Measured("needed", SWAP, "bytes"), least
 
 
 ROW = Requirement(
