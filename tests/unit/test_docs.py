@@ -38,6 +38,7 @@ OTHERS = {
     "git",
     "ssh",
     "mkdir",
+    "mv",
     "tar",
     "cat",
     "cd",

@@ -10,7 +10,9 @@ from cowgate.model import Phase
 from cowgate.report.render.registry import RENDERERS, demand
 
 SUMMARY = "look and judge; changes nothing, publishes nothing"
-DETAILS = "Works without root as far as it goes. Judge another machine with --facts, an image with --root."
+DETAILS = """\
+Works without root as far as it goes. Judge another machine with --facts, an image with --root.
+With --format nagios the exit codes are a monitor's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:

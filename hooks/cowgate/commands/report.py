@@ -15,7 +15,10 @@ from cowgate.report.document import is_whole
 from cowgate.report.render.registry import RENDERERS, demand
 
 SUMMARY = "show the published report again, and where the gate stands"
-DETAILS = "Exits 0 when the gate is open and 3 when it is shut."
+DETAILS = """\
+Exits 0 when the gate is open and 3 when it is shut.
+With --format nagios the exit codes are a monitor's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (a report
+that does not count any more, or none)."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
