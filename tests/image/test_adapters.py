@@ -15,6 +15,7 @@ from tests.lab.files import scratch
 from tests.lab.process import Result
 
 ADAPTERS = PACKER / "adapters"
+ELEMENTS = ADAPTERS / "diskimage-builder" / "elements"
 HOOKS = PACKER.parent / "hooks"
 CLEAN = "SEALED: nothing of the build machine is in it\n"
 # What of virt-customize the adapter uses, on a directory in the place of a disk image.
@@ -91,23 +92,42 @@ def run_virt_customize(tree: Tree) -> Result[str]:
     return tree.run("unshare", "--net", "env", f"PATH={tools}:{os.environ['PATH']}", script, tree.root)
 
 
-def run_element(tree: Tree) -> Result[str]:
-    """The last hook of the element; a whole build is in test_diskimage_builder.py."""
+def on_host(tree: Tree, modules: Path, *argv: str) -> Result[str]:
+    """On a host whose Python has just these modules beside the standard ones."""
+    script = 'mount --bind "$1" /usr/lib/python3/dist-packages; shift; exec "$@"'
+    return tree.run("unshare", "--net", "sh", "-ec", script, "sh", str(modules), *argv)
+
+
+def lend(tree: Tree) -> Path:
+    """The tree's PyYAML, whose Python part runs with any Python: what reads the policy that lies in an image."""
+    modules = Path(tree.place, "modules")
+    if not modules.exists():
+        shutil.copytree(Path(tree.source, "usr/lib/python3/dist-packages/yaml"), modules / "yaml")
+    return modules
+
+
+def element(tree: Tree, modules: Path) -> Result[str]:
+    """The last hook of the element."""
     tools = Path(tree.place, "tools")
     tools.mkdir()
     (tools / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
     (tools / "sudo").chmod(0o755)
-    elements = ADAPTERS / "diskimage-builder" / "elements"
     settings = (
         f"PATH={tools}:{os.environ['PATH']}",
-        f"ELEMENTS_PATH=/nonexistent:{elements}",
+        f"ELEMENTS_PATH=/nonexistent:{ELEMENTS}",
         f"TARGET_ROOT={tree.root}",
         "DIB_COWGATE_PROVIDER=azure",
         "DIB_COWGATE_ONBOARDING=true",
     )
-    done = tree.run("unshare", "--net", "env", *settings, str(elements / "cowgate" / "cleanup.d" / "95-cowgate"))
+    return on_host(tree, modules, "env", *settings, str(ELEMENTS / "cowgate" / "cleanup.d" / "95-cowgate"))
+
+
+def run_element(tree: Tree) -> Result[str]:
+    """A whole build is in test_diskimage_builder.py."""
+    done = element(tree, lend(tree))
     upper = Path(tree.place, "upper")
-    assert "provider: azure\n" in (upper / "etc/cowgate/policy.d/10-provider.yaml").read_text(), done.stdout + done.stderr
+    policy = upper / "etc/cowgate/policy.d/10-provider.yaml"
+    assert policy.exists() and "provider: azure\n" in policy.read_text(), done.stdout + done.stderr
     assert (upper / "opt/cowgate/onboarding/start").stat().st_mode & 0o777 == 0o755
     return done
 
@@ -124,8 +144,17 @@ def test_it_makes_an_image_and_leaves_nothing(adapter: object, tree: Tree) -> No
     upper = Path(tree.place, "upper")
     assert (upper / "etc/systemd/system/cloud-init.target.wants/cowgate.service").is_symlink()
     assert not list(upper.glob("root/cowgate*"))
-    judged = tree.run(str(HOOKS / "image-seal"), "--root", tree.root, "--check")
+    judged = on_host(tree, lend(tree), str(HOOKS / "image-seal"), "--root", tree.root, "--check")
     assert judged.returncode == 0 and judged.stdout.endswith(CLEAN), judged.stdout
+
+
+def test_an_element_without_pyyaml_ends_before_it_changes_the_image(tree: Tree) -> None:
+    modules = Path(tree.place, "modules")
+    modules.mkdir()
+    done = element(tree, modules)
+    assert done.returncode == 2
+    assert "/usr/bin/python3 of this machine lacks PyYAML" in done.stderr
+    assert not list(Path(tree.place, "upper").iterdir())
 
 
 def test_an_image_that_is_not_fit_ends_it(tree: Tree) -> None:
