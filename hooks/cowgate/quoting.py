@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any, NamedTuple
 
 MASK = "***"
 
@@ -252,14 +252,20 @@ class Origin(enum.Enum):
     FOREIGN = "any other text of another program"
 
 
-def quoted(origin: Origin, text: str, limit: int = 300) -> Optional[str]:
-    """What a report may hold of this text, as one line; None where it may hold nothing of it.
+class Words(NamedTuple):
+    """What another program said: for the `report` as one line, "" where it may hold nothing of it; for `root`, which is that
+    user's terminal and the logs of mode 0600, as lines."""
 
-    Rules of a packet filter, and errors about files that everybody may read, with values under secret keys masked. Any other
-    text (of apt, git, Compose, a container) goes to root's terminal and a 0600 log, escaped, and nowhere else: an error of
-    Compose holds lines of files that only root may read.
+    report: str
+    root: str
+
+
+def quoted(origin: Origin, text: str, limit: int = 300) -> Words:
+    """What may be shown of this text, and to whom; of a report's line at most `limit` characters.
+
+    A report quotes rules of a packet filter, and errors about files that everybody may read, with values under secret keys
+    masked. Any other text (of apt, git, Compose, a container) goes to root alone, escaped: an error of Compose holds lines of
+    files that only root may read.
     """
-    if origin is Origin.FOREIGN:
-        return None
-    text = visible(masked(" ".join(text.split())))
-    return text if len(text) <= limit else f"{text[:limit]}..."
+    line = "" if origin is Origin.FOREIGN else visible(masked(" ".join(text.split())))
+    return Words(line if len(line) <= limit else f"{line[:limit]}...", visible_lines(masked(text)))

@@ -14,11 +14,13 @@ from cowgate import cli
 from cowgate.changes.file_action import unified_diff
 from cowgate.commands import common
 from cowgate.errors import CommandFailed
+from cowgate.formats.packetfilter import parse_saved, removal
 from cowgate.image import seal as image
 from cowgate.machine.host import Completed, Host
 from cowgate.probes.proxy import parse_proxy
 from cowgate.quoting import MASK, Origin, masked, quoted, shapes_masked, visible, visible_lines
 from cowgate.report.document import one_line
+from cowgate.requirements.network.packets import Fate
 from tests.unit.image.plants import POLICY, clean_tree, plant
 
 HOSTILE = "a\x1b[2J\x1b]0;x\x07\nSEALED: nothing of the build machine is in it\r\u202egpj.exe\u200b\u2066\x9b31m\udcff\x7f"
@@ -91,11 +93,25 @@ def test_a_diff_masks_both_sides() -> None:
 
 
 def test_what_may_be_quoted() -> None:
-    assert quoted(Origin.FOREIGN, "anything") is None
-    assert quoted(Origin.FILTER, f"-A INPUT -m comment --comment token={CANARY} -j \x1bDROP") == (
+    assert quoted(Origin.FOREIGN, f"\x1b[2Jline 3:\n\tpassword={CANARY}") == ("", f"\\x1b[2Jline 3:\n\tpassword={MASK}")
+    assert quoted(Origin.FILTER, f"-A INPUT -m comment --comment token={CANARY} -j \x1bDROP").report == (
         f"-A INPUT -m comment --comment token={MASK} -j \\x1bDROP"
     )
-    assert quoted(Origin.READABLE, "x" * 1000) == "x" * 300 + "..."
+    assert quoted(Origin.READABLE, f"mirror https://me:{CANARY}@mirror.example.org/\n").report == (
+        f"mirror https://{MASK}@mirror.example.org/"
+    )
+    assert quoted(Origin.READABLE, f'"splunk-token": "{CANARY}", "tag": "x"').report == f'"splunk-token": "{MASK}", "tag": "x"'
+    assert quoted(Origin.READABLE, "x" * 1000).report == "x" * 300 + "..."
+
+
+def test_a_rule_with_a_secret_in_it_is_not_quoted_with_it() -> None:
+    (chain, *_) = parse_saved(
+        f'*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m comment --comment "token={CANARY}" -j DROP\nCOMMIT\n', "ip"
+    )
+    (rule,) = chain.rules
+    fate = Fate("drop", True, chain, rule)
+    assert fate.text == f'-A FORWARD -m comment --comment "token={MASK} -j DROP'
+    assert CANARY not in " ".join(removal(chain, rule))
 
 
 def test_a_failed_command_says_nothing_in_the_message() -> None:

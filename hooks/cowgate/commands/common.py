@@ -15,7 +15,7 @@ from cowgate.gate.contract import STATE_DIR, blockers
 from cowgate.machine.host import Host
 from cowgate.model import Status
 from cowgate.policy.load import load
-from cowgate.quoting import masked, shapes_masked, visible
+from cowgate.quoting import Origin, quoted, shapes_masked, visible
 from cowgate.report import document as report
 from cowgate.report.document import Document
 from cowgate.report.render.registry import RENDERERS, USUAL, render
@@ -182,8 +182,8 @@ def say_foreign(said: str) -> None:
     """The last lines of another program, on a person's terminal only: in a journal or a build log others would read them."""
     try:
         if sys.stderr.isatty():
-            for line in masked(said).splitlines()[-FOREIGN_LINES:]:
-                print(f"  {visible(line)}", file=sys.stderr, flush=True)
+            for line in quoted(Origin.FOREIGN, said).root.splitlines()[-FOREIGN_LINES:]:
+                print(f"  {line}", file=sys.stderr, flush=True)
     except OSError:
         return
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 from cowgate.errors import CowgateError
 from cowgate.facts.dockerd import path_of, text_or_reason, unit_options, unit_words
 from cowgate.facts.fact import Fact
-from cowgate.formats.quoting import quotable
+from cowgate.quoting import Origin, quoted
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -61,6 +61,5 @@ def validate(host: Host) -> Answer:
         return Answer(False)
     if any(words in done.err for words in NOT_THERE):
         return Answer(reason="this engine is older than 23 and cannot be asked")
-    return Answer(
-        True, quotable(said.removeprefix(f"unable to configure the Docker daemon with file {path}: ")) if public else ""
-    )
+    words = said.removeprefix(f"unable to configure the Docker daemon with file {path}: ")
+    return Answer(True, quoted(Origin.READABLE if public else Origin.FOREIGN, words).report)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Optional
 
 from cowgate.formats.error import FormatError
+from cowgate.quoting import masked
 
 # Where nothing else stops it: accept, drop, reject; the rest goes on or goes elsewhere.
 FINAL = ("accept", "drop", "reject")
@@ -73,6 +74,8 @@ def removal(chain: Chain, rule: Rule) -> tuple[str, ...]:
     if chain.source == "nft":
         return ("nft", "delete", "rule", chain.family, chain.table, chain.name, "handle", str(rule.handle))
     program = ("ip6tables" if chain.family == "ip6" else "iptables") + ("-legacy" if chain.source == "legacy" else "")
+    if masked(rule.text) != rule.text:  # a report holds this command: the rule's number takes it out, too
+        return (program, "-w", "-t", chain.table, "-L", chain.name, "-n", "--line-numbers")
     words = shlex.split(rule.text)
     return (program, "-w", "-t", chain.table, "-D", *words[1:])
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from cowgate.quoting import Origin, quoted
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Completed, Host
@@ -13,13 +14,6 @@ if TYPE_CHECKING:
 PATH = "/var/log/cowgate-install.log"
 TIE = ("setpriv", "--pdeathsig", "KILL", "--")
 LIMIT = 8 << 20  # bytes; one that is longer begins anew, an install writes some 100 kB
-# Control characters, and what a terminal takes for a command. Newline and tab stay.
-_UNSAFE = r"[^\t\n -~\u00a1-\uffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
-
-
-def escaped(text: str) -> str:
-    """Text of a foreign program as a terminal may show it."""
-    return re.sub(_UNSAFE, lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
 class Log:
@@ -34,7 +28,7 @@ class Log:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.host.now()))
         for secret in self.secrets:
             text = text.replace(secret, "(hidden)")
-        self.host.append_log(PATH, f"{stamp} {escaped(text.rstrip())}\n", LIMIT)
+        self.host.append_log(PATH, f"{stamp} {quoted(Origin.FOREIGN, text.rstrip()).root}\n", LIMIT)
 
     def _bound(self) -> tuple[str, ...]:
         """What ties a command to this process: behind an install that was killed, no generator goes on writing."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cowgate.errors import CommandFailed, CommandMissing, CowgateError
 from cowgate.machine.clocks import Clocks
 from cowgate.machine.files import PATH, Files
-from cowgate.quoting import masked, shapes_masked, visible, visible_lines
+from cowgate.quoting import Origin, masked, quoted, shapes_masked, visible
 
 ENVIRONMENT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PATH": PATH, "HOME": "/root"}
 
@@ -93,7 +93,7 @@ class Processes(Files, Clocks):
 
     def keep_said(self, done: Completed) -> None:
         """Write what a failed command said to the log that only root may read; where that is not possible it is lost."""
-        text = visible_lines(masked((done.err.strip() or done.out.strip())[-SAID_LIMIT:]))
+        text = quoted(Origin.FOREIGN, (done.err.strip() or done.out.strip())[-SAID_LIMIT:]).root
         if not text or not self.live or self.euid() != 0 or self.in_chroot():
             return
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.now()))

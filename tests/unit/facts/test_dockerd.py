@@ -10,7 +10,6 @@ import pytest
 from cowgate.facts import dockerd
 from cowgate.facts.asked import validate
 from cowgate.formats import daemonjson
-from cowgate.formats.quoting import quotable
 from tests.unit.facts.machine import Machine, put
 
 DEBIAN = """\
@@ -141,7 +140,7 @@ REFUSED = "unable to configure the Docker daemon with file /etc/docker/daemon.js
     ("mode", "code", "said", "refused", "quoted"),
     [
         (0o644, 0, "configuration OK", False, ""),
-        (0o644, 1, f"{REFUSED}no\tgood\x1b[1m", True, "no good [1m"),
+        (0o644, 1, f"{REFUSED}no\tgood\x1b[1m", True, "no good\\x1b[1m"),
         (0o600, 1, f"{REFUSED}secret", True, ""),
         (0o644, 125, "unknown flag: --validate\nSee 'dockerd --help'.", None, ""),
     ],
@@ -150,16 +149,3 @@ def test_what_dockerd_says(tmp_path: Path, mode: int, code: int, said: str, refu
     put(tmp_path, "/etc/docker/daemon.json", "{}", mode)
     answer = validate(Dockerd(tmp_path, code, said))
     assert (answer.refused, answer.said) == (refused, quoted)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("mirror https://me:s3cret@mirror.example.org/", "mirror https://***@mirror.example.org/"),
-        ('"splunk-token": "abc", "tag": "x"', '"splunk-token": ***, "tag": "x"'),
-        ("a\nb\x00c", "a b c"),
-        ("x" * 400, "x" * 299 + "…"),
-    ],
-)
-def test_what_may_be_quoted(text: str, shown: str) -> None:
-    assert quotable(text) == shown

@@ -14,7 +14,6 @@ from cowgate.formats.error import FormatError
 from cowgate.install import admin, containers, cutoff, document, drift, images, neighbours, relay, sentences, settings, steps
 from cowgate.install.containers import Container
 from cowgate.install.drift import Finding, Room
-from cowgate.install.log import escaped
 from cowgate.install.source import shown
 from cowgate.install.status import Status
 from tests.unit.conftest import policy_of
@@ -394,7 +393,3 @@ def test_the_screen() -> None:
     whole = Status("installed", 9.0, directory=PLACE, findings=(Finding("a", "unsound", "text", "hint", 1.0),), containers=18)
     assert "UNSOUND (18 containers run)" in sentences.screen(whole, 9.0)[0]
     assert codec.decode(Status, json.loads(json.dumps(codec.encode(whole)))) == whole
-
-
-def test_what_a_foreign_program_says_is_escaped() -> None:
-    assert escaped("a\x1b[31mb\tc\n\u202ed") == "a\\x1b[31mb\tc\n\\u202ed"

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple, Optional, Union
 
 from cowgate.formats.packetfilter import ADDRESS_CHANGES, Chain, Match, Rule
+from cowgate.quoting import Origin, quoted
 
 BRIDGE = "br-mailcow"
 OUTSIDE = "outside"  # any address of the internet
@@ -55,7 +56,8 @@ class Fate(NamedTuple):
         """The rule as it is quoted."""
         if self.rule is None:
             return f"{self.chain.place}: policy drop"
-        return self.rule.text if self.chain.source != "nft" else f"{self.chain.place}: {self.rule.text}"
+        text = quoted(Origin.FILTER, self.rule.text).report
+        return text if self.chain.source != "nft" else f"{self.chain.place}: {text}"
 
 
 class Filters:
