@@ -18,8 +18,6 @@ lock_seconds=300
 asked_for=/var/lib/cowgate/setup
 needed="yaml jsonschema psutil dns"
 also=
-newline='
-'
 
 say() { printf 'cowgate: %s\n' "$*" >&2; }
 
@@ -174,24 +172,11 @@ setup() {
     fi
 }
 
-# The gate: 0 is believed only together with the word and the end of the answer, both of which COWGATE_ANSWER asks for. Before a
-# guarded command the gate is asked alone; what is executed then asks once more, and becomes the command.
-guard() {
-    case " $* " in *" -- "*) asked=alone ;; *) asked=whole ;; esac
-    code=0
-    answer=$(COWGATE_ANSWER=$asked "$python" "$flags" "$program" "$@") || code=$?
-    end=${answer##*"$newline"}
-    case $end in
-    "cowgate gate: "*" end") text=${answer%"$end"} ;;
-    *) text=$answer end= ;;
-    esac
-    [ "$asked" = whole ] || [ "$code$end" = "0cowgate gate: help end" ] || text=
-    printf '%s' "$text"
-    case $code:$end in
-    "0:cowgate gate: open end") [ "$asked" = whole ] || return 0; exit 0 ;;
-    "0:cowgate gate: help end") exit 0 ;;
-    0:*) say "the gate gave no whole answer, so it is shut; install cowgate again"; exit 3 ;;
-    *) exit "$code" ;;
+# A program that was cut short, or is empty, does nothing and ends with 0: which would be "open", or "ready".
+whole() {
+    case $(tail -n 1 "$1") in
+    *"$2") ;;
+    *) say "$1 was cut short; install cowgate again"; exit 3 ;;
     esac
 }
 
@@ -217,22 +202,16 @@ if [ "${1-}" = --setup ]; then
     [ -z "$also" ] || exit "${failed-0}"
 fi
 find_python || { say "no Python 3.9 or newer on this machine; \`sudo $0 --setup\` installs it"; exit 3; }
-case ${1-} in
---interpreter) echo "$python"; exit 0 ;;
-# The gate needs no module that is not Python's own, and is asked often.
-gate) flags=-IBS ;;
-*) flags=-IB ;;
-esac
-
-# A program that was cut short, or is empty, does nothing and ends with 0: which would be "open", or "ready".
+[ "${1-}" != --interpreter ] || { echo "$python"; exit 0; }
+flags=-IB
+if [ "${1-}" = gate ]; then
+    # Only that one knows whom to believe; it asks here once more, for a word and an end.
+    outer=$here/cowgate/command.sh
+    [ -n "${COWGATE_ANSWER-}" ] || { whole "$outer" "} # the end"; exec /bin/sh "$outer" "$@"; }
+    flags=-IBS # the gate needs no module that is not Python's own, and is asked often
+fi
 program=$here/cowgate/__main__.py
-last=
-while IFS= read -r line || [ -n "$line" ]; do last=$line; done <"$program"
-case $last in
-*"sys.exit(main())") ;;
-*) say "$program was cut short; install cowgate again"; exit 3 ;;
-esac
-[ "${1-}" != gate ] || guard "$@"
+whole "$program" "sys.exit(main())"
 exec "$python" "$flags" "$program" "$@"
 exit 3
-}
+} # the end

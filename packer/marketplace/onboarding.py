@@ -112,7 +112,8 @@ def ready() -> bool:
     while subprocess.run([COMMAND, "--setup", "run", "--phase", "boot", "--yes"], check=False).returncode == EXIT_TEMPFAIL:
         say("the check of this boot still runs; waiting for it")
         time.sleep(BUSY_SECONDS)
-    return subprocess.run([COMMAND, "gate"], check=False, stdout=subprocess.DEVNULL).returncode == 0
+    asked = subprocess.run([COMMAND, "gate"], check=False, stdout=subprocess.PIPE)
+    return asked.returncode == 0 and asked.stdout.startswith(b"open: ")
 
 
 def remove(host: Host) -> None:

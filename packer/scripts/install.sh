@@ -14,7 +14,9 @@ rm "$home/cowgate.pyz" "$home/hooks/__main__.py" /dev/shm/cowgate.pyz
 mv "$home/hooks/cowgate/launcher.sh" "$home/hooks/cowgate.sh"
 chmod 0755 "$home/hooks/cowgate.sh"
 mkdir -p /usr/local/sbin
-ln -sf "$home/hooks/cowgate.sh" /usr/local/sbin/cowgate
+cp "$home/hooks/cowgate/command.sh" /usr/local/sbin/cowgate.new
+chmod 0755 /usr/local/sbin/cowgate.new
+mv -f /usr/local/sbin/cowgate.new /usr/local/sbin/cowgate
 if [ -s /dev/shm/policy.yaml ]; then
     mkdir -p /etc/cowgate
     # Packer uploads it with the mode that it has where the build was started; a policy that not all may read shuts every gate.

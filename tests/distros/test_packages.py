@@ -131,7 +131,8 @@ def test_installed_used_upgraded_over_and_purged(suite: str, release: Path, tmp_
     with Bare(suite, files=files) as system:
         before = paths(system)
         system.run(["dpkg", "-i", "/srv/one.deb"], check=True)
-        assert system.run(["readlink", "-f", "/usr/sbin/cowgate"]).stdout == "/usr/lib/cowgate/cowgate.sh\n"
+        assert "\nlauncher=/usr/lib/cowgate/cowgate.sh\n" in system.run(["cat", "/usr/sbin/cowgate"]).stdout
+        assert system.run(["cowgate", "gate", "--", "true"]).returncode == 3
         assert system.run(["cowgate", "--version"], check=True).stdout.strip()
         assert "/opt/cowgate" not in paths(system), "a package keeps nothing in /opt"
         # Used: its own units are enabled, and no other is written.

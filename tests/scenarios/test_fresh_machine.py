@@ -66,7 +66,8 @@ def test_5_first_boot(machine: Bare) -> None:
     assert done.returncode == 3, done.stdout + done.stderr  # a bare root in a container is not ready
     assert "NOT READY" in done.stdout
     assert "platform.virtualization" in done.stdout
-    assert machine.run(["readlink", "/usr/local/sbin/cowgate"]).stdout.strip() == "/opt/cowgate/hooks/cowgate.sh"
+    command = machine.run(["cmp", "/usr/local/sbin/cowgate", "/opt/cowgate/hooks/cowgate/command.sh"])
+    assert command.returncode == 0, command.stderr
     listed = machine.run(["dpkg-query", "-W", "python3-yaml", "python3-jsonschema", "python3-psutil", "python3-dnspython"])
     assert listed.returncode == 0, listed.stderr
     assert machine.run(["test", "-e", "/opt/cowgate/venv"]).returncode == 1

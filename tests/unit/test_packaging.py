@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = ROOT / "hooks"
 LAUNCHER = HOOKS / "cowgate.sh"
+COMMAND = HOOKS / "cowgate" / "command.sh"
 
 
 def run(*argv: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -119,10 +120,11 @@ if __name__ == "__main__":
 
 
 def with_program(directory: Path, text: str) -> Path:
-    """A launcher before this program."""
+    """The launcher and the command before this program."""
     copy = directory / "hooks"
     (copy / "cowgate").mkdir(parents=True, exist_ok=True)
     shutil.copy(LAUNCHER, copy)
+    shutil.copy(COMMAND, copy / "cowgate")
     (copy / "cowgate" / "__main__.py").write_text(text)
     return copy / "cowgate.sh"
 
@@ -135,11 +137,13 @@ def test_gate_is_started_without_site_packages(tmp_path: Path) -> None:
 
 
 def test_open_is_a_code_a_word_and_an_end(tmp_path: Path) -> None:
-    body = 'print("cowgate gate: {word} end" if os.environ.get("COWGATE_ANSWER") else "RAN", end=""); return {code}'
+    body = 'print("cowgate gate: {word} end", end=""); return {code}'
     whole = with_program(tmp_path, FAKE.format(body=body.format(word="open", code=0)))
     assert run(whole, "gate").returncode == 0
     assert run(whole, "gate").stdout == "1 1 ['gate']\n"
-    assert run(whole, "gate", "--", "x").stdout == "1 1 ['gate', '--', 'x']\nRAN"
+    guarded = run(whole, "gate", "--", "sh", "-c", "echo RAN $COWGATE_READY; umask; exit 9", umask=0o077)
+    assert (guarded.returncode, guarded.stdout) == (9, "RAN 1\n0022\n")
+    assert run(whole, "gate", "--", "/nonexistent").returncode == 127
     for word, code in (("shut", 0), ("open", 3), ("opened", 0), ("", 0)):
         other = with_program(tmp_path, FAKE.format(body=body.format(word=word, code=code)))
         for words in (("gate",), ("gate", "--", "echo", "RAN")):
@@ -159,14 +163,89 @@ def test_a_program_that_was_cut_never_says_open_or_ready(tmp_path: Path) -> None
     assert run(with_program(tmp_path, silent), "gate").returncode == 3
 
 
-def test_a_launcher_that_was_cut_runs_nothing(tmp_path: Path) -> None:
-    text = LAUNCHER.read_text()
-    cut = tmp_path / "cowgate.sh"
-    for length in range(12, len(text) - 2, 331):
-        cut.write_text(text[:length])
-        done = run("sh", str(cut), "gate")
-        assert done.returncode not in (0,), length
-        assert done.stdout == ""
+class Kept:
+    """What keep-copy leaves, with its own places below a directory; and a guarded command that leaves a trace."""
+
+    def __init__(self, root: Path) -> None:
+        (root / "opt").mkdir()
+        (root / "usr/local/sbin").mkdir(parents=True)
+        assert run(HOOKS / "keep-copy", root).returncode == 0
+        self.hooks, self.command = root / "opt/cowgate/hooks", root / "usr/local/sbin/cowgate"
+        text = self.command.read_text()
+        assert "/opt/cowgate/hooks/cowgate.sh" in text
+        self.command.write_text(text.replace("/opt/cowgate/hooks", str(self.hooks)))
+        self.trace, self.state = root / "RAN", root / "state"
+
+    def never_open(self, *why: object) -> None:
+        """The gate and a guarded command, asked as a shell does, which takes an empty file for a script."""
+        for words in ("", f"-- touch {self.trace}"):
+            done = run("sh", "-c", f"{self.command} gate --state-dir {self.state} {words}")
+            assert done.returncode != 0, (*why, words, done.stdout)
+            assert "open" not in done.stdout and not self.trace.exists(), (*why, words)
+
+    def open(self) -> None:
+        """A program that always says open."""
+        text = FAKE.format(body='print("cowgate gate: open end", end=""); return 0')
+        (self.hooks / "cowgate/__main__.py").write_text(text)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path)
+
+
+def test_the_command_as_it_is_kept_gives_what_the_launcher_gives(kept: Kept) -> None:
+    assert run(kept.command, "--version").stdout == run(LAUNCHER, "--version").stdout
+    kept.never_open("whole, and no report")
+    shut = run(kept.command, "gate", "--state-dir", kept.state)
+    assert shut.returncode == 3 and shut.stderr.startswith("shut: there is no report")
+    assert run(kept.command, "gate", "--help").stdout.startswith("usage: cowgate gate")
+    assert run(kept.command, "gate", "--wrong").returncode == 2
+    kept.open()
+    assert run(kept.command, "gate", "--", "touch", kept.trace).returncode == 0 and kept.trace.exists()
+
+
+@pytest.mark.parametrize("name", ["command", "cowgate.sh"])
+def test_a_launcher_that_was_cut_runs_nothing_though_the_gate_is_open(kept: Kept, name: str) -> None:
+    kept.open()
+    path = kept.command if name == "command" else kept.hooks / name
+    text = path.read_text()
+    for length in range(12, len(text) - 10, 97):
+        path.write_text(text[:length])
+        kept.never_open(name, length)
+        assert run("sh", "-c", f"{kept.command} run").returncode != 0, length
+
+
+def test_a_launcher_that_is_empty_is_believed_by_nobody(kept: Kept) -> None:
+    kept.open()
+    (kept.hooks / "cowgate.sh").write_text("")
+    kept.never_open()
+    assert run("sh", "-c", f"{kept.command} run").returncode == 3
+
+
+def test_a_command_that_is_empty_runs_nothing_and_does_not_say_open(kept: Kept) -> None:
+    """That a shell gives 0 for an empty file nobody can prevent: systemd refuses it, and whoever else asks wants the word."""
+    kept.open()
+    kept.command.write_text("")
+    with pytest.raises(OSError, match="Exec format error"):
+        subprocess.run([str(kept.command), "gate"], check=False)
+    asked = run("sh", "-c", f"{kept.command} gate; {kept.command} gate -- touch {kept.trace}")
+    assert asked.stdout == "" and not kept.trace.exists()
+    for asker in (*(ROOT / "cloud-config").rglob("*"), *HOOKS.rglob("*.sh"), *(ROOT / "packer").rglob("*")):
+        if asker.is_file() and asker.name not in ("command.sh", "cowgate.sh", "launcher.sh", "login.sh"):
+            for line in asker.read_text().splitlines():
+                assert not re.search(r"cowgate\"? gate(?! --| \| grep| 2>>)", line.partition("#")[0]), (asker, line)
+
+
+def test_a_program_whose_files_were_emptied_or_cut_is_shut(kept: Kept) -> None:
+    package = kept.hooks / "cowgate"
+    for path in (package / "__main__.py", package / "__init__.py", *sorted((package / "gate").glob("*.py"))):
+        text = path.read_text()
+        lines = text.splitlines(keepends=True)
+        for cut in ("", *("".join(lines[:count]) for count in range(1, len(lines), 11)), text[: len(text) // 2]):
+            path.write_text(cut)
+            kept.never_open(path, len(cut))
+        path.write_text(text)
 
 
 def test_what_the_launcher_installs_is_what_the_package_needs() -> None:
@@ -184,7 +263,7 @@ def test_what_the_launcher_installs_is_what_the_package_needs() -> None:
 
 def test_launchers_are_executable_and_in_posix_sh() -> None:
     names = ("first-boot", "early-network", "pre-install", "keep-copy", "image-build", "image-seal")
-    for path in (LAUNCHER, *(HOOKS / name for name in names)):
+    for path in (LAUNCHER, COMMAND, *(HOOKS / name for name in names)):
         assert os.access(path, os.X_OK), path
         assert path.read_text().startswith("#!/bin/sh\n"), path
         assert run("sh", "-n", path).returncode == 0

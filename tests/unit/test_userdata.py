@@ -356,7 +356,11 @@ def test_it_unpacks_where_a_tree_was_left_half_written(tmp_path: Path) -> None:
         done = subprocess.run(unpack, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         assert not (home / "hooks" / "cowgate" / "stale.py").exists() and not (home / "new").exists()
-        assert os.readlink(sbin / "cowgate") == f"{home}/hooks/cowgate.sh"
+        assert (sbin / "cowgate").read_bytes() == (home / "hooks" / "cowgate" / "command.sh").read_bytes()
+        assert os.access(sbin / "cowgate", os.X_OK)
+    (sbin / "cowgate").write_text("")
+    assert subprocess.run(unpack, timeout=60).returncode == 0
+    assert (sbin / "cowgate").stat().st_size > 0, "an empty command is put right"
 
 
 # -- the command -----------------------------------------------------------------------------------------------------

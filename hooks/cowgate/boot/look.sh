@@ -21,10 +21,12 @@ install() {
     rc-service -q cowgate-install start
 }
 
-# Open is what the gate says, not what the check's exit code was.
+# Open is what the gate says, not what the check's exit code was; and in a word, as an empty file ends with 0 too.
+open() { "$cowgate" gate | grep "^open: "; }
+
 look() {
-    "$cowgate" gate >/dev/null 2>&1 || "$cowgate" --setup run --phase boot --yes
-    "$cowgate" gate || return
+    open >/dev/null 2>&1 || "$cowgate" --setup run --phase boot --yes
+    open || return
     IN_BACKGROUND=yes rc-service -q cowgate start || return
     ! wanted || install
 }

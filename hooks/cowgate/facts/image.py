@@ -115,6 +115,8 @@ def _by_hand(host: Host, masked: tuple[str, ...], manager: str, home: Home) -> I
             yield f"{path} ({what}) is missing"
         elif not _is_program(host, path):
             yield f"{path} ({what}) is not executable"
+        elif host.stat(path).st_size == 0:
+            yield f"{path} ({what}) is empty"
     services = [(path, "a service") for path in _places(manager) if manager == "openrc"]
     for path, what in ((CLEAN_HOOK, "what `cloud-init clean` runs"), *services):
         if host.exists(path) and not _is_program(host, path):

@@ -625,6 +625,7 @@ LOOKED_AT = ("/etc", "/root", "/home", "/opt", "/srv", "/usr/local", "/var/lib")
 # Below them: what cowgate, Docker, cloud-init, package managers and systemd put there themselves, as globs.
 EXPECTED = (
     "/opt/cowgate/**",
+    "/usr/local/sbin/cowgate",
     "/etc/cowgate/**",
     "/var/lib/cowgate/**",
     "/etc/systemd/system/cowgate*",

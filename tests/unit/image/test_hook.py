@@ -46,7 +46,7 @@ def installed(root: Path) -> Path:
     cloud_init(root)
     put(root, "/usr/lib/systemd/systemd", "")
     put(root, imagehook.LAUNCHER, "#!/bin/sh\n", 0o755)
-    put(root, imagehook.COMMAND, f"-> {imagehook.LAUNCHER}")
+    put(root, imagehook.COMMAND, "#!/bin/sh\n", 0o755)
     return root
 
 
@@ -66,6 +66,12 @@ def test_an_empty_tree_lacks_everything(tmp_path: Path) -> None:
     assert not found.expected
     assert len(found.problems) == len(imagehook.UNITS) + len(LINKS) + 1
     assert [problem.split(" (")[0] for problem in found.by_hand] == [imagehook.LAUNCHER, imagehook.COMMAND]
+
+
+def test_a_command_that_is_empty_is_named(tmp_path: Path) -> None:
+    installed(tmp_path)
+    put(tmp_path, imagehook.COMMAND, "", 0o755)
+    assert facts(tmp_path).by_hand == (f"{imagehook.COMMAND} (what the units start) is empty",)
 
 
 def test_without_a_manager_of_services_nothing_is_said_to_be_in_place(tmp_path: Path) -> None:
