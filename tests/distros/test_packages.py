@@ -1,11 +1,14 @@
-"""A release built twice, and its .deb on bare roots of Debian 11, 12 and 13: installed, used, upgraded over, purged."""
+"""A release built twice; its packages installed, used, upgraded over and taken away again.
+
+The .deb on bare roots of Debian 11, 12 and 13.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -15,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.bare import Bare
+from tests.lab.files import Content
+from tests.lab.own_package import build as build_own
 from tests.lab.process import run
 from tests.lab.trees import install_host_packages
 
@@ -73,6 +78,27 @@ def test_what_each_holds(release: Path) -> None:
     assert {"PyYAML", "jsonschema", "psutil", "dnspython", wheel.name} <= named
 
 
+def test_an_older_setuptools_is_not_used(tmp_path: Path) -> None:
+    """Debian 12's refuses the license as text; a newer one is fetched, for the wheel and for the source distribution."""
+    (tmp_path / "old/setuptools").mkdir(parents=True)
+    (tmp_path / "old/setuptools/__init__.py").write_text('__version__ = "66.1.1"\n')
+    command = [sys.executable, "-B", "-c", PYTHONS_OWN, str(ROOT / "hooks" / "build-release"), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "old")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".gz", ".whl"]
+
+
+PYTHONS_OWN = """\
+import runpy, sys
+program = runpy.run_path(sys.argv[1])
+release = program["Release"](program["checkout"](sys.argv[2], True), sys.argv[2] + "/out", 0)
+release.new_setuptools()
+release.wheel()
+release.sdist()
+"""
+
+
 def test_lintian_has_nothing_to_say(release: Path) -> None:
     """Each tag that is overridden is explained in hooks/release/lintian-overrides."""
     (deb,) = release.glob("*.deb")
@@ -108,59 +134,93 @@ program["sign"](sys.argv[2], "test@cowgate.test")
 """
 
 
-def newer(deb: Path, place: Path) -> Path:
-    """The same package as a later version, with one file more."""
-    tree = place / "tree"
-    run(["dpkg-deb", "-R", str(deb), str(tree)], check=True)
-    control = (tree / "DEBIAN/control").read_text()
-    (tree / "DEBIAN/control").write_text(re.sub(r"(?m)^Version: .*$", "Version: 99", control))
-    (tree / "usr/lib/cowgate/later").write_text("")
-    run(["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", str(tree), str(place / "newer.deb")], check=True)
-    return place / "newer.deb"
+# -- a package on a machine ------------------------------------------------------------------------------------------
+
+HOOK = ["cowgate", "run", "--phase", "build", "--only", "image.hook", "--yes"]
+# A look that changes nothing and is published.
+POLICY = '{"hostname": "mail.cowgate.test", "fix": {"enabled": false}, "probes": {"enabled": false}, "time": {"wait": 0}}'
+KEPT = "find /etc/cowgate /var/lib/cowgate -type f -exec sha256sum {} + | sort"
+UNITS = "/etc/systemd/system"
+# A change to the machine (network.firewall), which outlives the package; and what the install switches on.
+OWN_CHANGE = f"{UNITS}/cowgate-docker-user.service"
+ENABLED = f"{UNITS}/docker.service.wants/cowgate-docker-user.service"
+SWITCH_ON = f"""\
+set -e
+printf '[Service]\\nExecStart=true\\n[Install]\\nWantedBy=docker.service\\n' > {OWN_CHANGE}
+systemctl --root=/ enable cowgate-docker-user.service
+systemctl --root=/ add-wants timers.target cowgate-status.timer
+"""
 
 
 def paths(system: Bare) -> set[str]:
-    find = "find / -xdev ( -path /proc -o -path /sys -o -path /run -o -path /var/lib/dpkg -o -path /var/log ) -prune -o"
-    return set(system.run([*find.split(), "-iname", "*cowgate*", "-print"], check=True).stdout.splitlines())
+    """All that is named after cowgate; the package managers' own records and what the test brought left out."""
+    own = ("/proc", "/sys", "/run", "/srv", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/dnf", "/var/cache", "/var/log")
+    find = f"find / -xdev ( {' -o '.join(f'-path {path}' for path in own)} ) -prune -o -iname *cowgate* -print"
+    return set(system.run(find.split(), check=True).stdout.splitlines())
+
+
+def put_in_place(system: Bare) -> None:
+    done = system.run(HOOK)
+    # Debian has cloud-init and firewalld in no one system: where it is dressed as an EL, that alone is missing.
+    alone = "\n    cloud-init is not installed: nothing would start the check\n"
+    assert done.returncode == 0 or (done.returncode == 3 and alone in done.stdout), done.stdout + done.stderr
+
+
+def use(system: Bare) -> str:
+    """Puts the check into the next boots, publishes a report; the digests of what is kept then."""
+    assert "\nlauncher=/usr/lib/cowgate/cowgate.sh\n" in system.run(["cat", "/usr/sbin/cowgate"]).stdout
+    assert system.run(["cowgate", "gate", "--", "true"]).returncode == 3
+    assert system.run(["cowgate", "--version"], check=True).stdout.strip()
+    assert "/opt/cowgate" not in paths(system), "a package keeps nothing in /opt"
+    # Its own units are enabled, and no other is written.
+    put_in_place(system)
+    wants = f"{UNITS}/cloud-init.target.wants/cowgate.service"
+    assert system.run(["readlink", wants]).stdout == "/usr/lib/systemd/system/cowgate.service\n"
+    unit = system.run(["cat", "/usr/lib/systemd/system/cowgate.service"]).stdout
+    assert "ExecStart=/usr/sbin/cowgate " in unit and "/usr/local" not in unit
+    system.run(["sh", "-c", SWITCH_ON], check=True)
+    system.run(["sh", "-c", f"umask 022; mkdir -p /etc/cowgate; echo {shlex.quote(POLICY)} >/etc/cowgate/policy.yaml"])
+    blocked = system.run(["cowgate", "run", "--yes"])
+    assert blocked.returncode == 3, blocked.stdout + blocked.stderr
+    kept = system.run(["sh", "-c", KEPT], check=True).stdout
+    assert all(f"/{name}" in kept for name in ("policy.yaml", "readiness.json", "journal")), kept
+    return kept
+
+
+def still_there(system: Bare, kept: str) -> None:
+    """After an upgrade: policy, report and journal are as they were, the new files are there, compiled, and it works."""
+    assert system.run(["sh", "-c", KEPT], check=True).stdout == kept
+    compiled = system.run(["find", "/usr/lib/cowgate/cowgate", "-name", "later.*.pyc"]).stdout
+    assert compiled, "what never writes bytecode itself starts twice as slowly without it"
+    put_in_place(system)
+
+
+def removed(system: Bare) -> None:
+    """Nothing of cowgate's starts any more; the administrator's files stay, and so do the changes to the machine."""
+    left = paths(system)
+    started = {path for path in left if path.endswith((".service", ".target", ".timer"))}
+    assert "/etc/cowgate" in left and started == {OWN_CHANGE, ENABLED}, left
+    assert not any(path.startswith("/usr/") for path in left), left
+    assert system.run(["sh", "-c", "test -e /var/lib/cowgate/readiness.json || test -e /usr/sbin/cowgate"]).returncode == 1
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_installed_used_upgraded_over_and_purged(suite: str, release: Path, tmp_path: Path) -> None:
+def test_deb_installed_used_upgraded_over_and_purged(suite: str, release: Path, tmp_path: Path) -> None:
     (deb,) = release.glob("*.deb")
-    files: dict[str, bytes] = {"/srv/one.deb": deb.read_bytes(), "/srv/two.deb": newer(deb, tmp_path).read_bytes()}
+    newer = build_own("deb", tmp_path / "newer", "99", "later.py")
+    files: dict[str, Content] = {"/srv/one.deb": deb.read_bytes(), "/srv/two.deb": newer.read_bytes()}
     with Bare(suite, files=files) as system:
         before = paths(system)
         system.run(["dpkg", "-i", "/srv/one.deb"], check=True)
-        assert "\nlauncher=/usr/lib/cowgate/cowgate.sh\n" in system.run(["cat", "/usr/sbin/cowgate"]).stdout
-        assert system.run(["cowgate", "gate", "--", "true"]).returncode == 3
-        assert system.run(["cowgate", "--version"], check=True).stdout.strip()
-        assert "/opt/cowgate" not in paths(system), "a package keeps nothing in /opt"
-        # Used: its own units are enabled, and no other is written.
-        hook = ["cowgate", "run", "--phase", "build", "--only", "image.hook", "--yes"]
-        done = system.run(hook)
-        assert done.returncode == 0, done.stdout + done.stderr
-        wants = "/etc/systemd/system/cloud-init.target.wants/cowgate.service"
-        assert system.run(["readlink", wants]).stdout == "/usr/lib/systemd/system/cowgate.service\n"
-        units = system.run(["cat", "/usr/lib/systemd/system/cowgate.service"]).stdout
-        assert "ExecStart=/usr/sbin/cowgate " in units and "/usr/local" not in units
-        system.run(["sh", "-c", "umask 022; echo 'hostname: mail.cowgate.test' >/etc/cowgate/policy.yaml"])
-        kept = "mkdir -p /etc/cowgate; echo 'timezone: Etc/UTC' >/etc/cowgate/policy.yaml; "
-        kept += "find /etc/cowgate /var/lib/cowgate -type f -exec sha256sum {} + | sort"
-        first = system.run(["sh", "-c", kept], check=True).stdout
-        assert "journal" in first and "policy.yaml" in first
-        # Upgraded over: policy and journal are as they were.
+        kept = use(system)
         system.run(["dpkg", "-i", "/srv/two.deb"], check=True)
-        assert system.run(["sh", "-c", kept], check=True).stdout == first
-        assert system.run(["test", "-e", "/usr/lib/cowgate/later"]).returncode == 0
-        assert system.run(hook).returncode == 0
+        still_there(system, kept)
         # A copy by hand beside it steps back, and says so.
         copy = "mkdir -p /opt/cowgate && cp -R /usr/lib/cowgate /opt/cowgate/hooks && /opt/cowgate/hooks/cowgate.sh --version"
         stepped = system.run(["sh", "-c", copy], check=True)
         assert "steps back: the package in /usr/lib/cowgate is used" in stepped.stderr
         system.run(["rm", "-rf", "/opt/cowgate"], check=True)
-        # Removed: no gate, nothing that starts it; the administrator's files stay. Purged: nothing is left.
         system.run(["dpkg", "-r", "cowgate"], check=True)
-        left = paths(system)
-        assert "/etc/cowgate" in left and not any(path.endswith((".service", ".target", ".timer")) for path in left), left
+        removed(system)
         system.run(["dpkg", "-P", "cowgate"], check=True)
-        assert paths(system) - {"/srv/one.deb", "/srv/two.deb"} == before
+        assert paths(system) - before == {OWN_CHANGE, ENABLED}, "purged: nothing else is left"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cowgate.errors import CowgateError
-from cowgate.image.hook import UNIT_DIR, unit_text
+from cowgate.image.hook import PACKAGE_UNIT_DIR, UNIT_DIR, home_of, unit_text
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -43,9 +43,10 @@ HOOKS = {"pre_update_hook.sh": BEFORE, "post_update_hook.sh": AFTER}
 
 def place(host: Host, policy: Policy, progress: Callable[[str], None]) -> None:
     """Put the hooks and the timer in place, as the policy wants it. A hook of the owner's is kept."""
+    home = home_of(host)
     if policy.install.update_hooks:
-        for name, text in HOOKS.items():
-            path = f"{policy.install_dir}/{name}"
+        for name, by_hand in HOOKS.items():
+            path, text = f"{policy.install_dir}/{name}", home.adapt(by_hand)
             before = host.read_or_none(path)
             if before is not None and MARK not in before:
                 progress(f"{path} is there already and is kept; `cowgate status --{_option(name)}` can be called from it")
@@ -64,7 +65,7 @@ def _option(name: str) -> str:
 
 def _start_timer(host: Host) -> None:
     for unit in (SERVICE, TIMER):
-        if not host.exists(f"{UNIT_DIR}/{unit}"):
+        if not any(host.exists(f"{directory}/{unit}") for directory in (UNIT_DIR, PACKAGE_UNIT_DIR)):
             host.write_atomic(f"{UNIT_DIR}/{unit}", unit_text(unit).encode(), mode=0o644)
     host.run(("systemctl", "daemon-reload"), timeout=UNIT_TIMEOUT)
     host.run(("systemctl", "add-wants", "timers.target", TIMER), timeout=UNIT_TIMEOUT)
