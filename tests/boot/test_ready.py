@@ -46,7 +46,7 @@ FIXED = {
     "services.conflicting": "exim4.service (Exim) is running",
     "time.servers": "systemd-timesyncd has no servers of its own",
     "time.synchronization": "the clock is not synchronized",
-    "network.ipv6_alias": "`iface eth0:0 inet6` holds the own IPv6 of eth0",
+    "network.ipv6_alias": "`iface eth0:0 inet6` holds the main IPv6 address of eth0",
 }
 LISTING = "find /etc /opt /usr/local -printf '%p %y %m %U %s %l %T@\\n' | sort"
 POLICY = "/etc/cowgate/policy.yaml"

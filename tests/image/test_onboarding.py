@@ -90,9 +90,9 @@ def test_4_a_whole_name_that_the_machine_has_is_offered(machine: Container) -> N
 def test_5_wrong_answers_are_refused_with_a_sentence_and_the_verdict_is_shown(machine: Container) -> None:
     with Terminal(machine) as terminal:
         for wrong, told in (
-            ("mail", "'mail': it has 1 part, and three are needed"),
+            ("mail", "'mail': it has 1 part, but needs at least three"),
             ("mail.example.org", "'mail.example.org': this name is reserved for documentation (RFC 2606); use a name you own"),
-            ("mail.a_b.de", "'mail.a_b.de': 'a_b' is no valid part"),
+            ("mail.a_b.de", "'mail.a_b.de': 'a_b' is not a valid part"),
             ("", "an answer is needed"),
         ):
             terminal.expect(NAME_QUESTION)

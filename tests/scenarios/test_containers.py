@@ -35,7 +35,7 @@ EXPECTED = {
     "docker.daemon_json": ("unknown", "depends on the version of Docker"),
     "docker.open_relay": ("unknown", "depends on its version"),
     "docker.storage": ("unknown", "no dockerd"),
-    "network.mtu": ("deferred", "no mailcow checkout"),
+    "network.mtu": ("deferred", "mailcow is not cloned"),
     "egress.registries": ("deferred", OFFLINE),
     "egress.dns": ("deferred", OFFLINE),
     "egress.icmp": ("deferred", OFFLINE),

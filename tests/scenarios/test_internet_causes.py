@@ -301,7 +301,7 @@ CASES = (
             "no default route",
             own=("ip route del default", "ip -6 route del default"),
             rows=dict.fromkeys(REQUIRED, "fail"),
-            says={"egress.registries": "no default route to ask by"},
+            says={"egress.registries": "there is no default route"},
         ),
         remedy=dict.fromkeys(REQUIRED, "give the machine a default route"),
         never=dict.fromkeys(REQUIRED, ("resolvers do not answer",)),
@@ -328,7 +328,7 @@ CASES = (
             says={"egress.registries": "the search domain in /etc/resolv.conf has a wildcard record"},
         ),
         remedy={"egress.registries": "take the search domain out"},
-        never={"egress.registries": ("opens TLS", "let it out")},
+        never={"egress.registries": ("intercepts TLS", "let it out")},
         apply="egress.registries",
     ),
     *(

@@ -408,10 +408,10 @@ def test_a_policy_with_its_host_name(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("words", "said"),
     [
         ([], "no host name is given"),
-        (["--hostname", "mail"], "'mail' cannot be mailcow's host name: it has 1 part, and three are needed"),
+        (["--hostname", "mail"], "'mail' cannot be mailcow's host name: it has 1 part, but needs at least three"),
         (["--hostname", "mail.example.org"], "this name is reserved for documentation"),
-        (["--hostname", "mail.a_b.de"], "'a_b' is no valid part"),
-        (["--hostname", f'{NAME}"\nx: y'], "is no valid part"),
+        (["--hostname", "mail.a_b.de"], "'a_b' is not a valid part"),
+        (["--hostname", f'{NAME}"\nx: y'], "is not a valid part"),
         (["--hostname", NAME, "--timezone", "Europe/Vienna; rm"], "there is no time zone"),
         (["--hostname", NAME, "--provider", "hetznr"], "unknown provider 'hetznr'; did you mean 'hetzner'?"),
         (["--hostname", NAME, "--provider", "hetzner"], "more than hetzner takes (Hetzner Cloud API"),

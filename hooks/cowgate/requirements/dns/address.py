@@ -58,7 +58,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             "; ".join(wrong),
             remedy=CLOUDFLARE
             if proxied
-            else "set the records; where only the resolvers inside answer so, set the public address there as well",
+            else "set the records; if only internal resolvers give this answer, set the public address there as well",
             commands=PLAN,
             expected=expected,
             observed=observed,

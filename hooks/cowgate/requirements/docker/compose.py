@@ -40,7 +40,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not version:
         if phase is Phase.BUILD:
             return deferred(f"decided at first boot: no package says which version {where} is")
-        return unknown(f"{where} does not tell its version", remedy=remedy, commands=commands)
+        return unknown(f"{where} does not report its version", remedy=remedy, commands=commands)
     if version < COMPOSE_MIN:
         return failed(
             f"{where} is {docker.compose_version}: mailcow's scripts refuse Compose 1",
@@ -67,7 +67,7 @@ def _how_to_get_compose(facts: Facts, policy: Policy) -> tuple[str, Commands]:
         return _compose_from_packages(facts, policy, bool(docker.compose))
     text, commands = _compose_from_packages(facts, policy, there=False)
     path = docker.compose_path
-    return f"take {path} away, which counts before what a package brings; then {text}", (("rm", path), *commands)
+    return f"remove {path}, which takes precedence over what a package brings; then {text}", (("rm", path), *commands)
 
 
 def _compose_from_packages(facts: Facts, policy: Policy, there: bool) -> tuple[str, Commands]:

@@ -89,8 +89,8 @@ def _remapped(facts: Facts) -> Verdict:
         f"{where} is set: mailcow has privileged containers and one in the host's network, and Docker starts neither in a "
         f"user "
         "namespace",
-        remedy="take it out and restart Docker (what was pulled and made until then is not seen any more: it lies in a "
-        "directory of its own below /var/lib/docker)",
+        remedy="remove it and restart Docker (images and containers made until then are no longer visible: they are in a "
+        "directory of their own below /var/lib/docker)",
         commands=(look,),
         expected=EXPECTED,
         observed="userns-remap",

@@ -49,7 +49,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if not docker.cli and docker.flavour != "snap":
         return failed(
-            "the daemon is here, but not the command docker, which mailcow's scripts call "
+            "the Docker daemon is installed, but not the command docker, which mailcow's scripts call "
             "(Debian 13 has it in a package of its own, docker-cli)",
             remedy="install the command",
             commands=install(facts, "docker-ce-cli" if docker.package == "docker-ce" else "docker-cli"),
@@ -74,8 +74,8 @@ def _disabled(facts: Facts, expected: str) -> Verdict:
     socket = facts.services.content.unit("docker.socket") if facts.services.content else None
     how = "its socket started it" if socket is not None and socket.running else "somebody started it"
     return failed(
-        f"Docker runs now ({how}), but it is not enabled: after the next reboot it stays down until somebody calls it, and "
-        f"mailcow with it",
+        f"Docker runs now ({how}), but it is not enabled: after the next reboot it does not start, and mailcow "
+        f"does not either",
         remedy="have it start at boot:",
         commands=ALPINE[1:2] if with_openrc(facts) else (("systemctl", "enable", "docker.service"),),
         expected=expected,
@@ -122,7 +122,7 @@ def _version_verdict(facts: Facts, policy: Policy, phase: Phase, expected: str) 
         return deferred("decided at first boot: no package says which version of the engine this is")
     if not version:
         return unknown(
-            f"the Docker daemon calls its version {text!r}, which is no number: whether it is 24 or newer cannot be told",
+            f"the Docker daemon gives its version as {text!r}: whether that is 24 or newer was not determined",
             remedy="install a released Docker Engine, or waive this row with a reason",
         )
     if version < ENGINE_MIN:

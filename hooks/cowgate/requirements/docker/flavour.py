@@ -36,7 +36,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         commands = how_to_remove(facts, ("podman-docker",))
     return failed(
         f"{diagnosis} ({docker.flavour_evidence})",
-        remedy="use the system's own daemon" if docker.flavour == "rootless" else f"take it away; then {how}",
+        remedy="use the system's own daemon" if docker.flavour == "rootless" else f"remove it; then {how}",
         commands=commands if docker.flavour == "rootless" else (*commands, *(c for c in install if c not in commands)),
         expected=expected,
         observed=docker.flavour,

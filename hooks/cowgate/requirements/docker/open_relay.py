@@ -67,7 +67,7 @@ def _masqueraded(facts: Facts) -> Verdict | None:
         f"the rule `{quoted[0]}` ({hidden[0].fate.chain.place}) changes the sender's address of what enters mailcow's bridge: "
         f"all mail seems to come from the bridge, {TRUSTED}",
         remedy="narrow it to what it is for (`-o eth0` for traffic that leaves, `-s` with the VPN's network), or take it out; "
-        f"{origin(hidden[0])}. Out of the running rules:",
+        f"{origin(hidden[0])}. From the running rules:",
         commands=removals(hidden),
         expected=EXPECTED,
         observed=f"masqueraded by {hidden[0].fate.chain.place}",

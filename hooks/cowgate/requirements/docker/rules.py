@@ -76,10 +76,10 @@ def _flushes(facts: Facts) -> tuple[Flush, ...]:
 def _gone(facts: Facts, missing: tuple[str, ...], flushes: tuple[Flush, ...]) -> Verdict:
     docker = facts.docker.value
     culprit = f" ({_told(flushes)})" if flushes else ""
-    text = "`cowgate run` restarts Docker, which writes them anew; by hand:"
+    text = "`cowgate run` restarts Docker, which writes its rules again; by hand:"
     if docker.containers:
         many = f"{docker.containers} containers run" if docker.containers > 1 else "a container runs"
-        text = f"restart Docker when it suits you ({many}, so cowgate does not restart it); it writes them anew:"
+        text = f"restart Docker at a convenient time ({many}, so cowgate does not restart it); it writes its rules again:"
     return failed(
         f"Docker runs, but {listed_with_and(missing)} {'are' if len(missing) > 1 else 'is'} gone: something emptied the "
         f"packet "

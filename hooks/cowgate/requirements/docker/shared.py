@@ -110,7 +110,7 @@ def how_to_install(facts: Facts, policy: Policy) -> tuple[str, Commands]:
         return f"{text}: with `docker: upstream` in the policy, `cowgate run` installs Docker's own packages", run
     if docker.conflicting:
         names = ", ".join(docker.conflicting)
-        text = f"{names} cannot be there together with Docker's own packages: take it away if nothing needs it, then install"
+        text = f"conflicting with Docker's own packages: {names}; remove this if nothing needs it, then install"
         return text, (*how_to_remove(facts, docker.conflicting), *run)
     return "`cowgate run` installs Docker's own packages, from its own repository", run
 
@@ -124,7 +124,7 @@ def how_to_replace(facts: Facts, policy: Policy) -> tuple[str, Commands]:
     release = facts.platform.content.os if facts.platform.content else None
     upstream = dockersource.repository(policy, facts.platform.content)
     if not names or not upstream:
-        return f"take it away, and install Docker's own packages ({DOCUMENTATION})", how_to_remove(facts, names)
+        return f"remove it, and install Docker's own packages ({DOCUMENTATION})", how_to_remove(facts, names)
     setting = "" if dockersource.source(policy, release) == "upstream" else ", with `docker: upstream` in the policy,"
-    text = f"take it away (/var/lib/docker stays); then{setting} `cowgate run` installs Docker's own packages"
+    text = f"remove it (/var/lib/docker stays); then{setting} `cowgate run` installs Docker's own packages"
     return text, (*how_to_remove(facts, names), ("cowgate", "run"))

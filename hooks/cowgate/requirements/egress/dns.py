@@ -89,7 +89,7 @@ def _signatures(facts: Facts, found: tuple[Result, ...], policy: Policy) -> Verd
     if seen and seen.chain:
         return failed(
             f"DNSSEC does not validate: {seen.chain}",
-            remedy="set the clock" if seen.clock else "have whatever changes DNS answers on the way taken out",
+            remedy="set the clock" if seen.clock else "find what changes DNS answers on the way, and have it removed",
             commands=set_clock(facts) if seen.clock else (),
             expected=EXPECTED,
             evidence=evidence,
@@ -97,12 +97,12 @@ def _signatures(facts: Facts, found: tuple[Result, ...], policy: Policy) -> Verd
     if seen and seen.bogus:
         return failed(
             f"DNS answers are changed on the way: {seen.bogus}",
-            remedy="have whatever changes DNS answers on the way taken out",
+            remedy="find what changes DNS answers on the way, and have it removed",
             expected=EXPECTED,
             evidence=evidence,
         )
     if seen and (seen.untested == NOT_IN_TIME or seen.silent == "."):  # nothing was proven, neither good nor bad
-        text = "ask again, where the network is slow with a later probes.deadline in the policy"
+        text = "check again; on a slow network set a longer probes.deadline in the policy"
         return unknown(f"whether DNSSEC validates is not known: {seen.untested}", remedy=text, commands=AGAIN)
     return _weakness(facts, found, seen, evidence) or passed(
         f"root servers answer over UDP and TCP, signatures hold{dropped_note(policy, 'egress.dns')}",

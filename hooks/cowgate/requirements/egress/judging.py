@@ -30,14 +30,17 @@ REMEDIES: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         "the machine's own resolvers do not answer: repair the name servers that its network configuration sets",
         (("cat", "/etc/resolv.conf"), ("getent", "ahosts", "github.com")),
     ),
-    "no-name": ("check the name servers in /etc/resolv.conf: they deny a name that exists", (("cat", "/etc/resolv.conf"),)),
+    "no-name": (
+        "check the name servers in /etc/resolv.conf: they say that a name does not exist, although it does",
+        (("cat", "/etc/resolv.conf"),),
+    ),
     "no-address": (
         "the other side has no IPv6 address, so it takes IPv4, NAT64 with DNS64, or a proxy",
         (("ip", "-4", "route", "show", "default"),),
     ),
     "refused": ("let it out in the provider's firewall, which rejects it", (("cowgate", "firewall-plan"),)),
     "timeout": (
-        "let it out in the firewall on the way (the provider's, or one in front of this machine), which drops it",
+        "let it out in the firewall that drops it (the provider's, or one in front of this machine)",
         (("cowgate", "firewall-plan"),),
     ),
     "unreachable": ("repair the route to it", (("ip", "route"), ("ip", "-6", "route"))),
@@ -52,7 +55,7 @@ REMEDIES: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         (),
     ),
     "tls": (
-        "either something on the way opens TLS (then its certificate authority must be installed here), or the list of "
+        "either something on the way intercepts TLS (then its certificate authority must be installed here), or the list of "
         "certificate authorities is missing or old: install the package ca-certificates again",
         (),
     ),
@@ -63,7 +66,7 @@ REMEDIES: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "not-permitted": ("run cowgate as root", (("sudo", "cowgate", "check"),)),
 }
 
-OTHERWISE = ("see what answers there", ())
+OTHERWISE = ("find out what answers there", ())
 
 
 def not_asked(reason: str, phase: Phase) -> Verdict:
@@ -173,7 +176,7 @@ _MEANS = {
     "no-address": "has no address of this family",
     "no-dns": "the machine's resolvers gave no answer for the name",
     "tls": "its certificate cannot be trusted",
-    "clock": "its certificate is outside of its time by this machine's clock",
+    "clock": "its certificate is not valid at the time that this machine's clock shows",
     "not-tls": "answers something else than TLS",
     "captive": "somebody else answers",
     "proxy": "the proxy did not let it through",

@@ -46,7 +46,7 @@ def described(broken: list[Result]) -> tuple[str, list[Answer]]:
     clauses = [say_all(answers)] if answers else []
     silent = [result.target.hosts[0] for result in broken if not result.broken]
     if silent:
-        clauses.append(f"{', '.join(silent)}: no default route to ask by")
+        clauses.append(f"{', '.join(silent)}: there is no default route")
     return "; ".join(clauses), answers
 
 

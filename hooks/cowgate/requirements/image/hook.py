@@ -44,7 +44,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return passed("command, units and clean hook are there, executable and enabled")
     return failed(
         "; ".join(problems),
-        remedy="install cowgate again with `hooks/image-build`; take masks and lost permissions back"
+        remedy="install cowgate again with `hooks/image-build`; remove masks and restore lost permissions"
         if image.by_hand
         else "`cowgate run` puts the units, their links and the clean hook back",
         commands=tuple(("systemctl", "unmask", unit) for unit in image.masked)

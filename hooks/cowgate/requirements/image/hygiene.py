@@ -33,7 +33,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             evidence=_evidence(hygiene),
         )
     if hygiene.findings:
-        return deferred(f"{len(hygiene.findings)} things are reset by `cowgate seal`, the last step of the build")._replace(
+        count = len(hygiene.findings)
+        things = f"{count} thing{'s are' if count > 1 else ' is'}"
+        return deferred(f"{things} reset by `cowgate seal`, the last step of the build")._replace(
             evidence=_evidence(hygiene),
         )
     return passed("nothing of the build machine is in the tree", evidence=_evidence(hygiene))

@@ -167,7 +167,7 @@ def _doubtful(mailcow: Mailcow) -> Iterator[str]:
             yield f"{key}={value} should be y or n: some of mailcow's scripts know these two only"
     if not mailcow.setting("DOCKER_COMPOSE_VERSION"):
         # mailcow#7065: the restore script stops there; generate_config.sh leaves it empty since 2025-09.
-        yield "DOCKER_COMPOSE_VERSION is empty, where mailcow's restore script stops: set native (the plugin) or standalone"
+        yield "DOCKER_COMPOSE_VERSION is empty: mailcow's restore script stops there; set native (the plugin) or standalone"
 
 
 ROW = Requirement(

@@ -40,7 +40,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 def _not_running(docker: Docker, phase: Phase) -> Verdict:
     if not docker.flavour:
         return passed("Docker is not installed", expected=EXPECTED)
-    why = f"what is left of a mailcow only a running Docker can tell ({docker.reason})"
+    why = f"only a running Docker can tell what is left of a mailcow ({docker.reason})"
     return unknown(why) if phase is Phase.INSTALL else deferred(f"decided right before the install: {why}")
 
 
@@ -77,7 +77,7 @@ def _elsewhere(facts: Facts, project: Project) -> Verdict:
         else f"if these volumes are the mail you want, set COMPOSE_PROJECT_NAME={project.name} in mailcow.conf; {MOVE}"
     )
     return failed(
-        f"{runs} ({_what(project)}), and not from {mailcow.install_dir}: {harm}",
+        f"{runs} ({_what(project)}), but the install goes to {mailcow.install_dir}: {harm}",
         remedy=remedy,
         commands=_look(project),
         expected=EXPECTED,

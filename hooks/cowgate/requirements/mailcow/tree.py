@@ -55,7 +55,7 @@ def _closed(mailcow: Mailcow) -> Verdict | None:
     named = ", ".join(tree.unreadable) + (f" and {more} more" if more > 0 else "")
     return failed(
         f"the users in mailcow's containers cannot read {tree.unreadable_count} tracked files and directories of "
-        f"{mailcow.install_dir}: {named} (a clone under the umask 077 looks like that)",
+        f"{mailcow.install_dir}: {named} (the usual cause is a clone under the umask 077)",
         remedy="make what git tracks readable; keys and dumps that mailcow made there itself stay as they are",
         commands=(("sh", "-c", _readable(mailcow.install_dir)),),
         expected=EXPECTED,
@@ -83,7 +83,7 @@ def _stuck(mailcow: Mailcow) -> Verdict | None:
     remedy = f"put what is checked out onto the branch {BRANCH} of origin; no file changes"
     return warned(
         f"{directory} {said}: mailcow's update.sh would stop all containers, and then fail to merge",
-        remedy="say which branch of origin it follows" if tree.remote_branch else remedy,
+        remedy="set the branch of origin that it follows" if tree.remote_branch else remedy,
         commands=_onto_branch(mailcow),
         expected=EXPECTED,
         observed=tree.branch or "detached HEAD",

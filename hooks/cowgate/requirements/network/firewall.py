@@ -105,8 +105,7 @@ def _dropped(lost: list[Lost]) -> Verdict:
         f"{_what(lost)} {'is' if all(one.way == 'out' for one in lost) else 'are'} dropped by "
         f"{listed_with_and(f'`{text}`' for text in quoted[:MANY])}{more}"
         + ("" if shared else ": what Docker accepts in its own table does not help against another table"),
-        remedy=f"take the rule out, or let it spare mailcow's bridge (br-mailcow); {origin(lost[0])}. Out of the running "
-        f"rules:",
+        remedy=f"remove the rule, or exempt mailcow's bridge (br-mailcow) from it; {origin(lost[0])}. From the running rules:",
         commands=removals(lost),
         expected=EXPECTED,
         observed=f"dropped: {_what(lost)}",
@@ -118,7 +117,7 @@ def _closed(lost: list[Lost]) -> Verdict:
     quoted = _quoted(lost)
     return warned(
         f"{_what(lost)} are dropped by {listed_with_and(f'`{text}`' for text in quoted[:MANY])}: nobody outside reaches them",
-        remedy=f"where that is not what you want, take the rule out; {origin(lost[0])}. Out of the running rules:",
+        remedy=f"where that is not what you want, remove the rule; {origin(lost[0])}. From the running rules:",
         commands=removals(lost),
         expected=EXPECTED,
         observed=f"dropped: {_what(lost)}",

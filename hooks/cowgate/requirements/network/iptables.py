@@ -22,7 +22,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if firewall.addrtype is False:
         modules = install(facts, "kernel-modules-extra") if manager_of(facts) == "dnf" else ()
         return failed(
-            "the kernel has no module xt_addrtype: Docker's rules need it, and dockerd does not start without "
+            "the kernel has no module xt_addrtype: Docker's rules need it, and dockerd does not start without it "
             "(on EL10 it is in kernel-modules-extra)",
             remedy="install the kernel's extra modules and reboot",
             commands=(*modules, ("modprobe", "xt_addrtype")),

@@ -42,7 +42,7 @@ def _judge(net: Interfaces, policy: Policy) -> Verdict:
     link = net.interface(route.interface)
     if link is not None and not (link.up and link.carrier):
         return failed(
-            f"the IPv4 default route goes out of {route.interface}{via}, but that link is down",
+            f"the IPv4 default route uses {route.interface}{via}, but that link is down",
             remedy=f"find out why {route.interface} has no link",
             commands=(("ip", "link", "show", "dev", route.interface),),
             expected=expected,

@@ -65,13 +65,13 @@ def _no_route(net: Interfaces, addresses: tuple[Address, ...]) -> _Defect:
     show = (("ip", "-6", "route", "show", "default"),)
     if setting.forwarding == 1 and setting.accept_ra == 1:
         return (
-            f"{listed(addresses)} without an IPv6 default route: forwarding is on and accept_ra of {interface} is 1, so the"
+            f"{listed(addresses)} has no IPv6 default route: forwarding is on and accept_ra of {interface} is 1, so the"
             " kernel ignores router advertisements",
             _ACCEPT_RA.format(interface),
             (_accept_ra_command(interface), *show),
         )
     return (
-        f"{listed(addresses)} without an IPv6 default route: what is sent over IPv6 goes nowhere, and programs wait for it",
+        f"{listed(addresses)} has no IPv6 default route: connections over IPv6 get nowhere until they time out",
         "add the provider's IPv6 gateway to the network configuration (often fe80::1), or remove the IPv6 address",
         show,
     )
@@ -109,8 +109,8 @@ def _unusable(addresses: tuple[Address, ...]) -> _Defect | None:
             )
     if all("tentative" in a.flags for a in addresses):
         return (
-            f"{listed(addresses)} is still tentative: duplicate address detection does not come to an end",
-            "look whether the link is up, and again in a minute",
+            f"{listed(addresses)} is still tentative: duplicate address detection has not finished",
+            "check that the link is up, and check again in a minute",
             (("ip", "-6", "addr", "show", "tentative"),),
         )
     return None
@@ -155,7 +155,7 @@ def _lost_with_forwarding(net: Interfaces, addresses: tuple[Address, ...]) -> _D
             continue
         return (
             f"{what} from router advertisements, which the kernel ignores once Docker switches IPv6 forwarding on, since"
-            f" accept_ra of {route.interface} is 1: IPv6 then ends",
+            f" accept_ra of {route.interface} is 1: IPv6 then stops working",
             _ACCEPT_RA.format(route.interface),
             (_accept_ra_command(route.interface),),
         )

@@ -133,7 +133,7 @@ def _alias_diagnosis(defect: AliasDefect) -> str:
     said = []
     for a in defect.own:
         address = f"{a.address}/{a.prefix}" if a.prefix is not None else a.address
-        said.append(f"{a.file} line {a.line}: `iface {a.name} inet6` holds the own IPv6 of {a.parent} ({address})")
+        said.append(f"{a.file} line {a.line}: `iface {a.name} inet6` holds the main IPv6 address of {a.parent} ({address})")
     if defect.deprecated:
         said.append(f"deprecated now (preferred lifetime 0): {listed(defect.deprecated)}")
     for a in defect.stuck:

@@ -50,7 +50,7 @@ class MtuBounds(NamedTuple):
     def complaint(self, value: str | None) -> str:
         """What is wrong with an MTU as it is written (None: no entry, Docker takes 1500); "" where nothing is."""
         if value is not None and not value.isdecimal():
-            return f"the MTU {value} is no number, and Docker refuses to make mailcow's network with it"
+            return f"the MTU {value!r} is not a number: Docker refuses to create mailcow's network with it"
         number = int(value) if value is not None else DOCKER_MTU
         if number > self.most:
             return (
@@ -194,7 +194,7 @@ def _mtu_evidence(facts: Facts) -> dict[str, str]:
 
 
 def _no_checkout(mailcow: Mailcow, policy: Policy, phase: Phase) -> Verdict:
-    why = f"there is no mailcow checkout at {mailcow.install_dir} yet, and the MTU of its network stands in a file there"
+    why = f"mailcow is not cloned to {mailcow.install_dir} yet, and the MTU of its network is set in a file there"
     if phase is not Phase.INSTALL:
         return deferred(f"{why}: decided after the clone, before mailcow is started")
     return failed(

@@ -195,4 +195,4 @@ def origin(lost: Lost) -> str:
     if who:
         return f"the rule is made by {who}, and comes back until it is changed there"
     files = "/etc/nftables.conf, /etc/nftables.d" if chain.source == "nft" else "/etc/iptables/rules.v4, rules.v6"
-    return f"take it also out of what loads it at boot ({files}, or a script of a VPN or an interface), or it comes back"
+    return f"remove it also from what loads it at boot ({files}, or a script of a VPN or an interface), or it comes back"

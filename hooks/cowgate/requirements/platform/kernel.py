@@ -28,7 +28,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if f"{release}-".startswith(BAD_KERNELS):
         return failed(f"mailcow is known to break on kernel {release}", remedy=remedy, expected=expected, observed=release)
     if not major.isdecimal() or not minor:
-        return unknown(f"the kernel calls itself {release!r}, which names no version")
+        return unknown(f"the kernel release {release!r} contains no version number")
     if (int(major), int(minor)) < OLDEST_KERNEL:
         return failed(
             f"kernel {release} is older than 5.10: mailcow's SOGo is known to crash on such kernels",

@@ -25,7 +25,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     end = end_of_support(system.id, system.version) or "9999"
     if platform.date > end:
         return failed(
-            f"{name} gets no security updates since {end}",
+            f"{name} has had no security updates since {end}",
             remedy="install a release that is still supported, such as Debian 13 or Ubuntu 24.04",
             expected=expected,
             observed=name,
@@ -33,7 +33,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if entry is None:
         return failed(
-            f"{name} is not in mailcow's list of supported systems: it may work, and nobody tests it",
+            f"{name} is not in mailcow's list of supported systems: it may work, but nobody tests it",
             remedy=f"install one that is listed: {listed(limited=False)}",
             expected=expected,
             observed=name,

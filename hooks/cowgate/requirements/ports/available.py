@@ -135,8 +135,8 @@ def _diverted(lost: list[Lost], expected: str) -> Verdict:
     return failed(
         f"port{'s' if len(ports) > 1 else ''} {listed_with_and(ports)} {'are' if len(ports) > 1 else 'is'} sent "
         f"elsewhere{target} by "
-        f"{listed_with_and(f'`{text}`' for text in quoted)}: nobody listens there, and mailcow gets none of it all the same",
-        remedy=f"take the rule out, or give mailcow other ports in mailcow.conf; {origin(lost[0])}. Out of the running rules:",
+        f"{listed_with_and(f'`{text}`' for text in quoted)}: nothing listens here, but mailcow would get no connection",
+        remedy=f"remove the rule, or give mailcow other ports in mailcow.conf; {origin(lost[0])}. From the running rules:",
         commands=removals(lost),
         expected=expected,
         observed=f"sent elsewhere: {_numbers(ports)}",

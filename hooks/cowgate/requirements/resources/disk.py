@@ -88,15 +88,15 @@ def _unusable(place: Filesystem, inodes: int) -> Verdict | None:
     if place.read_only:
         return failed(
             f"{place.mount} ({place.source}), which holds {place.path}, is mounted read-only: nothing can be written there",
-            remedy="find out why, and act on it yourself: the kernel does this after a disk error; otherwise take `ro` "
-            f"out of its line in /etc/fstab and run `mount -o remount,rw {place.mount}`",
+            remedy="find the cause first: after a disk error the kernel itself does this. Otherwise remove `ro` from "
+            f"its line in /etc/fstab and run `mount -o remount,rw {place.mount}`",
             commands=(("findmnt", place.mount), ("dmesg", "--level", "emerg,alert,crit,err")),
             observed="read-only",
         )
     if place.inodes and place.inodes_free < inodes:
         return failed(
-            f"{place.mount} has {place.inodes_free} inodes free of {place.inodes}, and {inodes} are needed for "
-            f"{place.path}: no files can be made there though bytes are free",
+            f"{place.mount} has {place.inodes_free} inodes free of {place.inodes}, but {place.path} needs {inodes}: "
+            f"no more files can be created there, although there is free space",
             remedy=f"find the directory with most files on {place.mount}, and remove those that nobody needs",
             commands=(("du", "--inodes", "-xd", "3", place.mount), ("df", "-i", place.mount)),
             observed=f"{place.inodes_free} inodes free",
@@ -112,7 +112,7 @@ def _small(place: Filesystem, phase: Phase) -> Verdict | None:
     grow, commands = _grow(place, DISK_SOLD - place.total)
     look = (("lsblk", "-o", "NAME,SIZE,FSTYPE,MOUNTPOINT"), ("df", "-h", place.mount))
     return failed(
-        f"{place.mount} ({place.source}) has {gib(place.total)} in all, for Docker's data ({place.path})",
+        f"{place.mount} ({place.source}) is too small for Docker's data ({place.path}): {gib(place.total)}",
         remedy=grow or f"use a disk of at least 20 GB, and let the partition and the filesystem of {place.mount} fill it",
         commands=commands or look,
         observed=gib(place.total),
@@ -124,8 +124,7 @@ def _full(place: Filesystem, size: int) -> Verdict | None:
         return None
     grow, commands = _grow(place, size - place.free)
     return failed(
-        f"{place.mount} ({place.source}) has {gib(place.free)} free of {gib(place.total)}, and "
-        f"{gib(size)} are needed for {place.path}",
+        f"{place.mount} ({place.source}) has {gib(place.free)} free of {gib(place.total)}, but {place.path} needs {gib(size)}",
         remedy=grow or f"remove what is not needed on {place.mount}, or enlarge it",
         commands=commands or (("du", "-xhd", "2", place.mount),),
         observed=f"{gib(place.free)} free",
@@ -149,9 +148,9 @@ def _noexec(facts: Facts) -> Verdict | None:
     )
     return failed(
         f"{place.mount} ({place.source}) is mounted noexec, and the install runs scripts in {place.path}",
-        remedy="let programs be run from there, now and at the next boot"
+        remedy="allow programs to run from there, now and after the next boot"
         if place.fstab
-        else f"take noexec out where {place.mount} is mounted (not in /etc/fstab), or set another install_dir in the policy",
+        else f"remove noexec where {place.mount} is mounted (not in /etc/fstab), or set another install_dir in the policy",
         commands=(("sh", "-c", drop),)
         if place.fstab
         else (("grep", f" {place.mount} ", "/proc/mounts") if with_openrc(facts) else ("systemctl", "status", place.mount),),
@@ -165,8 +164,8 @@ def _late(facts: Facts) -> Verdict | None:
         return None
     mounts = " ".join(disks.late)
     return warned(
-        f"/etc/fstab mounts {mounts} with nofail, and nothing makes Docker wait: when it comes late, Docker starts with "
-        "an empty data directory below it, and mailcow with empty volumes",
+        f"/etc/fstab mounts {mounts} with nofail, and Docker does not wait for it: when the mount is late, Docker starts with "
+        "an empty data directory, and mailcow with empty volumes",
         remedy="make Docker wait for it",
         commands=_wait_for(disks.late, with_openrc(facts)),
         observed=f"nofail on {mounts}",

@@ -82,7 +82,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         if not skipped:
             ways.append(f"leave out {name}: fix.{key}: true in the policy, {key.upper()}=y in mailcow.conf ({gib(size)} less)")
     return failed(
-        f"the machine has {gib(total)} of memory, and {gib(needed)} are needed ({words})",
+        f"the machine has {gib(total)} of memory, but needs {gib(needed)} ({words})",
         remedy="; or ".join(ways),
         expected=expected,
         observed=gib(total),

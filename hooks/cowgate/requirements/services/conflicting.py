@@ -34,7 +34,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return failed(
         "; ".join(_describe(conflict) for conflict in found),
         remedy="`cowgate run` stops, disables and masks them (nothing is uninstalled, `cowgate undo` brings them back); "
-        "one that has to stay is named under keep_services in the policy and moved to other ports; by hand:",
+        "to keep one, name it under keep_services in the policy and give it other ports; by hand:",
         commands=tuple(command for c in found for command in turn_down(c.unit.name, services.manager)),
         expected=expected,
         observed=listed_with_and([conflict.unit.name for conflict in found]),

@@ -23,7 +23,7 @@ REMOTE = {
     "virtiofs": "a directory of the host, shared into this machine",
     "tmpfs": "memory, and empty after a restart",
     "ramfs": "memory, and empty after a restart",
-    "overlay": "an overlay, which no other overlay can lie on",
+    "overlay": "an overlay, on which Docker cannot create its own",
 }
 
 
@@ -40,7 +40,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         kind = "a FUSE filesystem" if place.fstype.split(".")[0] in ("fuse", "fuseblk") else REMOTE.get(place.fstype)
         if kind:
             return failed(
-                f"{place.path}, with Docker's {what}, lies on {place.mount}, which is {place.fstype}: {kind}",
+                f"Docker's {what} ({place.path}) is on {place.mount}, whose filesystem is {place.fstype}: {kind}",
                 remedy=f"put it on a local ext4 or xfs filesystem: mount one there, or set {setting}",
                 commands=(("findmnt", "-T", place.path),),
                 expected=expected,

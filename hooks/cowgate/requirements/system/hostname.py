@@ -56,7 +56,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not name:
         return failed(
             "no host name is set for mailcow, neither in the policy nor in mailcow.conf",
-            remedy="write the name under which the mail server will be reached into the policy, in place of an example's",
+            remedy="write the mail server's own name into the policy, in place of the name in this example",
             commands=(command,),
             expected=expected,
             observed="none",
@@ -93,13 +93,13 @@ def name_problem(name: str) -> str:
     if name.endswith("."):
         return "it ends with a dot"
     if len(labels) < LABELS:
-        return f"it has {len(labels)} part{'s' if len(labels) > 1 else ''}, and three are needed"
+        return f"it has {len(labels)} part{'s' if len(labels) > 1 else ''}, but needs at least three"
     if len(name) > NAME_LENGTH:
         return f"it is longer than {NAME_LENGTH} characters"
     for label in labels:
         plain = label.isascii() and label.replace("-", "a").isalnum()
         if not plain or len(label) > LABEL_LENGTH or label.startswith("-") or label.endswith("-"):
-            return f"{label!r} is no valid part: 1 to 63 letters, digits and hyphens, no hyphen at its ends"
+            return f"{label!r} is not a valid part: use 1 to 63 letters, digits or hyphens, without a hyphen at either end"
     if labels[-1].isdecimal():
         return "it ends with a number, like an address"
     lower = name.lower()

@@ -21,7 +21,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     daemon_json = facts.docker.value.daemon_json if facts.docker.state == "value" else None
     if not system.container_selinux:
         return failed(
-            "SELinux is enforcing, but container-selinux is not installed: containers are refused their own files",
+            "SELinux is enforcing, but container-selinux is not installed: containers cannot read their own files",
             remedy="install the package container-selinux, then restart Docker",
             commands=(("dnf", "install", "-y", "container-selinux"), ("systemctl", "restart", "docker")),
             expected="container-selinux, and selinux-enabled in daemon.json",

@@ -40,7 +40,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not zone.name:
         where = "/etc/timezone is empty" if zone.etc_timezone else "/etc/localtime is no link into zoneinfo"
         return failed(
-            f"no time zone can be determined ({where}): mailcow's generator would ask for one forever",
+            f"no time zone is set ({where}): mailcow's generator would ask for one and wait for an answer",
             remedy="set a time zone, here or as timezone in the policy",
             commands=command,
             expected=expected,
@@ -49,7 +49,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if wanted and zone.name != wanted:
         return failed(
-            f"the time zone is {zone.name} ({zone.source}), and the policy wants {wanted}",
+            f"the time zone is {zone.name} ({zone.source}), but the policy wants {wanted}",
             remedy=f"set the time zone {wanted}",
             commands=command,
             expected=expected,

@@ -30,10 +30,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     expected = " ".join(sorted((*value.paths, *value.missing))) + "; grep, cp and sed not from BusyBox"
     if not value.missing and not value.busybox:
         return passed(f"all {len(value.paths)} are there", expected=expected)
-    said = [f"{', '.join(value.missing)} cannot be found"] if value.missing else []
-    said += (
-        [f"{', '.join(value.busybox)} is BusyBox's, which lacks options that mailcow's scripts use"] if value.busybox else []
-    )
+    said = [f"missing commands: {', '.join(value.missing)}"] if value.missing else []
+    said += [f"from BusyBox, without options that mailcow's scripts use: {', '.join(value.busybox)}"] if value.busybox else []
     packages = packages_for(value)
     return failed(
         "; ".join(said),

@@ -36,14 +36,14 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return no_daemon(facts, expected)
     if not clock.synchronized and is_busybox(facts):
         return failed(
-            "the time daemon is BusyBox's ntpd, which never tells the kernel whether the clock is right: it cannot be judged",
-            remedy="put chrony in its place, and wait until `chronyc tracking` says Leap status: Normal",
+            "the time daemon is BusyBox's ntpd, which never tells the kernel whether the clock is right: it cannot be checked",
+            remedy="replace it with chrony, and wait until `chronyc tracking` says Leap status: Normal",
             commands=CHRONY_FOR_BUSYBOX,
             expected=expected,
             observed="BusyBox's ntpd",
         )
     if clock.synchronized is None:
-        return unknown(f"whether the clock is synchronized not determined: {clock.reason}")
+        return unknown(f"whether the clock is synchronized was not determined: {clock.reason}")
     evidence = {clock.told_by: "synchronized" if clock.synchronized else "not synchronized"}
     if clock.tracking:
         evidence["chronyc tracking"] = f"{clock.tracking.source}, stratum {clock.tracking.stratum}, {clock.tracking.leap}"
@@ -61,10 +61,10 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if not clock.synchronized:
         names = servers_in_use(facts)
-        servers = ", ".join(names) or "no server"
+        servers = ", ".join(names) or "none"
         clocks = bool(names) and all(name.startswith(f"{REFCLOCK} ") for name in names)
         runs = f"{name} runs, but the clock is not synchronized"
-        whether = f"the clock is not synchronized, and whether {name} runs not determined"
+        whether = f"the clock is not synchronized; whether {name} runs was not determined"
         return failed(
             f"{runs if on else whether} (its servers: {servers})",
             remedy="see whether chrony reads its reference clock (the hypervisor's, or a receiver), or name servers as well"
