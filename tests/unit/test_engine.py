@@ -120,6 +120,7 @@ def test_repaired_row_is_fixed_and_carries_its_changes(machine: Machine) -> None
     machine.row("a")
     machine.row("b")
     (machine.root / "etc/b").write_text("good\n")
+    machine.root.chmod(0o755)  # everybody may read what lies there, so the report may show it
     result = machine.run()
     assert statuses(result) == {"a": "fixed", "b": "pass"}
     assert result.evaluation.ready
@@ -127,6 +128,7 @@ def test_repaired_row_is_fixed_and_carries_its_changes(machine: Machine) -> None
     assert change["target"] == "/etc/a"
     assert change["before"] == ""
     assert len(change["after"]) == 64
+    assert change["diff"].splitlines()[-1] == "+good"
     assert result.evaluation.rows[0].verdict.diagnosis == "a is bad"
     assert machine.said == ["a: write /etc/a"]
 

@@ -12,7 +12,7 @@ from cowgate.report.render.remedy import shell_lines
 from cowgate.report.render.sorting import said, sort
 
 # What XML 1.0 has no place for, escaped or not; and what is escaped, in attributes too.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
 
 
@@ -70,4 +70,4 @@ def _element(name: str, attributes: dict[str, Any], content: str = "") -> str:
 
 
 def _escaped(text: str) -> str:
-    return _NOT_XML.sub("?", text).translate(_ESCAPES)
+    return re.sub(_NOT_XML, "?", text).translate(_ESCAPES)
