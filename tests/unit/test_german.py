@@ -89,6 +89,24 @@ def test_no_german_page_is_left_over() -> None:
     assert sorted(PAGES.glob("*/*.de.md")) == sorted(german(path) for path in ENGLISH)
 
 
+def cells(text: str) -> list[list[str]]:
+    """The rows of all tables."""
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_german_readme_is_complete() -> None:
+    """All sections, every requirement and exit code; its code stands in the English one, letter by letter."""
+    english, german = (TOP / "README.md").read_text(), (TOP / "README.de.md").read_text()
+    assert len(re.findall(r"^## ", german, re.MULTILINE)) == len(re.findall(r"^## ", english, re.MULTILINE))
+    shown = [line for line in german.splitlines() if line.startswith("    ")]
+    assert len(shown) > 15 and set(shown) <= set(english.splitlines())
+    rows = {row[0]: (row[1], row[-1] != "-") for row in cells(german) if row[0].startswith("[")}
+    pages = {row.id: f"[{row.id}]({row.docs.replace('.md', '.de.md')})" for row in all_requirements()}
+    assert rows == {pages[row.id]: (row.level.value, row.fix is not None) for row in all_requirements()}
+    codes = [[row[0] for row in cells(text) if row[0].isdigit()] for text in (english, german)]
+    assert codes[0] == codes[1]
+
+
 def test_explain_in_german(capsys: pytest.CaptureFixture[str]) -> None:
     for row in all_requirements():
         assert cli.main(["explain", "--lang", "de", row.id]) == 0
