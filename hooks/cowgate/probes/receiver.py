@@ -4,7 +4,6 @@ at which a registry registers names, by the public suffix list. Both libraries a
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
@@ -21,8 +20,7 @@ def spf_library(ask: Ask) -> Any:
     """pyspf, set to ask by `ask`; None where it is not installed."""
     try:
         library: Any = importlib.import_module("spf")
-    except Exception as error:  # an old one may stumble over a new dnspython, with exceptions of many kinds
-        logging.getLogger(__name__).debug("pyspf is not used: %s", error)
+    except Exception:  # an old one may stumble over a new dnspython, with exceptions of many kinds
         return None
 
     def look_up(name: str, kind: str, *_: Any, **__: Any) -> list[tuple[tuple[str, str], Any]]:
@@ -61,8 +59,7 @@ def registered(domain: str) -> str:
     ):
         try:
             found = getattr(getattr(importlib.import_module(module), name)(), method)(domain)
-        except Exception as error:  # not installed, or its list cannot be read
-            logging.getLogger(__name__).debug("%s is not used: %s", module, error)
+        except Exception:  # not installed, or its list cannot be read
             continue
         return str(found or "")
     return ""
