@@ -51,8 +51,8 @@ DEADLINE = 12.0
 # But those that may take longer: hygiene reads every file of an image that no package brought, and only a build asks for it.
 PATIENT = {"hygiene": 600.0}
 
-# Version of the documents of `cowgate facts`; those of version 1 did not carry it.
-VERSION_KEY, FACTS_VERSION = "facts_version", 2
+# Version of the documents of `cowgate facts`; those of version 1 did not carry it, those before 3 had fields that nobody read.
+VERSION_KEY, FACTS_VERSION = "facts_version", 3
 
 
 class Source(NamedTuple):

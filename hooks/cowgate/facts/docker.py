@@ -106,7 +106,6 @@ class Docker(NamedTuple):
     running: Optional[bool] = None
     reason: str = ""
     version: str = ""
-    api: str = ""
     min_api: str = ""
     driver: str = ""
     data_root: str = "/var/lib/docker"
@@ -358,7 +357,6 @@ def _ask(host: Host, docker: Docker) -> Docker:
         containers=sum(container.get("State") == "running" for container in containers),
         flavour="rootless" if rootless else docker.flavour,
         version=str(version.get("Version", "")),
-        api=str(version.get("ApiVersion", "")),
         min_api=str(version.get("MinAPIVersion", "")),
         driver=str(info.get("Driver", "")),
         data_root=str(info.get("DockerRootDir") or docker.data_root),

@@ -71,7 +71,6 @@ class OsRelease(NamedTuple):
 
     id: str = ""
     version: str = ""
-    like: tuple[str, ...] = ()
     name: str = ""
     codename: str = ""
 
@@ -244,7 +243,6 @@ def parse_os_release(text: str) -> OsRelease:
     return OsRelease(
         id=values.get("ID", "linux"),  # the default that os-release(5) names
         version=values.get("VERSION_ID", ""),
-        like=tuple(values.get("ID_LIKE", "").split()),
         name=values.get("PRETTY_NAME", "") or values.get("NAME", ""),
         codename=values.get("VERSION_CODENAME", ""),
     )

@@ -92,7 +92,7 @@ def _ask_all(host: Host, policy: Policy, known: Records, until: float) -> Record
     more = [(name, kind) for name in sorted(names | exchangers) for kind in ("A", "AAAA") if name and name != "."]
     more += [(name, "CNAME") for name in sorted(exchangers) if name and name != "."]
     second = _lookup_all(host, resolvers, [q for q in more[:FORWARD_LIMIT] if (q[0].lower(), q[1]) not in asked], until)
-    known = known._replace(asked=True, reason="", public=public, lookups=(*first, *second), learned=learned)
+    known = known._replace(asked=True, reason="", public=public, lookups=(*first, *second))
     return known._replace(
         spf=_evaluated(host, known, resolvers, until),
         registered={domain: found for domain in known.domains if (found := receiver.registered(domain))},

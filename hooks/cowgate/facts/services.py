@@ -49,7 +49,7 @@ OTHER_UNITS = (
 )
 # Services that only OpenRC has: what switches the swap areas of /etc/fstab on.
 OPENRC_UNITS = ("swap.service",)
-PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,TriggeredBy,FragmentPath"
+PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,FragmentPath"
 # Where unit files are looked for, first found wins (systemd.unit(5)); /run is empty in an offline tree.
 UNIT_DIRECTORIES = (
     "/etc/systemd/system",
@@ -72,9 +72,9 @@ class Unit(NamedTuple):
     """One unit (systemd) or service (OpenRC, here with .service behind its name) that exists on the machine.
 
     `active` and `sub` are systemd's ActiveState and SubState ("" where nothing could be asked), `file_state` its
-    UnitFileState (enabled, disabled, static, masked, generated, ...). `starts` says whether it comes up at boot;
-    `triggered_by` are the sockets, paths or timers that start it. `links` are the .wants and .requires links to it, known
-    where the files were read; of an OpenRC service those in its runlevels.
+    UnitFileState (enabled, disabled, static, masked, generated, ...). `starts` says whether it comes up at boot.
+    `links` are the .wants and .requires links to it, known where the files were read; of an OpenRC service those in its
+    runlevels.
     """
 
     name: str
@@ -84,7 +84,6 @@ class Unit(NamedTuple):
     file_state: str = ""
     starts: bool = False
     masked: bool = False
-    triggered_by: tuple[str, ...] = ()
     path: str = ""
     links: tuple[str, ...] = ()
 
@@ -161,7 +160,6 @@ def parse_show(text: str) -> tuple[Unit, ...]:
             state,
             starts=state == "enabled" and not masked,
             masked=masked,
-            triggered_by=tuple(value.get("TriggeredBy", "").split()),
             path=value.get("FragmentPath", ""),
         )
     return tuple(units.values())

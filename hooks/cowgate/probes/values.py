@@ -174,7 +174,6 @@ class Records(NamedTuple):
     private: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     dkim: Optional[str] = None
-    learned: Mapping[str, str] = {}
     spf: tuple[SpfResult, ...] = ()
     registered: Mapping[str, str] = {}
 

@@ -14,6 +14,7 @@ from cowgate.errors import CommandFailed, OfflineError, UsageError
 from cowgate.facts import collection
 from cowgate.facts.collection import Facts, collect
 from cowgate.facts.fact import Fact
+from cowgate.facts.platform import OsRelease
 from cowgate.machine.host import Host
 from cowgate.policy.model import Policy
 
@@ -52,7 +53,7 @@ def test_each_answer_and_each_kind_of_failure(monkeypatch: pytest.MonkeyPatch) -
     assert (found.docker.state, found.docker.reason) == ("unreadable", "no answer")
     assert (found.image.state, found.image.reason) == ("unreadable", "KeyError: 'a bug'")
     assert found.tools.reason == "tools was not collected"
-    assert collected(monkeypatch, {}).to_json() == {"facts_version": 2}
+    assert collected(monkeypatch, {}).to_json() == {"facts_version": 3}
 
 
 def test_threads_that_start_by_themselves() -> None:
@@ -88,10 +89,23 @@ def test_documents_of_the_first_version_replay() -> None:
     old = {"memory": {"value": {"total_kib": 1024, "swaps": [], "swap_files": [], "of_an_older_version": 1}}}
     assert Facts.from_json(old).memory.value.total_kib == 1024
     with pytest.raises(UsageError, match="unknown key 'of_an_older_version'"):
-        Facts.from_json({**old, "facts_version": 2})
+        Facts.from_json({**old, "facts_version": 3})
 
 
-@pytest.mark.parametrize("version", [0, 3, "2", None, True])
+def test_documents_of_the_second_version_replay() -> None:
+    """They had four fields that no row read."""
+    units = [{"name": "a.service", "triggered_by": ["a.socket"]}]
+    old = {
+        "facts_version": 2,
+        "services": {"value": {"manager": "systemd", "live": True, "units": units}},
+        "platform": {"value": {"live": True, "os": {"id": "debian", "like": []}}},
+        "records": {"value": {"asked": False, "learned": {}}},
+    }
+    assert Facts.from_json(old).services.value.units[0].name == "a.service"
+    assert Facts.from_json(old).platform.value.os == OsRelease("debian")
+
+
+@pytest.mark.parametrize("version", [0, 4, "2", None, True])
 def test_documents_of_another_version_are_refused(version: object) -> None:
     with pytest.raises(UsageError, match="the facts file has version"):
         Facts.from_json({"facts_version": version})

@@ -90,30 +90,18 @@ def test_states() -> None:
     text = "\n".join(
         (
             show(Id="a.service", LoadState="masked", ActiveState="inactive", UnitFileState="masked"),
-            show(
-                Id="b.service",
-                LoadState="loaded",
-                ActiveState="inactive",
-                UnitFileState="enabled",
-                TriggeredBy="b.socket c.path",
-            ),
+            show(Id="b.service", LoadState="loaded", ActiveState="inactive", UnitFileState="enabled"),
             show(Id="c.service", LoadState="not-found", ActiveState="active", SubState="running"),
             show(Id="d.service", LoadState="not-found", ActiveState="inactive"),
             show(Id="e.service", LoadState="loaded", ActiveState="activating", UnitFileState="enabled-runtime"),
-            show(
-                Id="b.service",
-                LoadState="loaded",
-                ActiveState="inactive",
-                UnitFileState="enabled",
-                TriggeredBy="b.socket c.path",
-            ),
+            show(Id="b.service", LoadState="loaded", ActiveState="inactive", UnitFileState="enabled"),
             "garbage\n",
         )
     )
     units = {unit.name: unit for unit in parse_show(text)}
     assert list(units) == ["a.service", "b.service", "c.service", "e.service"]
     assert (units["a.service"].masked, units["a.service"].starts) == (True, False)
-    assert (units["b.service"].starts, units["b.service"].triggered_by) == (True, ("b.socket", "c.path"))
+    assert units["b.service"].starts
     assert units["c.service"].running and not units["c.service"].starts
     assert units["e.service"].running and not units["e.service"].starts  # enabled-runtime is over with the next boot
 
