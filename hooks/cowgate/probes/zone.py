@@ -59,7 +59,24 @@ def entries(records: Records) -> tuple[Entry, ...]:
     found += _caa(records)
     for domain in records.domains:
         found += _services(records, domain)
-    return tuple(found)
+    return _alone(found)
+
+
+def _alone(found: list[Entry]) -> tuple[Entry, ...]:
+    """A name with a CNAME has no other record (RFC 1034 §3.6.2), or no name server takes the zone: what is wrong with CAA at
+    such a name is said of the CNAME, which takes its place."""
+    aliases = {entry.name for entry in found if entry.type == "CNAME"}
+    caa_there = {entry.name: entry for entry in found if entry.type == "CAA" and entry.name in aliases}
+    kept = []
+    for entry in found:
+        beside = caa_there.get(entry.name)
+        if entry is beside:
+            continue
+        if entry.type == "CNAME" and beside is not None and beside.state == "wrong":
+            note = f"its CAA {beside.note}; the CNAME stands alone at its name, so that the host name's CAA counts"
+            entry = entry._replace(state="wrong", note=note)
+        kept.append(entry)
+    return tuple(kept)
 
 
 def _state(lookup: Lookup, good: bool) -> str:

@@ -151,7 +151,7 @@ def test_good_records_have_no_fault() -> None:
         ({("sub.example.org", "TXT"): ("v=spf10 mx -all",)}, "is no SPF record"),
         ({("sub.example.org", "TXT"): ("v=spf1 mx", "v=spf1 a")}, "2 records begin with v=spf1"),
         ({("mail.example.org", "CNAME"): ("host.example.net.",)}, "an alias (CNAME) of host.example.net"),
-        ({("autodiscover.sub.example.org", "CAA"): ('0 issue ";"',)}, "autodiscover.sub.example.org CAA is 0 issue"),
+        ({("autodiscover.sub.example.org", "CAA"): ('0 issue ";"',)}, "autodiscover.sub.example.org CNAME its CAA is 0 issue"),
         ({("sub.example.org", "CAA"): ('0 issue "letsencrypt.org; validationmethods=dns-01"',)}, "validationmethods"),
     ],
 )

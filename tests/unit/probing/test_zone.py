@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cowgate.probes.values import Lookup, PublicAddress, Records
-from cowgate.probes.zone import spf_fault
+from cowgate.probes.zone import entries, spf_fault
 
 OURS = (PublicAddress("203.0.113.10", "ipv4", "interface"), PublicAddress("2001:db8:1::10", "ipv6", "interface"))
 LOOKUPS = (
@@ -58,3 +58,13 @@ def test_spf(terms: str, fault: str) -> None:
 def test_spf_while_dns_is_silent() -> None:
     silent = Records(True, hostname="mail.example.org", public=OURS, lookups=(Lookup("example.org", "A", "timeout"),))
     assert spf_fault("v=spf1 a -all", "example.org", silent) == ""
+
+
+def test_a_cname_stands_alone_at_its_name() -> None:
+    """Pasted as it stands, BIND refuses a zone with "CNAME and other data" (RFC 1034 §3.6.2)."""
+    name = "autodiscover.example.org"
+    there = (Lookup(name, "A", "ok", ("203.0.113.10",)), Lookup(name, "CAA", "ok", ('128 tbs "unknown"',)))
+    plan = entries(RECORDS._replace(domains=("example.org",), lookups=(*LOOKUPS, *there)))
+    mine = [entry for entry in plan if entry.name == name]
+    assert [(entry.type, entry.state) for entry in mine] == [("CNAME", "wrong")]
+    assert "the property `tbs` is marked as critical" in mine[0].note
