@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from cowgate.facts.collection import Facts
+from cowgate.plans import dns as dns_plan
 from tests.scenarios.internet import dns
 from tests.scenarios.internet import names as where
 from tests.scenarios.internet.wire import Wire
@@ -39,8 +42,11 @@ EGRESS = (*REQUIRED, "egress.smtp")
 @dataclass(frozen=True)
 class Case:
     """A world and what is right in it. `says` and `remedy` are words of the diagnosis and of the remedy (text or commands),
-    `never` words that would name the wrong culprit. `mend` are commands in the machine that the remedy asks for ("": those of
-    the remedy itself), `mend_router` is what others must do: then the rows of the world pass."""
+    `never` words that would name the wrong culprit.
+
+    The remedy is applied by `apply`, `opened`, `publish`, `mend` (what it says without a command to paste, in the machine) and
+    `mend_router` (what others must do): then the rows of the world pass.
+    """
 
     world: World
     remedy: dict[str, str] = field(default_factory=dict)
@@ -48,12 +54,19 @@ class Case:
     seconds: float = 10.0
     apply: str = ""  # a row whose remedy's commands are run in the world
     opened: bool = False  # the remedy is up to others: the router's rules go
+    mend: tuple[str, ...] = ()
+    mend_router: tuple[str, ...] = ()
+    publish: bool = False  # what `cowgate dns-plan` prints is put into the zone
     rows: tuple[str, ...] = ()
     after: dict[str, str] = field(default_factory=dict)
 
     @property
     def judged(self) -> tuple[str, ...]:
         return self.rows or tuple(self.world.rows)
+
+    @property
+    def mended(self) -> bool:
+        return bool(self.opened or self.apply or self.mend or self.mend_router or self.publish)
 
 
 # Worlds that take long, or whose kind another world shows as well: only in the long form.
@@ -93,6 +106,10 @@ def smtp_case(name: str, rules: Sequence[str] = (), nat: Sequence[str] = (), **m
 DNS_ROWS = ("dns.address", "dns.reverse", "dns.mail")
 TIME4, TIME6 = where.names()["1.pool.ntp.org"]
 LONG = bool(os.environ.get("COWGATE_LONG"))
+MIRROR4, MIRROR6 = where.names()[where.MIRROR]
+HUB = [a for n in ("registry-1.docker.io", "auth.docker.io", "production.cloudflare.docker.com") for a in where.names()[n]]
+HUB_DROPPED = tuple(f"{'ip6' if ':' in address else 'ip'} daddr {address} tcp dport 443 drop" for address in HUB)
+HUB_REJECTED = tuple(rule.replace("drop", "reject with tcp reset") for rule in HUB_DROPPED)
 HOLE = (f"meta length > 1400 {V4} drop", f"meta length > 1400 {V6} drop")
 
 CASES = (
@@ -216,6 +233,7 @@ CASES = (
         ),
         remedy={"egress.registries": "look at the proxy"},
         never={"egress.registries": ("firewall on the way",)},
+        mend_router=(f"nft add rule inet world pre tcp dport {ports.SLOW_PROXY} dnat to :{ports.PROXY_PORT}",),
     ),
     # 5. port 53: gently, and again
     Case(
@@ -305,6 +323,7 @@ CASES = (
         ),
         remedy=dict.fromkeys(REQUIRED, "give the machine a default route"),
         never=dict.fromkeys(REQUIRED, ("resolvers do not answer",)),
+        mend=(f"ip route add default via {where.ROUTER4}", f"ip route add default via {where.ROUTER6}"),
     ),
     Case(World("a round trip of 1.6 s", wire=Wire(seconds=0.8), rows={"egress.dns": "pass", "egress.icmp": "pass"})),
     # 11. wrong culprits, of this machine
@@ -390,6 +409,96 @@ CASES = (
                 "dns.reverse": f"has no A record for {where.HOST4} (this machine's resolvers say 10.0.0.5)",
             },
         ),
+        publish=True,
+    ),
+    # what is behind an address
+    Case(
+        World(
+            "a name behind Cloudflare's proxy",
+            families=("ipv4",),
+            policy={"hostname": dns.PROXIED},
+            rows={"dns.address": "warn", "dns.reverse": "warn"},
+            says={
+                "dns.address": f"{dns.PROXIED} has A 104.16.132.229, addresses of Cloudflare's proxy",
+                "dns.reverse": f"has no A record for {where.HOST4} (this machine's resolvers say 104.16.132.229, Cloudflare's",
+            },
+        ),
+        remedy={"dns.address": "DNS only", "dns.reverse": "DNS only"},
+        never={"dns.reverse": ("set it at your provider",)},
+        publish=True,
+    ),
+    Case(
+        World(
+            "carrier-grade NAT",
+            private=True,
+            families=("ipv4",),
+            policy={"probes": {"address_lookup": True}},
+            at_router=(
+                "ip addr add 100.64.0.1/24 dev lan",
+                f"nft add rule inet world post ip saddr 100.64.0.0/24 snat ip to {where.HOST4}",
+            ),
+            own=(
+                "ip addr del 10.0.0.5/24 dev eth0",
+                "ip addr add 100.64.0.5/24 dev eth0",
+                "ip route add default via 100.64.0.1",
+            ),
+            rows={"dns.address": "warn", "dns.reverse": "warn"},
+            says={
+                "dns.address": "this machine has an address of carrier-grade NAT (100.64.0.5, RFC 6598)",
+                "dns.reverse": f"carrier-grade NAT ({where.HOST4}; this machine has 100.64.0.5, RFC 6598)",
+            },
+        ),
+        remedy=dict.fromkeys(("dns.address", "dns.reverse"), "a public IPv4 address of this machine's own"),
+        mend=(  # the provider gives it one
+            "ip addr del 100.64.0.5/24 dev eth0",
+            f"ip addr add {where.HOST4}/24 dev eth0",
+            f"ip route add default via {where.ROUTER4}",
+        ),
+        mend_router=(f"ip addr del {where.HOST4}/32 dev wan", f"ip addr add {where.ROUTER4}/24 dev lan"),
+        after={"dns.address": "warn"},
+    ),
+    # registry mirrors of dockerd
+    Case(
+        World(
+            "a registry mirror, and Docker Hub out of reach",
+            filter=HUB_DROPPED,
+            etc={"docker/daemon.json": f'{{"registry-mirrors": ["https://{where.MIRROR}"]}}'},
+            rows={"egress.registries": "pass"},
+        ),
+        seconds=6.0,
+    ),
+    Case(
+        World(
+            "a registry mirror with a certificate that Docker alone trusts",
+            filter=HUB_REJECTED,
+            nat=only(where.MIRROR, 443, ports.UNTRUSTED),
+            etc={
+                "docker/daemon.json": f'{{"registry-mirrors": ["https://{where.MIRROR}"]}}',
+                f"docker/certs.d/{where.MIRROR}/ca.crt": "@other.pem",
+            },
+            rows={"egress.registries": "pass"},
+        )
+    ),
+    Case(
+        World(
+            "a registry mirror that does not answer",
+            filter=(f"ip daddr {MIRROR4} reject with tcp reset", f"ip6 daddr {MIRROR6} reject with tcp reset"),
+            etc={"docker/daemon.json": f'{{"registry-mirrors": ["http://{where.MIRROR}:5000"]}}'},
+            rows={"egress.registries": "warn"},
+            says={"egress.registries": f"a registry mirror cannot be reached: {where.MIRROR}:5000 over IPv4"},
+        ),
+        remedy={"egress.registries": "repair the mirror, or take it out of `registry-mirrors`"},
+        never={"egress.registries": ("let it out",)},
+        mend_router=(
+            "nft flush chain inet world forward",
+            f"nft add rule inet world pre tcp dport 5000 dnat to :{ports.HTTP}",
+        ),
+    ),
+    smtp_case(
+        "port 25 where the resolvers are dead",
+        [f"ip daddr {where.RESOLVER4} drop"],
+        remedy={"egress.smtp": "the machine's own resolvers do not answer"},
+        never={"egress.smtp": ("ask yours to open", "port 25 until")},
     ),
     # 7. the way that the kernel itself takes
     Case(
@@ -420,7 +529,8 @@ CASES = (
             own=("ip route del default", f"ip route add 128.0.0.0/1 via {where.ROUTER4}"),
             rows={"network.ipv4": "fail"},
             says={"network.ipv4": "there is no IPv4 default route"},
-        )
+        ),
+        mend=(f"ip route add 0.0.0.0/1 via {where.ROUTER4}",),
     ),
     # 8. IPv6
     Case(
@@ -511,6 +621,7 @@ CASES = (
                 says={"dns.mail": said},
             ),
             remedy={"dns.mail": "cowgate dns-plan"},
+            publish=True,
         )
         for number, said in enumerate(
             (
@@ -555,6 +666,12 @@ def mend(case: Case, machine: Machine, answer: Any) -> None:
     for command in answer["remedies"][case.apply]["commands"] if case.apply else ():
         if command[0] in ("ip", "sed"):
             machine.run(command)
+    for namespace, commands in ((machine.router, case.mend_router), (machine.host, case.mend)):
+        for command in commands:
+            namespace.run(shlex.split(command), check=True)
+    if case.publish:
+        dns.publish(machine.internet.directory, dns_plan.bind(Facts.from_json(answer["facts"])))
+        machine.run(["sed", "-i", f"s/{where.RESOLVER4}/{where.MENDED4}/", "/etc/resolv.conf"])
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if chosen(case.world.name)], ids=lambda case: case.world.name)
@@ -562,7 +679,7 @@ def test_cause(internet: Internet, case: Case) -> None:
     with internet.machine(case.world, quiet=False) as machine:
         answer = machine.look(rows=case.judged)
         check(case, answer)
-        if case.opened or case.apply:
+        if case.mended:
             mend(case, machine, answer)
             rows = machine.look(rows=case.judged)["rows"]
             passing = {**dict.fromkeys(case.judged, "pass"), **case.after}

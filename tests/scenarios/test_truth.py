@@ -138,6 +138,20 @@ def test_docker_without_rules_is_a_relay(world: World) -> None:
     world.stop()
 
 
+def test_a_file_that_is_read_elsewhere(world: World) -> None:
+    world.clean()
+    world.write("/srv/docker.json", '{"iptables": false}')
+    dropin = "/etc/systemd/system/docker.service.d/elsewhere.conf"
+    world.write(dropin, "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// --config-file /srv/docker.json\n")
+    assert world.start("--config-file", "/srv/docker.json") == ""
+    try:
+        found = row(world, "docker.open_relay")
+        assert found["status"] == "fail" and '"iptables": false in /srv/docker.json' in found["diagnosis"]
+    finally:
+        world.run(["rm", dropin], check=True)
+        world.stop()
+
+
 @pytest.mark.parametrize(
     ("rules", "quoted"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from typing import Callable
 
@@ -14,6 +15,7 @@ from tests.scenarios.internet import names as where
 DAY = 86400
 HOSTNAME = "mail.example.org"
 INSIDE = "inside.example.org"  # a name that has a private address here, as behind a split horizon
+PROXIED = "proxied.example.org"  # a name behind Cloudflare's proxy
 
 
 def write(directory: str, records: str = "") -> str:
@@ -32,8 +34,25 @@ def write(directory: str, records: str = "") -> str:
     _write(directory, "root.zone", _root())
     _sign(directory, ".", "root.zone", extra=f"org. IN DS {_ds(directory, 'org')}\n")
     _sign_for_another_time(directory)
+    _write(directory, "mended.zone", _soa("org."))
     _write(directory, "named.conf", _named_conf(directory))
     return anchor
+
+
+def publish(directory: str, records: str) -> None:
+    """Let the resolver MENDED4 find these records (lines of a zone file) in org, and none else but the servers' own."""
+    text = _soa("org.") + "org. IN NS ns.org.\n" + _addresses("ns.org", where.ORG4, where.ORG6)
+    others = (_addresses(name, *pair) for name, pair in where.names().items() if name.endswith(".org"))
+    _write(directory, "mended.zone", text + "".join(others) + records)
+    before = _loaded(directory)
+    with open(os.path.join(directory, "named.pid")) as pid:
+        os.kill(int(pid.read()), signal.SIGHUP)
+    wait_until(lambda: _loaded(directory) > before, "the zone, loaded again", 20, 0.05)
+
+
+def _loaded(directory: str) -> int:
+    with open(os.path.join(directory, "named.log")) as text:
+        return text.read().count("all zones loaded")
 
 
 def _write(directory: str, name: str, text: str) -> None:
@@ -57,7 +76,7 @@ def _root() -> str:
     for name, (four, six) in where.names().items():
         if not name.endswith(".org"):
             text += _addresses(name, four, six)
-    text += f"10.113.0.203.in-addr.arpa. IN PTR {INSIDE}.\n"
+    text += "".join(f"10.113.0.203.in-addr.arpa. IN PTR {name}.\n" for name in (INSIDE, PROXIED))
     return text + f"10.113.0.203.in-addr.arpa. IN PTR {HOSTNAME}.\n{_reverse6()} IN PTR {HOSTNAME}.\n"
 
 
@@ -96,7 +115,7 @@ def _org(records: str) -> str:
     for name, (four, six) in where.names().items():
         if name.endswith(".org"):
             text += _addresses(name, four, six)
-    text += f"{INSIDE}. IN A 10.0.0.5\n"
+    text += f"{INSIDE}. IN A 10.0.0.5\n{PROXIED}. IN A 104.16.132.229\n"
     text += f"*.corp.example.org. IN A {where.BOGUS4}\n"  # what a search domain with a wildcard answers in a name's place
     return text + _addresses(HOSTNAME, where.HOST4, where.HOST6) + (records or MAIL_RECORDS)
 
@@ -183,6 +202,7 @@ def _named_conf(directory: str) -> str:
         + _view("future", (where.FUTURE4, where.FUTURE6), {".": "root.zone.future", "org": "org.zone.future"})
         + _view("stripped", (where.STRIPPED4, where.STRIPPED6), {".": "root.zone", "org": "org.zone"})
         + _view("resolver", (where.RESOLVER4, where.RESOLVER6), signed, recursion="yes")
+        + _view("mended", (where.MENDED4,), {".": "root.zone.signed", "org": "mended.zone"}, recursion="yes")
     )
 
 

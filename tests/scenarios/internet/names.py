@@ -10,6 +10,7 @@ from cowgate.probes.targets import TARGETS, split
 HOST4, HOST6 = "203.0.113.10", "2001:db8:1::10"
 ROUTER4, ROUTER6 = "203.0.113.1", "2001:db8:1::1"
 RESOLVER4, RESOLVER6 = "198.18.0.53", "2001:db8:53::53"
+MENDED4 = "198.18.0.54"  # a resolver that finds what was published during the test
 ORG4, ORG6 = "199.19.56.1", "2001:500:e::1"
 BOGUS4, BOGUS6 = "198.18.0.66", "2001:db8:53::66"
 # Name servers that only a router's address translation leads to: another time's signatures, no signatures at all.
@@ -18,6 +19,7 @@ STRIPPED4, STRIPPED6 = "198.18.0.8", "2001:db8:53::8"
 # As in the real world (2026): these have no IPv6.
 WITHOUT_IPV6 = ("github.com", "ghcr.io")
 SUBMISSION = "smtp.relay.example"
+MIRROR = "mirror.example"  # a registry mirror
 PROXY = "198.18.0.31"
 
 
@@ -33,7 +35,7 @@ def hosts() -> tuple[str, ...]:
     """Every host that the table of probes and the default policy name, without ports."""
     found = [split(entry, target.port)[0] for target in TARGETS for entry in target.hosts]
     policy = Policy()
-    found += [*policy.time.servers, *policy.probes.path_mtu_hosts, SUBMISSION]
+    found += [*policy.time.servers, *policy.probes.path_mtu_hosts, SUBMISSION, MIRROR]
     return tuple(dict.fromkeys(found))
 
 
@@ -50,7 +52,7 @@ def addresses() -> tuple[str, ...]:
     """Every address that the internet's namespace has."""
     found = [address for pair in names().values() for address in pair if address]
     found += [entry for entry in hosts() if is_address(entry)]
-    servers = (RESOLVER4, RESOLVER6, ORG4, ORG6, BOGUS4, BOGUS6, FUTURE4, FUTURE6, STRIPPED4, STRIPPED6, PROXY)
+    servers = (RESOLVER4, RESOLVER6, MENDED4, ORG4, ORG6, BOGUS4, BOGUS6, FUTURE4, FUTURE6, STRIPPED4, STRIPPED6, PROXY)
     return (*dict.fromkeys((*found, *servers)),)
 
 

@@ -51,10 +51,10 @@ def _http_answer(host: str, path: str, port: int, twin: str, peer: str) -> tuple
         return twin, "Location: http://login.hotspot.example/\r\n" if twin.startswith("302") else "", "<html>log in</html>"
     if host in ("ip4.mailcow.email", "ip6.mailcow.email"):
         return "200 OK", "", peer.replace("::ffff:", "") + "\n"
+    if path == "/v2/":  # a registry
+        return "401 Unauthorized", 'Www-Authenticate: Bearer realm="x"\r\n', ""
     if port == HTTP:
         return "301 Moved Permanently", f"Location: https://{host}/\r\n", ""
-    if path == "/v2/":
-        return "401 Unauthorized", 'Www-Authenticate: Bearer realm="x"\r\n', ""
     return "200 OK", "", "ok"
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.lab.netns import Namespace, connect
@@ -113,6 +114,7 @@ class World:
     at_router: tuple[str, ...] = ()  # the same in the router's
     relay: tuple[str, ...] = ()  # arguments of a name server on the router (relay.py)
     hosts: str = ""  # lines of /etc/hosts
+    etc: dict[str, str] = field(default_factory=dict)  # path below /etc -> text, or "@" and a file of the internet's directory
     resolv_conf: str = ""
     wire: Wire | None = None  # what lies in place of the cable to the internet
     small_packets: bool = False  # packets cross the cables one by one, as on a real wire
@@ -300,6 +302,14 @@ class Machine:
             out.write(self.world.resolv_conf or f"nameserver {resolver}\noptions timeout:2 attempts:2\n")
         with open(self.file("hosts"), "w") as out:
             out.write(f"127.0.0.1 localhost\n{self.world.hosts}")
+        for name, text in self.world.etc.items():
+            path = Path(self.file("etc"), self._number(), name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(Path(self.file(text[1:])).read_text() if text.startswith("@") else text)
+
+    def _number(self) -> str:
+        """What tells this machine's own files from those of the next."""
+        return str(self.host.pid)
 
     def run(self, command: Sequence[str]) -> None:
         """A command as somebody pastes it on the machine."""
@@ -310,9 +320,12 @@ class Machine:
         """The machine's own resolv.conf and no hosts file, in a mount namespace of its own."""
         resolv_conf, hosts = self.file("resolv.conf"), self.file("hosts")
         drop = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all " if drop_privileges else ""
+        etc = (
+            f"mount -t overlay overlay -o lowerdir={self.file('etc')}/{self._number()}:/etc /etc && " if self.world.etc else ""
+        )
         return (
             # /sys anew, or it would go on showing the network interfaces of another namespace
-            "mount -t sysfs sysfs /sys && "
+            f"mount -t sysfs sysfs /sys && {etc}"
             f"mount --bind {resolv_conf} /etc/resolv.conf && mount --bind {hosts} /etc/hosts && "
             f"PYTHONPATH={ROOT}/hooks:{ROOT} exec {drop}{sys.executable} -m tests.scenarios.internet.look"
         )
