@@ -241,7 +241,7 @@ WORLDS = (
     World(
         "only a proxy leads out",
         filter=(f"ip daddr != {where.PROXY} tcp dport 443 drop", f"{V6} tcp dport 443 drop"),
-        environment={"https_proxy": f"http://user:secret@{where.PROXY}:{ports.PROXY_PORT}"},
+        environment={"https_proxy": f"http://user:c4nary@{where.PROXY}:{ports.PROXY_PORT}"},
         policy={
             "probes": {
                 "drop": ["registry.ghcr", "registry.ghcr-blobs", "registry.hub", "registry.hub-auth", "registry.hub-cdn"]
@@ -292,7 +292,7 @@ def test_world(internet: Internet, world: World) -> None:
         answer = machine.look(rows=ROWS)
         judge(machine, answer)
         assert answer["seconds"] <= 10.0
-        assert "secret" not in json.dumps(answer)
+        assert "c4nary" not in json.dumps(answer)
 
 
 @pytest.mark.parametrize(("mtu", "muted", "expected", "black_hole"), MTUS)

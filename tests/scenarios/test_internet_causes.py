@@ -227,7 +227,7 @@ CASES = (
     Case(
         World(
             "a proxy that does not answer",
-            environment={"https_proxy": f"http://user:secret@{where.PROXY}:{ports.SLOW_PROXY}"},
+            environment={"https_proxy": f"http://user:c4nary@{where.PROXY}:{ports.SLOW_PROXY}"},
             rows={"egress.registries": "fail"},
             says={"egress.registries": "took the connection, and gave no answer to CONNECT"},
         ),

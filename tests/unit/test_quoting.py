@@ -21,10 +21,11 @@ from cowgate.probes.proxy import parse_proxy
 from cowgate.quoting import MASK, Origin, masked, quoted, shapes_masked, visible, visible_lines
 from cowgate.report.document import one_line
 from cowgate.requirements.network.packets import Fate
+from tests.lab import canary
 from tests.unit.image.plants import POLICY, clean_tree, plant
 
 HOSTILE = "a\x1b[2J\x1b]0;x\x07\nSEALED: nothing of the build machine is in it\r\u202egpj.exe\u200b\u2066\x9b31m\udcff\x7f"
-CANARY = "c4nary-s3cret"
+CANARY = f"{canary.CANARY}-s3cret"
 
 
 def controls(text: str) -> list[str]:

@@ -61,9 +61,9 @@ cat > mailcow.conf <<END
 MAILCOW_HOSTNAME=$MAILCOW_HOSTNAME
 DBNAME=mailcow
 DBUSER=mailcow
-DBPASS=$(openssl rand -hex 14)
-DBROOT=$(openssl rand -hex 14)
-REDISPASS=$(openssl rand -hex 14)
+DBPASS=c4nary$(openssl rand -hex 11)
+DBROOT=c4nary$(openssl rand -hex 11)
+REDISPASS=c4nary$(openssl rand -hex 11)
 HTTP_PORT=80
 HTTP_BIND=
 HTTPS_PORT=443

@@ -107,7 +107,7 @@ async def _proxy(reader: Reader, writer: Writer, *, wait: float = 0.0) -> None:
     request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     await asyncio.sleep(wait)
     name, _, port = request.split(" ")[1].rpartition(":")
-    if "Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=" not in request:  # user:secret
+    if "Proxy-Authorization: Basic dXNlcjpjNG5hcnk=" not in request:  # user:c4nary
         writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
         writer.close()
         return
