@@ -106,7 +106,7 @@ def _look(project: Project) -> Commands:
 
 ROW = Requirement(
     id="mailcow.leftovers",
-    title="Nothing of another mailcow is in Docker",
+    title="Docker holds nothing of another mailcow",
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("mailcow", "docker"),

@@ -105,7 +105,7 @@ def _onto_branch(mailcow: Mailcow) -> Commands:
 
 ROW = Requirement(
     id="mailcow.tree",
-    title="A checkout that the containers can read and update.sh can update",
+    title="The containers can read the checkout, and update.sh can update it",
     level=Level.REQUIRED,
     phases=(Phase.INSTALL,),
     needs=("mailcow",),

@@ -1,4 +1,4 @@
-"""platform.architecture: A 64-bit x86 or ARM processor, and a 64-bit system."""
+"""platform.architecture: The processor and the system are 64-bit, x86 or ARM."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="platform.architecture",
-    title="A 64-bit x86 or ARM processor, and a 64-bit system",
+    title="The processor and the system are 64-bit, x86 or ARM",
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT),
     needs=("platform",),

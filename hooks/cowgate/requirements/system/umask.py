@@ -33,7 +33,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 ROW = Requirement(
     id="system.umask",
-    title="Files that the containers can read (umask 0022)",
+    title="The umask lets the containers read their files (0022)",
     level=Level.ADVISED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("system",),
