@@ -97,7 +97,11 @@ def _fits(key: str, value: str) -> bool:
 
 
 def seizes(text: str) -> bool:
-    """Whether dhcpcd takes Docker's links too: no denyinterfaces for them, and no allowinterfaces without them."""
+    """Whether dhcpcd takes Docker's links too: no denyinterfaces for them, and no allowinterfaces without them.
+
+    What stands behind `interface`, `ssid` or `profile` is for those alone (dhcpcd.conf(5); dhcpcd 10.1 was seen to do so).
+    """
+    text = re.split(r"(?m)^\s*(?:interface|ssid|profile)\s", text, maxsplit=1)[0]
     denied = [word for line in re.findall(r"(?m)^\s*denyinterfaces\s+(.*)$", text) for word in line.split()]
     allowed = [word for line in re.findall(r"(?m)^\s*allowinterfaces\s+(.*)$", text) for word in line.split()]
     if any(fnmatch.fnmatchcase(LINK, pattern) for pattern in denied):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Optional
 
@@ -9,6 +10,7 @@ import pytest
 
 from cowgate.facts import forwarding, managers
 from cowgate.policy.model import Policy
+from cowgate.requirements.network.managers import DENY
 from tests.unit.facts.machine import Machine
 
 
@@ -68,7 +70,17 @@ def test_the_first_file_that_fits_decides(tmp_path: Path) -> None:
         ("#denyinterfaces veth*\n", True),
         ("allowinterfaces eth0\n", False),
         ("allowinterfaces *\n", True),
+        ("denyinterfaces veth*\ninterface eth0\nstatic ip_address=192.0.2.9/24\n", False),
+        ("interface eth0\nstatic ip_address=192.0.2.9/24\ndenyinterfaces veth*\n", True),
     ],
 )
 def test_dhcpcd(text: str, seized: bool) -> None:
     assert managers.seizes(text) is seized
+
+
+def test_the_remedy_of_dhcpcd_counts_before_an_interface_block(tmp_path: Path) -> None:
+    file = tmp_path / "dhcpcd.conf"
+    file.write_text("hostname\ninterface eth0\nstatic ip_address=192.0.2.9/24\n")
+    subprocess.run([word.replace("/etc/dhcpcd.conf", str(file)) for word in DENY], check=True, timeout=10)
+    assert not managers.seizes(file.read_text())
+    assert file.read_text().endswith("\nhostname\ninterface eth0\nstatic ip_address=192.0.2.9/24\n")

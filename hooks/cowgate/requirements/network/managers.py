@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 EXPECTED = "systemd-networkd and dhcpcd leave the links of containers alone"
+DENY = (
+    "sh",
+    "-c",
+    "text=$(cat /etc/dhcpcd.conf) && printf '%s\\n' 'denyinterfaces veth* br-* docker*' \"$text\" > /etc/dhcpcd.conf",
+)
 OWN = "/etc/systemd/network/05-docker-unmanaged.network"
 
 
@@ -22,12 +27,12 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return _networkd(managers.networkd, managers.match)
     if managers.dhcpcd and _in_charge(facts, "dhcpcd.service"):
         return failed(
-            "dhcpcd runs for all links, those of Docker's containers too (no denyinterfaces in /etc/dhcpcd.conf): it gives "
-            "them "
-            "addresses and routes, and the host loses its own default route",
-            remedy="let dhcpcd leave them alone:",
+            "dhcpcd runs for all links, those of Docker's containers too (no denyinterfaces for them before the first "
+            "`interface` block of /etc/dhcpcd.conf): it gives them addresses and routes, and the host loses its"
+            " own default route",
+            remedy="let dhcpcd leave them alone, in a first line (at the end it would belong to the last `interface` block):",
             commands=(
-                ("sh", "-c", "echo 'denyinterfaces veth* br-* docker*' >> /etc/dhcpcd.conf"),
+                DENY,
                 *restart(facts, "dhcpcd.service"),
             ),
             expected=EXPECTED,
