@@ -55,7 +55,7 @@ def _refused(facts: Facts, wrong: tuple[str, ...]) -> Verdict:
     docker = facts.docker.value
     file, answer = docker.daemon_json, facts.asked.content.dockerd if facts.asked.content else None
     said = answer.said if answer and answer.refused else ""
-    where = f" line {file.line}" if file.line else ""
+    where = f" line {file.line}" if file.line and not wrong[0].startswith("line ") else ""
     beside = any("is also an option" in text for text in wrong)
     text = "correct it, and let dockerd look at it; restart Docker only then"
     if beside:

@@ -176,8 +176,9 @@ def _release(
         )
         return "", text, [("docker", "ps", "-a", "--filter", "status=restarting", "--filter", "status=created")]
     if _lifeline(listener):
+        name = unit if listener.process in ("", "systemd") else listener.process  # systemd holds the port for a socket unit
         text = (
-            f"{listener.process or unit} may be your own way into this machine, so do not stop it: give it another port, and "
+            f"{name} may be your own way into this machine, so do not stop it: give it another port, and "
             f"check that you can still log in, or give mailcow other ports ({keys})"
         )
         return "", text, [("ss", "-Hltnp", f"( {' or '.join(f'sport = :{w.port}' for w in blocked)} )")]

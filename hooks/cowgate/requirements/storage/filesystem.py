@@ -40,7 +40,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         kind = "a FUSE filesystem" if place.fstype.split(".")[0] in ("fuse", "fuseblk") else REMOTE.get(place.fstype)
         if kind:
             return failed(
-                f"Docker's {what} ({place.path}) is on {place.mount}, whose filesystem is {place.fstype}: {kind}",
+                f"{place.path}, with Docker's {what}, is on {place.mount}, whose filesystem is {place.fstype}: {kind}",
                 remedy=f"put it on a local ext4 or xfs filesystem: mount one there, or set {setting}",
                 commands=(("findmnt", "-T", place.path),),
                 expected=expected,
