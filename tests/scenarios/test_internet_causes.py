@@ -232,7 +232,7 @@ CASES = (
             says={"egress.registries": "took the connection, and gave no answer to CONNECT"},
         ),
         remedy={"egress.registries": "look at the proxy"},
-        never={"egress.registries": ("firewall on the way",)},
+        never={"egress.registries": ("firewall that drops it",)},
         mend_router=(f"nft add rule inet world pre tcp dport {ports.SLOW_PROXY} dnat to :{ports.PROXY_PORT}",),
     ),
     # 5. port 53: gently, and again
