@@ -68,7 +68,7 @@ def _no_route(net: Interfaces, addresses: tuple[Address, ...]) -> _Defect:
             f"{listed(addresses)} has no IPv6 default route: forwarding is on and accept_ra of {interface} is 1, so the"
             " kernel ignores router advertisements",
             _ACCEPT_RA.format(interface),
-            (_accept_ra_command(interface), *show),
+            (*_accept_ra_commands(interface), *show),
         )
     return (
         f"{listed(addresses)} has no IPv6 default route: connections over IPv6 get nowhere until they time out",
@@ -157,7 +157,7 @@ def _lost_with_forwarding(net: Interfaces, addresses: tuple[Address, ...]) -> _D
             f"{what} from router advertisements, which the kernel ignores once Docker switches IPv6 forwarding on, since"
             f" accept_ra of {route.interface} is 1: IPv6 then stops working",
             _ACCEPT_RA.format(route.interface),
-            (_accept_ra_command(route.interface),),
+            _accept_ra_commands(route.interface),
         )
     return None
 
@@ -168,9 +168,13 @@ _ACCEPT_RA = (
 )
 
 
-def _accept_ra_command(interface: str) -> tuple[str, ...]:
+ACCEPT_RA_FILE = "/etc/sysctl.d/90-accept-ra.conf"
+
+
+def _accept_ra_commands(interface: str) -> tuple[tuple[str, ...], ...]:
     # sysctl(8): a dot inside a name (eth0.100) is written as a slash.
-    return ("sysctl", "-w", f"net.ipv6.conf.{interface.replace('.', '/')}.accept_ra=2")
+    setting = f"net.ipv6.conf.{interface.replace('.', '/')}.accept_ra=2"
+    return ("sh", "-c", f"echo {setting} >> {ACCEPT_RA_FILE}"), ("sysctl", "-p", ACCEPT_RA_FILE)
 
 
 ROW = Requirement(
