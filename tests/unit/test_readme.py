@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cowgate import systems
 from cowgate.boot import user_data as userdata
 from cowgate.install import admin, document, log, status
@@ -57,6 +59,23 @@ def test_every_link_leads_somewhere() -> None:
     assert len(links) > 30
     for link in links:
         assert (TOP / link).is_file(), link
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.de.md", "CONTRIBUTING.md", "packer/README.md"])
+def test_every_link_and_anchor_exists(name: str) -> None:
+    page = TOP / name
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not link.startswith("https://"):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
 
 
 def test_the_form_for_each_provider() -> None:
