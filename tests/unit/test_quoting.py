@@ -12,14 +12,21 @@ import pytest
 
 from cowgate import cli
 from cowgate.changes.file_action import unified_diff
-from cowgate.commands import common
+from cowgate.commands import common, diff, status
+from cowgate.commands.run import plan_text
+from cowgate.engine.results import PlannedFix
 from cowgate.errors import CommandFailed
 from cowgate.formats.packetfilter import parse_saved, removal
 from cowgate.image import seal as image
+from cowgate.install import document as install
+from cowgate.install.log import Log
+from cowgate.install.status import Finding, Status
 from cowgate.machine.host import Completed, Host
 from cowgate.probes.proxy import parse_proxy
 from cowgate.quoting import MASK, Origin, masked, quoted, shapes_masked, visible, visible_lines
+from cowgate.report.comparison import Comparison, RowChange
 from cowgate.report.document import one_line
+from cowgate.requirements.fix import Fix
 from cowgate.requirements.network.packets import Fate
 from tests.lab import canary
 from tests.unit.image.plants import POLICY, clean_tree, plant
@@ -184,6 +191,40 @@ def test_no_command_prints_what_it_was_given_raw(words: list[str], tmp_path: Pat
     out, err = capfd.readouterr()
     assert not controls(out + err)
     assert not [line for line in (out + err).splitlines() if line.startswith("SEALED")]
+
+
+def test_status_and_diff_print_no_name_raw(capfd: pytest.CaptureFixture[str]) -> None:
+    options = status.Options(quiet=False)
+    finding = Finding("a", "unsound", HOSTILE, HOSTILE, 1.0)
+    for kind in ("installed", "unfinished", "none"):
+        trouble = install.Document(HOSTILE, state="waiting", error=install.Trouble("pull", HOSTILE, HOSTILE, 1.0))
+        seen = Status(kind, 1.0, directory=HOSTILE, release=HOSTILE, findings=(finding,), install=trouble)
+        assert status._tell(options, Host(), seen) == 3
+        told = capfd.readouterr().out
+        assert kind == "none" or "\\x1b[2J" in told
+        assert not controls(told) and not [line for line in told.splitlines() if line.startswith("SEALED")]
+    found = Comparison(("a", "b"), (RowChange(HOSTILE, "pass", "fail", HOSTILE),), (), (), ())
+    assert not controls(diff._text(found)) and diff._text(found).count("\n") == 2
+
+
+def test_the_log_of_the_install_has_no_name_and_no_secret_raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "install.log"
+    monkeypatch.setattr("cowgate.install.log.PATH", str(place))
+    monkeypatch.setattr(Host, "trusted", lambda _self, path, follow=True: path)  # noqa: ARG005 - /tmp is everybody's
+    log = Log(Host(), secrets=("hidden-s3cret",))
+    done = log.run(
+        ["sh", "-c", f"printf 'DBPASS={CANARY} hidden-s3cret \\033[2J\\302\\233\\n'; echo '\u202e' >&2; exit 3"], timeout=30
+    )
+    assert done.code == 3
+    text = place.read_text()
+    assert "DBPASS=*** (hidden) \\x1b[2J\\x9b\n\\u202e\nexit code 3\n" in text
+    assert CANARY not in text and not controls(text)
+
+
+def test_what_would_be_done_is_told_with_no_name_raw() -> None:
+    fix = Fix("a.b", HOSTILE, lambda *_: iter(()), ())
+    told = plan_text([PlannedFix(fix, (), (HOSTILE,))])
+    assert not controls(told)
 
 
 def test_a_file_with_a_secret_in_it_is_its_owners(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 from cowgate.commands import common
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, EXIT_WARNINGS, StateError, UsageError
 from cowgate.machine.host import Host
+from cowgate.quoting import visible
 from cowgate.report import publication
 from cowgate.report.comparison import Comparison, compare
 from cowgate.report.document import Document
@@ -64,4 +65,4 @@ def _text(found: Comparison) -> str:
         lines.append(f"{row.id}: {row.before or 'not there'} -> {row.after or 'not there'}{sentence}")
     for number in found.numbers:
         lines.append(f"{number.id}.{number.name}: {number.before:,.10g} -> {number.after:,.10g} {number.unit}")
-    return "\n".join(lines or ["No difference."]) + "\n"
+    return "".join(f"{visible(line)}\n" for line in lines or ["No difference."])

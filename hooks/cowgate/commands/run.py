@@ -18,6 +18,7 @@ from cowgate.install import document as installing
 from cowgate.machine.state import StateDir
 from cowgate.model import Phase
 from cowgate.policy.model import Policy
+from cowgate.quoting import visible_lines
 from cowgate.report import publication, sealing
 from cowgate.report.render.registry import demand
 from cowgate.report.render.text import lines
@@ -258,7 +259,7 @@ def plan_text(planned: Iterable[PlannedFix]) -> str:
         lines.append("")
     if not lines:
         return "Nothing would be changed.\n"
-    return "What `cowgate run` would do:\n\n" + "\n".join(lines)
+    return "What `cowgate run` would do:\n\n" + visible_lines("\n".join(lines))
 
 
 def _agreed(planned: Iterable[PlannedFix]) -> bool:

@@ -14,6 +14,7 @@ from cowgate.install import containers, drift, sentences
 from cowgate.install.status import Look, Status, keep, load
 from cowgate.install.steps import MAIL_SERVICES
 from cowgate.machine.host import Host
+from cowgate.quoting import visible
 
 SUMMARY = "one screen about the mailcow that runs here: what is unsound, since when, and how far an install is"
 DETAILS = """\
@@ -77,7 +78,7 @@ def _tell(options: Options, host: Host, seen: Status) -> int:
     if options.format == "json":
         common.emit(options, json.dumps(codec.encode(seen), indent=2, sort_keys=True) + "\n")
     elif not options.quiet:
-        common.emit(options, "\n".join(sentences.screen(seen, host.now())) + "\n")
+        common.emit(options, "".join(f"{visible(line)}\n" for line in sentences.screen(seen, host.now())))
     if seen.unsound:
         return EXIT_BLOCKED
     return EXIT_WARNINGS if seen.findings else EXIT_READY

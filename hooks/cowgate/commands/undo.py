@@ -13,6 +13,7 @@ from cowgate.facts.collection import collect
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
 from cowgate.policy.model import Policy
+from cowgate.quoting import visible
 from cowgate.report.document import iso
 from cowgate.requirements.installed import is_installed
 
@@ -94,5 +95,5 @@ def _runs_text(journal: Journal) -> str:
     lines = []
     for run in journal.runs():
         lines.append(f"run {run.id.lstrip('0') or '0'}  {iso(run.started)}  phase {run.phase}  cowgate {run.version}")
-        lines += [f"    {entry.state:8} {entry.record.summary}" for entry in run.entries]
+        lines += [f"    {entry.state:8} {visible(entry.record.summary)}" for entry in run.entries]
     return "\n".join(lines or ["nothing was changed so far"]) + "\n"

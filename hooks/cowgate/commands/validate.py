@@ -11,6 +11,7 @@ from cowgate.errors import EXIT_READY, UsageError
 from cowgate.machine.host import Host
 from cowgate.policy import zones
 from cowgate.policy.load import load
+from cowgate.quoting import visible
 from cowgate.report import document as report
 from cowgate.requirements.catalogue import waivable
 
@@ -49,7 +50,7 @@ def run(options: Options) -> int:
             raise UsageError(
                 f"{options.file}: timezone: {wrong}", hint="a name is a file below /usr/share/zoneinfo, such as Europe/Vienna"
             )
-        print(f"{options.file}: a valid policy")
+        print(f"{visible(options.file)}: a valid policy")
         return EXIT_READY
     try:
         report.validate(document)
@@ -57,5 +58,5 @@ def run(options: Options) -> int:
         raise UsageError(f"{options.file}: {error.message}") from None
     if not report.is_whole(document):
         raise UsageError(f"{options.file}: the report was changed after it was made (its digest does not fit)")
-    print(f"{options.file}: a valid report, {'ready' if document['ready'] else 'not ready'}")
+    print(f"{visible(options.file)}: a valid report, {'ready' if document['ready'] else 'not ready'}")
     return EXIT_READY

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         if at < len(words) and not command:
             raise ValueError("no command after --")
     except ValueError as error:
-        sys.stderr.write(f"cowgate gate: {error}\nhint: cowgate gate --help\n")
+        sys.stderr.write(f"cowgate gate: {_line(str(error))}\nhint: cowgate gate --help\n")
         return EXIT_USAGE
     asked = os.environ.pop(ANSWER, "")
     if options.help:
@@ -73,11 +73,16 @@ def main(arguments: Sequence[str]) -> int:
     if options.format == "json":
         sys.stdout.write(json.dumps(decision.to_json()) + "\n")
     elif decision.open:
-        sys.stdout.write(f"open: {decision.sentence}\n")
+        sys.stdout.write(f"open: {_line(decision.sentence)}\n")
     else:
-        sys.stderr.write(f"shut: {decision.sentence}\n")
+        sys.stderr.write(f"shut: {_line(decision.sentence)}\n")
     _end(asked, "open" if decision.open else "shut")
     return EXIT_OPEN if decision.open else EXIT_SHUT
+
+
+def _line(text: str) -> str:
+    """The text without what a terminal would act on: names of files, and words that were given, are anybody's."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _end(asked: str, word: str) -> None:
@@ -108,5 +113,5 @@ def _become(command: list[str]) -> int:
         # COWGATE_READY opens the lock in docker-compose.override.yml for what runs behind the gate.
         os.execvpe(command[0], command, {**os.environ, "COWGATE_READY": "1"})
     except OSError as error:
-        sys.stderr.write(f"cowgate gate: {command[0]}: {error.strerror}\n")
+        sys.stderr.write(f"cowgate gate: {_line(command[0])}: {error.strerror}\n")
         return EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE

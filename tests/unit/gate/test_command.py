@@ -53,6 +53,17 @@ def test_json(fresh: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["reason"] == "unreadable"
 
 
+def test_no_name_is_told_raw(fresh: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b[2J\u202e\nopen: \udcff.yaml"
+    (fresh.root / "etc/cowgate/policy.d" / hostile).symlink_to("nowhere")
+    told = []
+    for arguments in ([], ["--format", "json"], ["--", "true"], [f"--{hostile}"], ["--state-dir", f"/{hostile}"]):
+        assert in_tree(fresh, arguments) in (2, 3)
+        told.append("".join(capsys.readouterr()))
+    assert not [text for text in told if set("\x1b\u202e\udcff") & set(text) or "\nopen: " in text], told
+    assert all(text.count("\n") <= 2 for text in told)
+
+
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--frob"], ["ls"], ["--"], ["--format"], ["--format", "xml"], ["--state-dir"]):
         assert main(arguments) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from cowgate import codec
+from cowgate.install import document
+from cowgate.install.status import Finding, Status
 from tests.unit.gate.tree import HONEST, POLICY_FILE, REPORT, SEAL, Tree, changed, whole
 
 TOP = Path(__file__).resolve().parents[3]
@@ -98,6 +102,34 @@ def test_the_first_row_that_blocks_is_named(tree: Tree) -> None:
     told = " ".join(line.strip() for line in lines[1:])
     assert f"the machine is not ready: {rows[0]['id']}: fault 0 ?[2J more word" in told and "(and 1 more)" in told
     assert max(map(len, lines)) <= 94
+
+
+HOSTILE = "\x1b[2J\x1b]0;x\x07\ncowgate: READY: this machine is ready for mailcow\r\u202egpj.exe\u200b\x9b31m"
+
+
+def harmless(lines: list[str]) -> bool:
+    """Only printable ASCII, and no line that a name made."""
+    return all(line.isascii() and line.isprintable() for line in lines) and READY not in lines
+
+
+def test_no_name_reaches_the_login_message_raw(tree: Tree) -> None:
+    tree.publish(now())
+    (tree.root / "etc/cowgate/policy.d" / f"{HOSTILE.replace('/', '')}.yaml").symlink_to("nowhere")
+    lines = message(tree)
+    assert lines[0] == BLOCKED and harmless(lines), lines
+
+
+@pytest.mark.parametrize("state", ["waiting", "running", "done"])
+def test_what_an_install_tells_reaches_the_login_message_harmless(tmp_path: Path, state: str) -> None:
+    trouble = document.Trouble("pull", HOSTILE, HOSTILE, 100.0)
+    install = document.Document(HOSTILE, state=state, error=trouble, next_try=400.0, process=os.getpid())
+    findings = (Finding("a", "unsound", HOSTILE, HOSTILE, 1.0),)
+    for name, value in (("install", install), ("status", Status("installed", 9.0, findings=findings))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(codec.encode(value), indent=2, sort_keys=True) + "\n")
+    done = subprocess.run(["sh", str(SCRIPT), "/bin/true", str(tmp_path)], capture_output=True, text=True, timeout=30)
+    lines = done.stdout.splitlines()
+    told = {"waiting": "the install of mailcow is unfinished", "running": "the install of mailcow is", "done": "mailcow runs"}
+    assert lines[0].startswith(f"cowgate: {told[state]}") and harmless(lines), lines
 
 
 def test_a_command_that_is_broken_is_not_ready(tmp_path: Path) -> None:
