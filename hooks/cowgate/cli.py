@@ -9,23 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cowgate import VERSION
-from cowgate.commands import (
-    check,
-    common,
-    diff,
-    dns_plan,
-    explain,
-    facts,
-    firewall_plan,
-    install,
-    report,
-    run,
-    seal,
-    status,
-    undo,
-    user_data,
-    validate,
-)
+from cowgate.commands import check, common, explain, facts
 from cowgate.commands import list as list_command
 from cowgate.errors import EXIT_INTERNAL, CommandFailed, CowgateError, MissingModule, UsageError, hint_for
 from cowgate.quoting import shapes_masked, visible
@@ -45,24 +29,19 @@ class Command(Protocol):
     def run(self) -> Callable[[Any], int]: ...
 
 
-# All commands but `gate`, which is dispatched before any of this is loaded (gate/command.py).
-COMMANDS: Mapping[str, Command] = {
-    "run": run,
-    "check": check,
-    "facts": facts,
-    "report": report,
-    "diff": diff,
-    "validate": validate,
-    "list": list_command,
-    "explain": explain,
-    "undo": undo,
-    "seal": seal,
-    "dns-plan": dns_plan,
-    "firewall-plan": firewall_plan,
-    "user-data": user_data,
-    "install": install,
-    "status": status,
-}
+# Those that only look at the machine or at the catalogue: most runs are one of them.
+LOOKS: Mapping[str, Command] = {"check": check, "facts": facts, "list": list_command, "explain": explain}
+
+
+def commands(wanted: str = "") -> Mapping[str, Command]:
+    """The commands among which is the one that is wanted: the looks alone, or all."""
+    if wanted in LOOKS:
+        return LOOKS
+    # Here and not above: a look needs nothing of what repairs, installs and seals, and is a seventh cheaper without it.
+    from cowgate.commands import every
+
+    return every.COMMANDS
+
 
 EXIT_CODES = """\
 exit codes:
@@ -103,8 +82,8 @@ class _Parser(argparse.ArgumentParser):
             raise UsageError(f"unknown {what} {value!r}{suggestion(value, action.choices)}", hint=f"{self.prog} --help")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole tree of options."""
+def parser(known: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """The tree of the options of these commands."""
     top = _Parser(
         prog="cowgate",
         description="Makes a machine ready for mailcow: dockerized, proves it, and keeps the install shut until it is proven.",
@@ -112,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cowgate {VERSION}")
     listed = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
+    for name, command in known.items():
         command.declare(
             listed.add_parser(
                 name,
@@ -132,10 +111,11 @@ def main(arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = parser().parse_args(arguments, namespace=common.Options())
-        if options.command not in COMMANDS:
+        known = commands(arguments[0] if arguments else "")
+        options = parser(known).parse_args(arguments, namespace=common.Options())
+        if options.command not in known:
             raise UsageError("the command comes first", hint="cowgate --help")
-        return COMMANDS[options.command].run(options)
+        return known[options.command].run(options)
     except CowgateError as error:
         _tell(error.message, error.hint)
         if isinstance(error, CommandFailed) and error.said:

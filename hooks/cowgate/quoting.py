@@ -125,6 +125,7 @@ _TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
 )
 TOKENS = tuple((who, parts, rf"(?<![A-Za-z0-9_-])(?:{shape})") for who, parts, shape in _TOKENS)
+_TOKEN_PARTS = tuple(part for _, parts, _ in TOKENS for part in parts)
 _HASH_PARTS = (
     "$1$",
     "$apr1$",
@@ -165,9 +166,10 @@ def shapes_masked(text: str) -> str:
         text = re.sub(PRIVATE_KEY, f"{MASK} (a private key)", text)
     if any(part in text for part in _HASH_PARTS):
         text = re.sub(CRYPT_HASH, MASK, text)
-    for _, parts, shape in TOKENS:
-        if any(part in text for part in parts):
-            text = re.sub(shape, MASK, text)
+    if any(part in text for part in _TOKEN_PARTS):
+        for _, parts, shape in TOKENS:
+            if any(part in text for part in parts):
+                text = re.sub(shape, MASK, text)
     return text
 
 

@@ -330,7 +330,7 @@ def test_explain_and_validate_work_in_one_file(tmp_path: Path, facts: str) -> No
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--help"], *([command, "--help"] for command in cli.COMMANDS)):
+    for arguments in (["--help"], *([command, "--help"] for command in cli.commands())):
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments)
         assert ended.value.code == 0
@@ -340,6 +340,26 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     assert capsys.readouterr().out.startswith("cowgate ")
+
+
+def test_a_look_loads_nothing_of_what_changes_a_machine() -> None:
+    """It is asked for often, and half of what it costs is importing."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(cli.__file__).parents[1])!r});"
+        "from cowgate import cli; code = cli.main(sys.argv[1:]); print(code, *sorted(sys.modules))"
+    )
+    argv = [sys.executable, "-I", "-c", program, "list", "--format", "markdown"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    code, *loaded = done.stdout.splitlines()[-1].split()
+    assert code == "0" and "cowgate.facts.collection" in loaded
+    rooms = ("cowgate.boot", "cowgate.changes.actions", "cowgate.changes.journal", "cowgate.engine.run", "cowgate.install")
+    assert [name for name in (*rooms, "dataclasses", "http.client", "statistics", "logging") if name in loaded] == []
+
+
+def test_the_looks_are_among_all_commands() -> None:
+    every = cli.commands()
+    assert set(cli.LOOKS.items()) <= set(every.items()) and cli.commands("check") is cli.LOOKS
+    assert cli.commands("run") is every and cli.commands("--help") is every
 
 
 def test_without_root_check_says_which_rows_may_need_it(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import http.client
 import os
 import socket
 import time
-import urllib.request
 
 from cowgate.errors import CommandFailed
 from cowgate.formats import proxy_settings
@@ -24,33 +22,15 @@ class Web(Files):
         Raises OSError when nobody gives all of it, each step and the content within `timeout` seconds, or more than `limit`
         bytes. Raises OfflineError.
         """
-        self.demand_live(url)
+        # Here and not above: the one repair that fetches a key needs urllib and what that loads, and nobody else does.
+        from cowgate.machine.fetching import fetch
 
+        self.demand_live(url)
         settings = {
             **proxy_settings.parse_environment(self.read_or_none("/etc/environment") or ""),
             **self.environment("_proxy"),
         }
-        lower = {name.lower(): value for name, value in settings.items()}
-        request = urllib.request.Request(url)
-        direct = proxy_settings.excluded(request.host.partition(":")[0], lower.get("no_proxy", ""))
-        proxies = {} if direct else {scheme: lower.get(f"{scheme}_proxy", "") for scheme in ("http", "https")}
-        handler = urllib.request.ProxyHandler({scheme: address for scheme, address in proxies.items() if address})
-        until = time.monotonic() + timeout
-        content = bytearray()
-        try:
-            with urllib.request.build_opener(handler).open(request, timeout=timeout) as answer:
-                # byte by byte: `timeout` is for each wait alone, and a longer read() waits as often as it likes
-                while byte := answer.read(1):
-                    content += byte
-                    if len(content) > limit:
-                        raise OSError(f"more than {limit} bytes")
-                    if time.monotonic() > until:
-                        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), url)
-                if answer.length:
-                    raise http.client.IncompleteRead(bytes(content), answer.length)
-        except http.client.HTTPException as error:
-            raise OSError(f"not a whole answer of a web server: {error!r}") from None
-        return bytes(content)
+        return fetch(url, settings, limit, timeout)
 
     def unix_http(self, path: str, target: str, *, timeout: float = 5.0, limit: int = OUTPUT_LIMIT) -> tuple[int, bytes]:
         """Status and body of `GET target`, asked of the HTTP server behind a Unix socket, within `timeout` seconds.

@@ -18,11 +18,11 @@ MECHANISMS = ("all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists")
 # Modifiers and mechanisms that ask DNS.
 ASKING = ("include", "a", "mx", "ptr", "exists")
 
-_MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
-_MECHANISM = re.compile(r"([-+?~]?)([a-z0-9_.-]+)(?::([^/]*(?:/[^/0-9][^/]*)*))?(/[^/]*)?(//[^/]*)?", re.IGNORECASE)
-_MACRO = re.compile(r"%(?:%|_|-|\{[slodiphv][0-9]*r?[-.+,/_=]*\})", re.IGNORECASE)
+_MODIFIER = r"(?i)([a-z][a-z0-9_.-]*)=(.*)"
+_MECHANISM = r"(?i)([-+?~]?)([a-z0-9_.-]+)(?::([^/]*(?:/[^/0-9][^/]*)*))?(/[^/]*)?(//[^/]*)?"
+_MACRO = r"(?i)%(?:%|_|-|\{[slodiphv][0-9]*r?[-.+,/_=]*\})"
 
-_TOP = re.compile(r"(?![0-9]+$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
+_TOP = r"(?i)(?![0-9]+$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 
 # What people write and mean one of the mechanisms.
 MEANT = {"ipv4": "ip4", "ipv6": "ip6", "ip": "ip4", "includes": "include", "mx4": "mx"}
@@ -53,7 +53,7 @@ def parse(text: str) -> tuple[tuple[Term, ...], str]:
     for word in text.split(" ")[1:]:
         if not word:
             continue
-        modifier = _MODIFIER.fullmatch(word)
+        modifier = re.fullmatch(_MODIFIER, word)
         if modifier and modifier.group(1).lower() not in MECHANISMS:
             name, value = modifier.group(1).lower(), modifier.group(2)
             if name in ("redirect", "exp"):
@@ -82,7 +82,7 @@ def _count(terms: list[Term], modifiers: dict[str, str]) -> None:
 
 
 def _term(word: str) -> Term:
-    found = _MECHANISM.fullmatch(word)
+    found = re.fullmatch(_MECHANISM, word)
     if found is None:
         raise Malformed(f"`{word}` is no mechanism")
     qualifier, kind, argument, four, six = found.groups()
@@ -123,7 +123,7 @@ def _length(word: str, text: Optional[str], slashes: int, most: int) -> Optional
 
 
 def _macros(text: str) -> bool:
-    return "%" not in _MACRO.sub("", text)
+    return "%" not in re.sub(_MACRO, "", text)
 
 
 def _domain(word: str, text: str) -> None:
@@ -133,7 +133,7 @@ def _domain(word: str, text: str) -> None:
     if not _macros(text) or any(not 0x21 <= ord(char) <= 0x7E for char in text):
         raise Malformed(f"`{word}` holds a macro that does not exist")
     top = text.rstrip(".").rpartition(".")[2]
-    if not _MACRO.search(text) and ("." not in text.rstrip(".") or not _TOP.fullmatch(top)):
+    if not re.search(_MACRO, text) and ("." not in text.rstrip(".") or not re.fullmatch(_TOP, top)):
         raise Malformed(f"`{word}` names no domain")
 
 
