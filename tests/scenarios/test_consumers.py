@@ -114,8 +114,7 @@ PLAY = """\
   gather_facts: true
   roles:
     - role: cowgate
-      cowgate_policy: {hostname: mail.cowgate-test.net}
-      cowgate_arguments: [--offline]
+      cowgate_policy: {hostname: mail.cowgate-test.net, probes: {enabled: false}, fix: {enabled: false}}
       cowgate_require_ready: REQUIRE
   post_tasks:
     - ansible.builtin.debug: {var: ansible_local.cowgate}
