@@ -87,13 +87,21 @@ CELLS = (
     _debian("11", "bullseye", **{"platform.os": "warn"}),
     _debian("12", "bookworm"),
     _debian("13", "trixie"),
+    # No release, so not in mailcow's list.
+    _debian("sid", "sid", **{"platform.os": "warn"}),
     Cell(
         "Debian 13 dressed as AlmaLinux 9",
         "dressed-el",
         "NetworkManager",
         "chrony",
         "systemd",
-        {**COMMON, "platform.os": "pass", "time.servers": "pass", "services.conflicting": "fail"},
+        {
+            **COMMON,
+            "platform.os": "pass",
+            "time.servers": "pass",
+            "services.conflicting": "fail",
+            "network.firewall": "warn",
+        },
         said={"platform.os": "AlmaLinux 9.6", "time.servers": "chrony"},
         facts={"services.manager": "systemd"},
         files={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,12 @@ def looked_up(document: dict[str, Any], path: str) -> object:
     return found
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def kept_for_long(cell: Cell) -> pytest.MarkDecorator:
+    """sid changes every day: what it breaks is not ours, so no change of ours may fail for it."""
+    return pytest.mark.skipif(cell.tree == "sid" and "COWGATE_LONG" not in os.environ, reason="tests/run --long has sid")
+
+
+@pytest.mark.parametrize("cell", [pytest.param(cell, marks=kept_for_long(cell), id=cell.name) for cell in CELLS])
 def test_cell(cell: Cell, record_property: Any) -> None:
     with booted(cell) as machine:
         checked = machine.run([COWGATE, "check", "--offline", "--format", "json"], timeout=200)
@@ -49,8 +55,7 @@ def test_cell(cell: Cell, record_property: Any) -> None:
         facts = json.loads(machine.run([COWGATE, "facts", "--offline"], timeout=200).stdout)
     got = {id: rows[id]["status"] for id in cell.expected}
     for id, expected in cell.expected.items():
-        print(f"{cell.name} | {id} | {expected} | {got[id]}")
-    record_property("cell", cell.name)
+        record_property("matrix", f"{cell.name} | {id} | {expected} | {got[id]}")
     assert got == dict(cell.expected), {id: rows[id]["diagnosis"] or rows[id]["observed"] for id in got}
     for id, words in cell.said.items():
         assert words in json.dumps(rows[id]), rows[id]

@@ -69,6 +69,7 @@ RECIPES = {
     "trixie": _system("trixie", "dhcpcd-base"),
     "bookworm": _system("bookworm", "isc-dhcp-client"),
     "bullseye": _system("bullseye", "isc-dhcp-client"),
+    "sid": _system("sid", "dhcpcd-base"),
     "trixie-bare": Recipe("trixie"),
     "bookworm-bare": Recipe("bookworm"),
     "dressed-el": Recipe("trixie", (*_DRESSED, *_AS_EL)),
@@ -133,7 +134,7 @@ def sources(suite: str) -> str:
     if main is None:
         raise RuntimeError("this host's apt sources name no Debian mirror")
     lines = [f"deb [signed-by={KEYRING}] {main} {suite} main"]
-    if security is not None:
+    if security is not None and suite != "sid":
         lines.append(f"deb [signed-by={KEYRING}] {security} {suite}-security main")
     return "\n".join(lines) + "\n"
 
