@@ -50,7 +50,7 @@ def options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 
 def commands() -> str:
-    parser = cli.parser(cli.commands())
+    parser = cli.tree(cli.commands()).top
     (tree,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     out = [
         MADE,

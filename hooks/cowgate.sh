@@ -6,6 +6,7 @@
 #   cowgate.sh --setup [COMMAND...]   first get what it needs: the distribution's packages, else a private environment in
 #                                     /opt/cowgate/venv. Nothing is fetched when nothing is missing. With --dry-run
 #                                     it is only told; on a terminal it asks, unless --yes is among the arguments.
+#   cowgate.sh --parse-only COMMAND... only say what is wrong with the options
 #   cowgate.sh --interpreter          print the Python that would be used
 #
 # Exit code 3 (blocked) when there is no Python: a machine that cannot be judged is not ready.
@@ -18,6 +19,8 @@ lock_seconds=300
 asked_for=/var/lib/cowgate/setup
 needed="yaml jsonschema psutil dns"
 also=
+options_of_run="--phase --root --policy --offline --only --skip --format --output --quiet --verbose --state-dir --dry-run --yes\
+ --by-hand --strict --help"
 
 say() { printf 'cowgate: %s\n' "$*" >&2; }
 
@@ -153,6 +156,7 @@ setup() {
         say "to install with $manager: ${must:-nothing}${may:+ $may}; what is missing then goes into $venv"
         [ "$dry_run" = no ] || return 0
         may_install || return 1
+        say "installing with $manager: this can take minutes"
         get_packages || return 1
         for package in $may; do install_packages "$package" || :; done
         remember
@@ -170,6 +174,24 @@ setup() {
     if [ "$dry_run" = no ] && [ "$here" = /opt/cowgate/hooks ] && [ ! -d "$here/cowgate/__pycache__" ]; then
         "$python" -I -m compileall -q "$here/cowgate" || :
     fi
+}
+
+# A typing error is told at once, and not after the minutes in which packages are installed. Where no Python reads the options,
+# those of `run` are known here, too.
+parse() {
+    case ${1-} in "" | -* | gate) return 0 ;; esac
+    if find_python; then
+        "$python" -IB "$program" --parse-only "$@"
+        return
+    fi
+    [ "$1" = run ] || return 0
+    for word; do
+        case $word in --) return 0 ;; --*) ;; *) continue ;; esac
+        case " $options_of_run " in
+        *" ${word%%=*} "*) ;;
+        *) say "unrecognized arguments: $word; run has $options_of_run"; return 2 ;;
+        esac
+    done
 }
 
 # A program that was cut short, or is empty, does nothing and ends with 0: which would be "open", or "ready".
@@ -190,8 +212,15 @@ if [ "$here" = /opt/cowgate/hooks ] && [ -x "$package/cowgate.sh" ]; then
     exec "$package/cowgate.sh" "$@"
 fi
 
+program=$here/cowgate/__main__.py
+if [ "${1-}" = --parse-only ]; then
+    shift
+    parse "$@"
+    exit
+fi
 if [ "${1-}" = --setup ]; then
     shift
+    parse "$@" || exit
     dry_run=no yes=no
     for word; do
         case $word in --dry-run) dry_run=yes ;; --yes) yes=yes ;; --) break ;; esac
@@ -210,7 +239,6 @@ if [ "${1-}" = gate ]; then
     [ -n "${COWGATE_ANSWER-}" ] || { whole "$outer" "} # the end"; exec /bin/sh "$outer" "$@"; }
     flags=-IBS # the gate needs no module that is not Python's own, and is asked often
 fi
-program=$here/cowgate/__main__.py
 whole "$program" "sys.exit(main())"
 exec "$python" "$flags" "$program" "$@"
 exit 3

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cowgate import VERSION
 from cowgate.commands import check, common, explain, facts
 from cowgate.commands import list as list_command
-from cowgate.errors import EXIT_INTERNAL, CommandFailed, CowgateError, MissingModule, UsageError, hint_for
+from cowgate.errors import EXIT_INTERNAL, EXIT_READY, CommandFailed, CowgateError, MissingModule, UsageError, hint_for
+from cowgate.gate import command as gate
 from cowgate.quoting import shapes_masked, visible
 from cowgate.suggestion import suggestion
 
@@ -62,6 +64,13 @@ start with:  cowgate check            what is missing?
 WIDTH = 100  # columns of the help texts, whatever the terminal has
 
 
+class Options(common.Options):
+    """`parse_only`: end after the options were read; the launcher asks so. `topic`: what help is wanted about."""
+
+    parse_only: bool
+    topic: str
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28, width=WIDTH)
@@ -82,26 +91,66 @@ class _Parser(argparse.ArgumentParser):
             raise UsageError(f"unknown {what} {value!r}{suggestion(value, action.choices)}", hint=f"{self.prog} --help")
 
 
-def parser(known: Mapping[str, Command]) -> argparse.ArgumentParser:
+class Tree(NamedTuple):
+    """The whole tree of options: the parser of `cowgate`, and that of each command by its name."""
+
+    top: argparse.ArgumentParser
+    commands: Mapping[str, argparse.ArgumentParser]
+
+
+def tree(known: Mapping[str, Command]) -> Tree:
     """The tree of the options of these commands."""
     top = _Parser(
         prog="cowgate",
         description="Makes a machine ready for mailcow: dockerized, proves it, and keeps the install shut until it is proven.",
         epilog=START + EXIT_CODES,
     )
-    top.add_argument("--version", action="version", version=f"cowgate {VERSION}")
-    listed = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    top.add_argument("-V", "--version", action="version", version=f"cowgate {VERSION}")
+    top.add_argument("--parse-only", action="store_true", help=argparse.SUPPRESS)
+    listed = top.add_subparsers(dest="command", metavar="COMMAND")
+    parsers = {}
     for name, command in known.items():
-        command.declare(
-            listed.add_parser(
-                name,
-                help=command.SUMMARY,
-                description=f"{command.SUMMARY[0].upper()}{command.SUMMARY[1:]}.\n\n{command.DETAILS}",
-                epilog=EXIT_CODES,
-            )
+        parsers[name] = listed.add_parser(
+            name,
+            help=command.SUMMARY,
+            description=f"{command.SUMMARY[0].upper()}{command.SUMMARY[1:]}.\n\n{command.DETAILS}",
+            epilog=EXIT_CODES,
         )
-    listed.add_parser("gate", help="open or shut: run a command only behind a passing report")
-    return top
+        command.declare(parsers[name])
+    parsers["gate"] = listed.add_parser("gate", help="open or shut: run a command only behind a passing report")
+    parsers["help"] = listed.add_parser("help", help="show the help of cowgate, or of a command", epilog=EXIT_CODES)
+    parsers["help"].add_argument("topic", nargs="?", metavar="COMMAND", default="", help="default: cowgate itself")
+    return Tree(top, parsers)
+
+
+def parse(arguments: Sequence[str], known: Mapping[str, Command]) -> Options:
+    """The options of a command line. Raises UsageError, with what was probably meant."""
+    top, parsers = tree(known)
+    options, strange = top.parse_known_args(arguments, namespace=Options())
+    if not strange:
+        return options
+    meant = parsers.get(options.command, top)
+    there = re.findall(r"--[a-z-]+", meant.format_usage())
+    near = suggestion(strange[0].partition("=")[0], there) if strange[0].startswith("-") else ""
+    raise UsageError(f"unrecognized arguments: {' '.join(strange)}{near}", hint=f"{meant.prog} --help")
+
+
+def show_help(topic: str) -> int:
+    """The help of cowgate (topic ""), or of a command."""
+    top, parsers = tree(commands())
+    if topic == "gate":
+        return gate.main(["--help"])
+    if topic and topic not in parsers:
+        raise UsageError(f"unknown command {topic!r}{suggestion(topic, parsers)}", hint="cowgate help")
+    common.emit(common.Options(), (parsers[topic] if topic else top).format_help())
+    return EXIT_READY
+
+
+def _start(options: Options) -> int:
+    # Here and not above, for the reason that is given in commands().
+    from cowgate.commands import start
+
+    return start.run(options)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -112,7 +161,13 @@ def main(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         known = commands(arguments[0] if arguments else "")
-        options = parser(known).parse_args(arguments, namespace=common.Options())
+        options = parse(arguments, known)
+        if options.parse_only:
+            return EXIT_READY
+        if not options.command:
+            return _start(options)
+        if options.command == "help":
+            return show_help(options.topic)
         if options.command not in known:
             raise UsageError("the command comes first", hint="cowgate --help")
         return known[options.command].run(options)
@@ -142,6 +197,6 @@ def _tell(message: str, hint: str = "") -> None:
     common.progress(message)
     if hint:
         try:
-            print(f"  hint: {visible(shapes_masked(hint))}", file=sys.stderr, flush=True)
+            print(common.folded(f"  hint: {visible(shapes_masked(hint))}", "    "), file=sys.stderr, flush=True)
         except OSError:
             return

@@ -105,6 +105,13 @@ def test_only_and_skip(facts: str, policy: str, capsys: pytest.CaptureFixture[st
     assert "there is no requirement 'resources.swop'; did you mean 'resources.swap'?" in capsys.readouterr().err
 
 
+def test_a_domain_stands_for_all_its_rows(facts: str, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", "--facts", facts, "--policy", policy, "--format", "json"]
+    assert cli.main([*arguments, "--only", "time,network.mtu", "--skip", "time.offset"]) == 0
+    found = [row["id"] for row in json.loads(capsys.readouterr().out)["rows"]]
+    assert found == ["time.synchronization", "time.servers", "network.mtu"]
+
+
 def test_an_offline_tree_is_judged_and_not_this_machine(
     tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,11 +137,17 @@ def test_facts_can_be_replayed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        ([], 2, "COMMAND"),
+        (["--frob"], 2, "unrecognized arguments: --frob"),
         (["frob"], 2, "unknown command 'frob'"),
         (["chek"], 2, "did you mean 'check'?"),
         (["--verbose", "check"], 2, ""),
         (["check", "--frob"], 2, "--frob"),
+        (["check", "--ofline"], 2, "unrecognized arguments: --ofline; did you mean '--offline'?"),
+        (["run", "--dry_run=yes"], 2, "did you mean '--dry-run'?"),
+        (["check", "-q", "-v"], 2, "not allowed with"),
+        (["help", "chek"], 2, "unknown command 'chek'; did you mean 'check'?"),
+        (["check", "--only", "egres"], 2, "there is no requirement 'egres'; did you mean 'egress'?"),
+        (["--parse-only", "run", "--offlin", "--yes"], 2, "did you mean '--offline'?"),
         (["check", "x"], 2, "x"),
         (["check", "--format", "yaml"], 2, "unknown value for --format: 'yaml'"),
         (["check", "--phase", "bot"], 2, "did you mean 'boot'?"),
@@ -337,9 +350,39 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         told = capsys.readouterr().out
         assert "exit codes:" in told and "usage: cowgate" in told
         assert max(map(len, told.splitlines())) <= 110
-    with pytest.raises(SystemExit):
-        cli.main(["--version"])
-    assert capsys.readouterr().out.startswith("cowgate ")
+    for option in ("-V", "--version"):
+        with pytest.raises(SystemExit):
+            cli.main([option])
+        assert capsys.readouterr().out.startswith("cowgate ")
+
+
+@pytest.mark.parametrize("topic", ["", "run", "gate", "help"])
+def test_help_of_a_command(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["help", *([topic] if topic else [])]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: cowgate {topic or '[-h]'}")
+
+
+def test_options_can_be_read_and_nothing_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--parse-only", "run", "--phase", "boot", "--yes", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_alone_it_says_where_the_machine_stands_and_what_comes_next(
+    facts: str, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cowgate.commands.common.called", lambda: "cowgate")
+    monkeypatch.setattr("cowgate.commands.common.mailcow_is_configured", lambda: False)
+    monkeypatch.setattr("cowgate.machine.host.Host.euid", lambda _: 1000)
+    monkeypatch.setattr(common.Options, "state_dir", str(tmp_path))
+    assert cli.main([]) == 0
+    none = capsys.readouterr().out.splitlines()
+    assert none[0].startswith("there is no report") and none[-2:] == ["Next: sudo cowgate check", "All commands: cowgate help"]
+    arguments = ["check", "--phase", "boot", "--facts", facts, "--policy", policy, "--format", "json"]
+    cli.main([*arguments, "--output", str(tmp_path / "readiness.json")])
+    assert cli.main([]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("Nothing blocks: ") and told[1].startswith("The gate is shut: ")
+    assert told[2:] == ["There is nothing to repair", "Next: sudo cowgate run", "All commands: cowgate help"]
 
 
 def test_a_look_loads_nothing_of_what_changes_a_machine() -> None:

@@ -155,7 +155,7 @@ def demand_parsable(words: list[str]) -> None:
             own = arguments[1 : arguments.index("--")] if "--" in arguments else arguments[1:]
             gate._options(own)
         else:
-            options = cli.parser(cli.commands()).parse_args(arguments, namespace=common.Options())
+            options = cli.tree(cli.commands()).top.parse_args(arguments, namespace=common.Options())
             common.demand_ids(options.only, set(waivable()))
     elif "/" in words[0]:
         path = ON_A_MACHINE.get(words[0], TOP / words[0])

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cowgate import cli
+
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = ROOT / "hooks"
 LAUNCHER = HOOKS / "cowgate.sh"
@@ -291,6 +293,25 @@ def test_dry_run_of_setup_only_tells(tmp_path: Path) -> None:
     told = run(LAUNCHER, "--setup", "--dry-run", stdin=subprocess.DEVNULL, cwd=tmp_path)
     assert told.returncode == 0
     assert sorted(path.name for path in Path("/opt").iterdir()) == before
+
+
+def test_a_typing_error_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+    for words in (("first-boot", "--offlin", "--yes"), ("cowgate.sh", "--setup", "run", "--offlin", "--yes")):
+        done = run(HOOKS / words[0], *words[1:], stdin=subprocess.DEVNULL, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.splitlines()[0] == "cowgate: unrecognized arguments: --offlin; did you mean '--offline'?"
+
+
+def test_the_launcher_knows_the_options_of_run_where_no_python_does() -> None:
+    known = re.search(r'options_of_run="([^"]*)"', LAUNCHER.read_text())
+    assert known
+    told = set(re.findall(r"--[a-z-]+", cli.tree(cli.commands()).commands["run"].format_help()))
+    assert set(known[1].replace("\\\n", "").split()) == told
+    parse = re.search(r"^parse\(\) \{\n.*?^\}\n", LAUNCHER.read_text(), re.DOTALL | re.MULTILINE)
+    assert parse
+    for word, code in (("--offlin", 2), ("--offline", 0), ("--phase=boot", 0)):
+        script = f'say() {{ echo "$@" >&2; }}\nfind_python() {{ return 1; }}\n{known[0]}\n{parse[0]}\nparse run {word} --yes'
+        assert run("sh", "-c", script).returncode == code, word
 
 
 def test_help_of_first_boot_installs_nothing() -> None:

@@ -6,6 +6,7 @@ import builtins
 import errno
 import json
 import os
+import re
 import stat
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -25,6 +26,7 @@ from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdic
 from cowgate.policy.model import Policy, Waiver
 from cowgate.report import publication
 from cowgate.report.document import NO_MACHINE, UNVALIDATED, ReportError, build, encode, identity, is_whole, validate
+from cowgate.report.render.closing import Situation
 from cowgate.report.render.registry import RENDERERS, render
 from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import healthy_facts, policy_of
@@ -284,7 +286,7 @@ def test_what_is_no_report_can_not_be_loaded(place: tuple[Host, StateDir, Path],
 # -- faces -----------------------------------------------------------------------------------------------------------
 
 
-def test_text_says_the_verdict_first_then_what_blocks_then_warnings_then_passes() -> None:
+def test_text_says_the_verdict_then_what_is_met_then_warnings_then_what_blocks_and_ends_with_the_summary() -> None:
     rows = (
         row(Status.PASS, observed="fine"),
         row(Status.WARN, diagnosis="a bit odd", remedy=Remedy("look", (("ls", "-l", "a b"),))),
@@ -298,18 +300,27 @@ def test_text_says_the_verdict_first_then_what_blocks_then_warnings_then_passes(
     named = [r._replace(requirement=r.requirement._replace(id=id)) for r, id in zip(rows, ids)]
     text = render(built(*named, remarks=("one note",)), "text")
     assert text.splitlines()[0] == "NOT READY: 2 requirements block, 1 warning (phase boot, 2026-01-01 00:00:00 UTC)"
-    order = ["a.fail", "all wrong", "To do: mend it", '      mend "it\'s"', "      sh -c 'a > b'", "a.unknown", "Warnings"]
-    order += ["a.warn", "      ls -l 'a b'", "Note: one note", "ok     a.ok: fine", "fixed  a.fixed: good (was: was bad)"]
-    order += ["later  a.later: later then", "waived a.waived: wrong (waived: so be it)"]
+    order = ["ok     a.ok: fine", "fixed  a.fixed: good (was: was bad)", "later  a.later: later then"]
+    order += ["waived a.waived: wrong (waived: so be it)", "Warnings", "  a.warn: ", "      ls -l 'a b'", "What blocks"]
+    order += ["  a.fail: ", "all wrong", "Yours to do: mend it", '      mend "it\'s"', "      sh -c 'a > b'", "  a.unknown: "]
+    order += ["Note: one note"]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
+    assert text.splitlines()[-3:] == [
+        "NOT READY: 2 requirements block, 1 warning",
+        "3 are yours",
+        "Next, when that is done: cowgate check",
+    ]
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 100
 
 
 def test_text_of_a_ready_machine() -> None:
-    text = render(built(row(Status.PASS, observed="fine"), complete=True), "text")
-    assert text == "READY for mailcow (phase boot, 2026-01-01 00:00:00 UTC)\n\nok     resources.swap: fine\n"
+    text = render(built(row(Status.PASS, observed="fine"), complete=True), "text", situation=Situation(run=True, open=True))
+    assert text == (
+        "READY for mailcow (phase boot, 2026-01-01 00:00:00 UTC)\n\nok     resources.swap: fine\n\n"
+        "READY for mailcow\nThere is nothing to repair\nNext: cowgate install\n"
+    )
 
 
 def test_text_of_nothing() -> None:
@@ -319,9 +330,7 @@ def test_text_of_nothing() -> None:
 def test_colour_only_when_asked_and_only_around_words() -> None:
     document = built(row(Status.FAIL, diagnosis="x", remedy=Remedy("y")))
     coloured = render(document, "text", colour=True)
-    assert "\x1b[31mNOT READY: 1 requirement blocks\x1b[0m" in coloured
-    import re
-
+    assert "\x1b[31mNOT READY: 1 requirement blocks\x1b[0m\n" in coloured
     assert re.sub("\x1b\\[[0-9]*m", "", coloured) == render(document, "text")
 
 
@@ -329,7 +338,7 @@ def test_a_narrow_terminal_wraps_words_and_never_commands() -> None:
     command = tuple(f"argument-{n}" for n in range(20))
     text = render(built(row(Status.FAIL, diagnosis="word " * 30, remedy=Remedy("do", (command,)))), "text", width=50)
     assert " ".join(command) in text
-    assert max(len(line) for line in text.splitlines() if line.lstrip().startswith("word")) <= 50
+    assert max(len(line) for line in text.splitlines() if command[0] not in line) <= 50
 
 
 def test_json_is_the_document() -> None:

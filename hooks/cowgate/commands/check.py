@@ -21,6 +21,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     common.target_options(parser, replay=True)
     common.selection_options(parser)
     common.output_options(parser, tuple(RENDERERS))
+    common.detail_options(parser)
     parser.add_argument("--strict", action="store_true", help="exit 4 when ready with warnings")
 
 
@@ -36,5 +37,5 @@ def _check(options: common.Options) -> int:
     policy = common.policy_of(options, host)
     evaluation = evaluate.check(host, policy, Phase(options.phase), common.requirements_of(options), facts=facts)
     document = common.document_of(options, host, policy, evaluation)
-    common.show(options, document)
+    common.show(options, document, mailcow=common.has_mailcow(evaluation))
     return common.exit_code(options, document)

@@ -7,26 +7,31 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
+from cowgate.engine.outlook import outlook
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, EXIT_WARNINGS, CowgateError, UsageError
 from cowgate.facts.collection import Facts
 from cowgate.gate.contract import STATE_DIR, blockers
 from cowgate.machine.host import Host
 from cowgate.model import Status
 from cowgate.policy.load import load
+from cowgate.policy.model import Policy
 from cowgate.quoting import Origin, quoted, shapes_masked, visible
 from cowgate.report import document as report
 from cowgate.report.document import Document
+from cowgate.report.render.closing import Situation
 from cowgate.report.render.registry import RENDERERS, USUAL, render
+from cowgate.report.render.text import NARROWEST, Detail, fold
 from cowgate.requirements.catalogue import all_requirements, waivable
+from cowgate.requirements.installed import is_installed
 from cowgate.suggestion import suggestion
 
 if TYPE_CHECKING:
     from cowgate.engine.evaluate import Evaluation
+    from cowgate.engine.results import RunResult
     from cowgate.gate.contract import Decision
     from cowgate.model import Requirement
-    from cowgate.policy.model import Policy
 
 FACTS_LIMIT = 16 << 20  # bytes of a facts or report file given on the command line
 FOREIGN_LINES = 10  # of what a failed command said
@@ -50,6 +55,9 @@ class Options(argparse.Namespace):
     strict: bool = False
     dry_run: bool = False
     yes: bool = False
+    by_hand: bool = False
+    quiet: bool = False
+    verbose: bool = False
 
 
 # -- declaring options -----------------------------------------------------------------------------------------------
@@ -70,14 +78,23 @@ def target_options(parser: argparse.ArgumentParser, *, replay: bool) -> None:
 
 def selection_options(parser: argparse.ArgumentParser) -> None:
     """--only and --skip."""
-    parser.add_argument("--only", metavar="IDS", default="", help="judge only these requirements (comma separated)")
-    parser.add_argument("--skip", metavar="IDS", default="", help="leave these requirements out (comma separated)")
+    parser.add_argument(
+        "--only", metavar="IDS", default="", help="judge only these requirements or domains, as in ports.available,time"
+    )
+    parser.add_argument("--skip", metavar="IDS", default="", help="leave these requirements or domains out (comma separated)")
 
 
 def output_options(parser: argparse.ArgumentParser, formats: Sequence[str] = USUAL) -> None:
     """--format and --output. The first format is the default."""
     parser.add_argument("--format", choices=formats, default=formats[0], help=f"default: {formats[0]}")
     parser.add_argument("--output", metavar="FILE", default="", help="write there instead of standard output")
+
+
+def detail_options(parser: argparse.ArgumentParser) -> None:
+    """-q and -v, for the text of a report."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="show the three lines of the summary alone")
+    group.add_argument("-v", "--verbose", action="store_true", help="show every remedy, and what follows from each row")
 
 
 def state_option(parser: argparse.ArgumentParser) -> None:
@@ -119,11 +136,13 @@ def requirements_of(options: Options) -> tuple[Requirement, ...]:
 
 
 def demand_ids(text: str, known: set[str]) -> set[str]:
-    """The ids in a comma separated list. Raises UsageError for one that is not known."""
+    """The ids in a comma separated list, those of a domain for its name. Raises UsageError for one that is not known."""
     named = {id.strip() for id in text.split(",") if id.strip()}
-    for id in sorted(named - known):
-        raise UsageError(f"there is no requirement {id!r}{suggestion(id, known)}", hint="`cowgate list` shows them all")
-    return named
+    domains = {id.partition(".")[0] for id in known}
+    for id in sorted(named - known - domains):
+        near = suggestion(id, sorted(known | domains))
+        raise UsageError(f"there is no requirement {id!r}{near}", hint="`cowgate list` shows them all")
+    return (named & known) | {id for id in known if id.partition(".")[0] in named}
 
 
 def replayed(options: Options) -> Facts | None:
@@ -138,15 +157,37 @@ def replayed(options: Options) -> Facts | None:
         raise UsageError(f"--facts: {options.facts} is not JSON: {error}", hint="make one with `cowgate facts`") from None
 
 
+def has_mailcow(evaluation: Evaluation) -> bool:
+    """Whether mailcow was found to be installed."""
+    return evaluation.facts.mailcow.state == "value" and is_installed(evaluation.facts)
+
+
+def mailcow_is_configured() -> bool:
+    """Whether there is a mailcow here, as far as that can be told without asking Docker."""
+    try:
+        policy = policy_of(Options(), Host())
+    except CowgateError:
+        policy = Policy()
+    return Host().exists(f"{policy.install_dir}/mailcow.conf")
+
+
 def is_partial(options: Options) -> bool:
     """Whether this is less than a complete look at the live machine under its installed policy."""
     return bool(options.only or options.skip or options.policy or options.offline or options.facts or options.root != "/")
 
 
 def document_of(
-    options: Options, host: Host, policy: Policy, evaluation: Evaluation, *, remarks: Sequence[str] = ()
+    options: Options,
+    host: Host,
+    policy: Policy,
+    evaluation: Evaluation,
+    *,
+    remarks: Sequence[str] = (),
+    result: Optional[RunResult] = None,
 ) -> Document:
-    """The report of an evaluation. `remarks` are sentences for its notes."""
+    """The report of an evaluation. `remarks` are sentences for its notes, `result` is what the run did that it comes from."""
+    failures = result.failures if result else ()
+    tried = [entry.fix for entry in result.applied] if result else ()
     replay = bool(options.facts)
     unprivileged = _unprivileged(host, evaluation) if not replay else ()
     return report.build(
@@ -157,6 +198,7 @@ def document_of(
         complete=options.command == "run" and not options.dry_run and not is_partial(options),
         partial=is_partial(options),
         remarks=(*remarks, *unprivileged),
+        outlook=outlook(evaluation, policy, by_hand=options.by_hand, failures=failures, tried=tried),
     )
 
 
@@ -173,9 +215,18 @@ def _unprivileged(host: Host, evaluation: Evaluation) -> tuple[str, ...]:
 def progress(text: str) -> None:
     """Tell a person who waits, on standard error. A closed one stops nothing."""
     try:
-        print(f"cowgate: {visible(shapes_masked(text))}", file=sys.stderr, flush=True)
+        print(folded(f"cowgate: {visible(shapes_masked(text))}", "    "), file=sys.stderr, flush=True)
     except OSError:
         return
+
+
+def folded(text: str, indent: str) -> str:
+    """A sentence for standard error: on a terminal broken between words, elsewhere as one line."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
+    except (OSError, ValueError):
+        return text
+    return "\n".join(fold(text, max(NARROWEST, width), indent))
 
 
 def say_foreign(said: str) -> None:
@@ -188,14 +239,58 @@ def say_foreign(said: str) -> None:
         return
 
 
-def show(options: Options, document: Document, gate: Decision | None = None) -> None:
-    """The report in the format that was asked for; with `gate`, where that stands."""
+def show(options: Options, document: Document, *, mailcow: bool, gate: Optional[Decision] = None) -> None:
+    """The report in the format that was asked for. `mailcow`: it is installed here. `gate`: where that stands."""
+    words = text_options(options, document, mailcow=mailcow, gate=gate) if options.format == "text" else {}
     if options.output:
-        emit(options, render(document, options.format, gate=gate))
+        emit(options, render(document, options.format, gate=gate, **words))
         return
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else COLUMNS
-    emit(options, render(document, options.format, colour=colour, width=width, gate=gate))
+    colour, width = terminal()
+    emit(options, render(document, options.format, colour=colour, width=width, gate=gate, **words))
+
+
+def text_options(
+    options: Options, document: Document, *, mailcow: bool, gate: Optional[Decision] = None
+) -> dict[str, Detail | Situation]:
+    """What the text of a report depends on beside the report: how much was asked for, and who reads it."""
+    return {"situation": situation_of(options, document, mailcow=mailcow, gate=gate), "detail": detail_of(options)}
+
+
+def situation_of(options: Options, document: Document, *, mailcow: bool, gate: Optional[Decision] = None) -> Situation:
+    """Who reads the report of this command, and where."""
+    return Situation(
+        command=called(),
+        sudo=Host().euid() != 0,
+        replay=bool(options.facts),
+        root=options.root,
+        part=not document["ready"] and is_partial(options),
+        run=options.command == "run" and not options.dry_run,
+        open=None if gate is None else gate.open,
+        mailcow=mailcow,
+    )
+
+
+def detail_of(options: Options) -> Detail:
+    """How much of a report was asked for."""
+    return Detail.QUIET if options.quiet else Detail.VERBOSE if options.verbose else Detail.USUAL
+
+
+def terminal() -> tuple[bool, int]:
+    """Whether colours are welcome on standard output, and how many columns a line has there."""
+    if not sys.stdout.isatty():
+        return False, COLUMNS
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return colour, os.get_terminal_size(sys.stdout.fileno()).columns or COLUMNS
+
+
+def called() -> str:
+    """What to type for cowgate on this machine: the command where there is one, else the launcher that was started."""
+    host = Host()
+    program = sys.argv[0]
+    launcher = os.path.join(os.path.dirname(os.path.dirname(program)), "cowgate.sh")
+    if host.which("cowgate") or not program:
+        return "cowgate"
+    return launcher if os.path.basename(program) == "__main__.py" and host.exists(launcher) else program
 
 
 def emit(options: Options, text: str, *, private: bool = False) -> None:

@@ -15,6 +15,7 @@ from cowgate.commands import (
     seal,
     status,
     undo,
+    uninstall,
     user_data,
     validate,
 )
@@ -31,6 +32,7 @@ COMMANDS = {
     "list": list_command,
     "explain": explain,
     "undo": undo,
+    "uninstall": uninstall,
     "seal": seal,
     "dns-plan": dns_plan,
     "firewall-plan": firewall_plan,

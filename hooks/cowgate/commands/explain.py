@@ -8,6 +8,7 @@ import sys
 from cowgate.commands import common
 from cowgate.errors import EXIT_READY, CowgateError
 from cowgate.report import catalogue
+from cowgate.report.render import page
 from cowgate.requirements.catalogue import all_requirements
 
 SUMMARY = "say what a requirement means, how it is decided, what the fix does and how to waive it"
@@ -38,5 +39,8 @@ def run(options: Options) -> int:
         text = catalogue.section(options.id)
     if text is None:
         raise CowgateError(f"there is no documentation for {options.id}")
+    if sys.stdout.isatty():
+        colour, width = common.terminal()
+        text = page.render(text, colour=colour, width=width)
     common.emit(options, text)
     return EXIT_READY

@@ -59,7 +59,7 @@ def run(options: common.Options) -> int:
 
 def check_again() -> int:
     """The install phase, sealed. What it finds is printed where it keeps the gate shut."""
-    code = run_command.run(run_command.Options(command="run", phase="install", yes=True, output=os.devnull))
+    code = run_command.run(common.Options(command="run", phase="install", yes=True, output=os.devnull))
     if code != 0:
         report_command.run(common.Options(command="report"))
     return code

@@ -25,6 +25,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     """The options."""
     common.state_option(parser)
     common.output_options(parser, tuple(RENDERERS))
+    common.detail_options(parser)
 
 
 def run(options: common.Options) -> int:
@@ -38,8 +39,8 @@ def _report(options: common.Options) -> int:
     if not is_whole(document):
         common.progress("this report was changed after it was made")
     decision = rules.decide(options.state_dir)
-    common.show(options, document, decision)
     common.progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
+    common.show(options, document, mailcow=common.mailcow_is_configured(), gate=decision)
     if RENDERERS[options.format].code is not None:
         return common.exit_code(options, document, decision)
     return EXIT_READY if decision.open else EXIT_BLOCKED

@@ -6,11 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from cowgate.changes.journal import Journal
 from cowgate.commands import common
 from cowgate.engine import run as engine
+from cowgate.engine.results import UNMET
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, CowgateError, PolicyError, UsageError
 from cowgate.gate import contract, rules
 from cowgate.install import cutoff, drift, sentences
@@ -20,7 +21,9 @@ from cowgate.model import Phase
 from cowgate.policy.model import Policy
 from cowgate.quoting import visible_lines
 from cowgate.report import publication, sealing
+from cowgate.report.render import closing
 from cowgate.report.render.registry import demand
+from cowgate.report.render.sorting import headline, sort
 from cowgate.report.render.text import lines
 from cowgate.requirements.mailcow import lock
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from cowgate.changes.journal import Journal
     from cowgate.changes.values import Change
     from cowgate.engine.evaluate import Evaluation
-    from cowgate.engine.results import Failure, PlannedFix, RunResult
+    from cowgate.engine.results import PlannedFix, RunResult
     from cowgate.gate.contract import Decision
     from cowgate.machine.host import Host
     from cowgate.model import Requirement
@@ -43,18 +46,13 @@ With --only, --skip, --root, --policy or --offline the published report and the 
 except that any change to the machine shuts the gate."""
 
 
-class Options(common.Options):
-    """`by_hand`: fix things although mailcow is installed already."""
-
-    by_hand: bool = False
-
-
 def declare(parser: argparse.ArgumentParser) -> None:
     """The options of `cowgate run`."""
     common.phase_option(parser, "boot", ("build", "early", "boot", "install"))
     common.target_options(parser, replay=False)
     common.selection_options(parser)
     common.output_options(parser)
+    common.detail_options(parser)
     common.state_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -62,7 +60,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 4 when ready with warnings")
 
 
-def run(options: Options) -> int:
+def run(options: common.Options) -> int:
     """Look, fix, look again, publish, and open or shut the gate. Returns the exit code."""
 
     demand(options.format)
@@ -81,15 +79,14 @@ def run(options: Options) -> int:
         planned = engine.run(
             host, policy, phase, requirements, journal, dry_run=True, by_hand=options.by_hand, progress=common.progress
         )
-        if planned.planned and not _agreed(planned.planned):
-            common.progress("nothing was changed")
+        if planned.planned and not work.agreed(planned):
             return EXIT_READY if planned.evaluation.ready else EXIT_BLOCKED
     state.ensure(host)
     with state.lock(host):
         return work.perform()
 
 
-def _policy(options: Options, host: Host, phase: Phase) -> Policy:
+def _policy(options: common.Options, host: Host, phase: Phase) -> Policy:
     try:
         return common.policy_of(options, host)
     except PolicyError as error:
@@ -106,7 +103,7 @@ class _Run:
 
     def __init__(
         self,
-        options: Options,
+        options: common.Options,
         host: Host,
         policy: Policy,
         requirements: tuple[Requirement, ...],
@@ -138,13 +135,29 @@ class _Run:
         """Show the verdicts and what would be done about them."""
         result = self.engine(dry_run=True)
         document = self.document(result.evaluation, result)
-        common.show(self.options, document)
+        common.show(self.options, document, mailcow=common.has_mailcow(result.evaluation))
         told = plan_text(result.planned)
         if self.options.format == "text" and not self.options.output:
             common.emit(common.Options(), "\n" + told)
         else:
             sys.stderr.write(told)
         return common.exit_code(self.options, document)
+
+    def agreed(self, result: RunResult) -> bool:
+        """Show the verdict, what would be changed and what would be left, and ask. After a no: what there is now."""
+        document = self.document(result.evaluation, result)
+        situation = common.situation_of(self.options, document, mailcow=common.has_mailcow(result.evaluation))._replace(
+            run=False
+        )
+        sys.stderr.write(f"{headline(document)}\n\n{plan_text(result.planned)}{left_text(document)}")
+        sys.stderr.write("\nDo this? It can be taken back with `cowgate undo`. [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return True
+        common.progress("nothing was changed")
+        for line in closing.lines(document, situation):
+            common.progress(line)
+        return False
 
     def perform(self) -> int:
         """The run itself, under the lock."""
@@ -156,21 +169,21 @@ class _Run:
         result = self.engine(dry_run=False)
         document = self.document(result.evaluation, result)
         if not published_one:
-            self.show(document)
+            self.show(document, result.evaluation)
             return common.exit_code(self.options, document)
         return self.publish(document, result.evaluation)
 
-    def show(self, document: Document) -> None:
+    def show(self, document: Document, evaluation: Evaluation, gate: Optional[Decision] = None) -> None:
         """The report; before the network, and to the journal, one line per verdict."""
         journal = _to_journal()
         if (journal or self.phase is Phase.EARLY) and self.options.format == "text" and not self.options.output:
             common.emit(self.options, lines(document, priorities=journal))
         else:
-            common.show(self.options, document)
+            common.show(self.options, document, mailcow=common.has_mailcow(evaluation), gate=gate)
 
     def document(self, evaluation: Evaluation, result: RunResult) -> Document:
-        remarks = (*(failure_text(failure) for failure in result.failures), *result.notices, *install_notes(self.host))
-        return common.document_of(self.options, self.host, self.policy, evaluation, remarks=remarks)
+        remarks = (*failure_notes(result), *result.notices, *install_notes(self.host))
+        return common.document_of(self.options, self.host, self.policy, evaluation, remarks=remarks, result=result)
 
     def publish(self, document: Document, evaluation: Evaluation) -> int:
 
@@ -178,13 +191,13 @@ class _Run:
             published = publication.publish(self.host, self.state, document)
             decision = self.decide(published, evaluation)
         except (CowgateError, OSError):
-            self.show(document)  # the person who waits still learns what was found
+            self.show(document, evaluation)  # the person who waits still learns what was found
             raise
-        self.show(published.document)
         if self.phase is not Phase.BUILD:
             common.progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
-            if not decision.open:
-                return EXIT_BLOCKED
+        self.show(published.document, evaluation, decision)
+        if self.phase is not Phase.BUILD and not decision.open:
+            return EXIT_BLOCKED
         return common.exit_code(self.options, published.document)
 
     def decide(self, published: Published, evaluation: Evaluation) -> Decision:
@@ -243,10 +256,19 @@ def install_notes(host: Host) -> tuple[str, ...]:
     return tuple(note for note in (line, f"{tested}{newer}") if note)
 
 
-def failure_text(failure: Failure) -> str:
-    """A fix that failed, as a note in the report."""
-    hint = f" ({failure.hint})" if failure.hint else ""
-    return f"the fix {failure.fix} failed: {failure.message}{hint}"
+def failure_notes(result: RunResult) -> tuple[str, ...]:
+    """The fixes that failed, as notes in the report: none that its row tells already, and none that contradicts its row."""
+    verdicts = {row.requirement.id: row.verdict for row in result.evaluation.rows}
+    told = []
+    for failure in result.failures:
+        hint = f" ({failure.hint})" if failure.hint else ""
+        verdict = verdicts.get(failure.fix)
+        if verdict is None or verdict.status in UNMET:
+            if verdict is None or failure.message not in verdict.diagnosis:
+                told.append(f"the fix {failure.fix} failed: {failure.message}{hint}")
+        else:
+            told.append(f"{failure.fix} is met now, although a step of its fix failed: {failure.message}{hint}")
+    return tuple(told)
 
 
 def plan_text(planned: Iterable[PlannedFix]) -> str:
@@ -262,7 +284,9 @@ def plan_text(planned: Iterable[PlannedFix]) -> str:
     return "What `cowgate run` would do:\n\n" + visible_lines("\n".join(lines))
 
 
-def _agreed(planned: Iterable[PlannedFix]) -> bool:
-    sys.stderr.write(plan_text(planned) + "\nDo this? It can be taken back with `cowgate undo`. [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+def left_text(document: Document) -> str:
+    """What no fix repairs, row by row."""
+    rows = sort(document)
+    left = [row for row in (*rows.blocked, *rows.warned) if row.get("repair") == "manual" and not row.get("cause")]
+    told = "".join(common.folded(f"    {row['id']}: {row['diagnosis']}", "        ") + "\n" for row in left)
+    return f"\nThis stays yours to do:\n{told}" if told else ""

@@ -72,7 +72,7 @@ def run(options: Options) -> int:
     return EXIT_INTERNAL if result.failures else EXIT_READY
 
 
-def mailcow_is_here(options: Options, host: Host) -> bool:
+def mailcow_is_here(options: common.Options, host: Host) -> bool:
     """Whether mailcow is installed on this running machine. Where that cannot be told, it counts as installed."""
     if not host.live:
         return False

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from cowgate.changes.action import Pending
-from cowgate.changes.actions import action_for
 from cowgate.changes.values import Change, RestartUnit
 from cowgate.engine.evaluate import Evaluation
 from cowgate.engine.results import UNMET, Failure, PlannedFix, failure_of
@@ -16,9 +13,6 @@ from cowgate.policy.model import Policy
 from cowgate.requirements.catalogue import all_fixes
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.installed import is_installed
-
-if TYPE_CHECKING:
-    from cowgate.machine.host import Host
 
 
 def why_nothing_is_fixed(evaluation: Evaluation, policy: Policy, by_hand: bool) -> str:
@@ -73,42 +67,3 @@ def _containers_in_the_way(fix: Fix, changes: Sequence[Change], evaluation: Eval
         return ""
     many = f"{docker.containers} containers run" if docker.containers > 1 else "a container runs"
     return f"Docker was not restarted, because {many} on it, and so nothing of it was changed"
-
-
-def preview(host: Host, planned: PlannedFix, pending: Pending) -> tuple[PlannedFix, tuple[str, ...]]:
-    """The changes of a fix that are still to make, each with its description, and sentences about those put off.
-
-    `pending` holds what earlier changes would make of files, so that a dry run shows the second edit of a file on top of
-    the first. A restart that follows only changes that are made already is left out.
-    """
-    changes, texts, put_off = [], [], []
-    for change in planned.changes:
-        action = action_for(host, change)
-        if not host.live and not action.offline:
-            if action.lasting:  # what does not last has no meaning for a system that does not run
-                put_off.append(f"{planned.fix.id}: {action.summary()}: put off until the first boot, this system does not run")
-        elif not action.is_true(pending):
-            changes.append(change)
-            texts.append(action.describe(pending))
-    if all(isinstance(change, RestartUnit) for change in changes) and len(changes) < len(planned.changes):
-        changes, texts = [], []
-    return planned._replace(changes=tuple(changes), texts=tuple(texts)), tuple(put_off)
-
-
-def preview_all(
-    host: Host, planned: Iterable[PlannedFix]
-) -> tuple[tuple[PlannedFix, ...], tuple[Failure, ...], tuple[str, ...]]:
-    pending: Pending = {}
-    previewed: list[PlannedFix] = []
-    failures: list[Failure] = []
-    notices: list[str] = []
-    for entry in planned:
-        try:
-            todo, put_off = preview(host, entry, pending)
-        except Exception as error:
-            failures.append(failure_of(entry.fix.id, "", error))
-            continue
-        notices += put_off
-        if todo.changes:
-            previewed.append(todo)
-    return tuple(previewed), tuple(failures), tuple(notices)

@@ -11,7 +11,8 @@ from cowgate.changes.install_packages import NoNetwork
 from cowgate.changes.restart_unit import InUse, Refused
 from cowgate.changes.values import Change, InstallPackages, RestartUnit
 from cowgate.engine.evaluate import Evaluation, check
-from cowgate.engine.plan import plan, preview, preview_all, why_nothing_is_fixed
+from cowgate.engine.plan import plan, why_nothing_is_fixed
+from cowgate.engine.preview import preview, preview_all
 from cowgate.engine.results import UNMET, Failure, PlannedFix, RunResult, failure_of
 from cowgate.engine.settle import settle
 from cowgate.errors import CowgateError, FixError

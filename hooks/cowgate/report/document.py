@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate import VERSION
 from cowgate.errors import CowgateError
@@ -20,6 +20,7 @@ Document = dict[str, Any]
 
 if TYPE_CHECKING:
     from cowgate.engine.evaluate import Evaluation
+    from cowgate.engine.outlook import Outlook
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
@@ -50,14 +51,15 @@ def build(
     complete: bool = False,
     partial: bool = False,
     remarks: Sequence[str] = (),
+    outlook: Optional[Mapping[str, Outlook]] = None,
 ) -> Document:
     """The report of an evaluation, as plain JSON values. Pure.
 
     `machine` is identity() or NO_MACHINE. `boottime` is CLOCK_BOOTTIME in seconds at the end of the evaluation. `complete`:
     every requirement was judged on the live machine under its installed policy, by a run. `partial`: it was less than that, so
-    that "ready" cannot be said of it. `remarks` go into its notes.
+    that "ready" cannot be said of it. `remarks` go into its notes. `outlook` tells what becomes of the rows that are not met.
     """
-    rows = [row_of(row) for row in evaluation.rows]
+    rows = [{**row_of(row), **_outlook_of((outlook or {}).get(row.requirement.id))} for row in evaluation.rows]
     # Not the day on which it was started: a first boot puts its clock right meanwhile, and judges once more.
     today = datetime.fromtimestamp(evaluation.finished, timezone.utc).date()
     unchecked = [policy.unchecked] if policy.unchecked else []
@@ -138,6 +140,12 @@ def row_of(row: Row) -> Document:
         "measured": [{"name": one.name, "number": one.number, "unit": one.unit} for one in verdict.measured],
         "seconds": round(row.seconds, 3),
     }
+
+
+def _outlook_of(outlook: Optional[Outlook]) -> Document:
+    if outlook is None:
+        return {}
+    return {"repair": outlook.repair, **({"cause": outlook.cause} if outlook.cause else {})}
 
 
 def one_line(text: str) -> str:

@@ -28,7 +28,7 @@ from cowgate.gate import contract, rules
 from cowgate.machine import files as host_module
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
-from cowgate.model import Level, Phase, Status
+from cowgate.model import Level, Phase, Remedy, Status, Verdict
 from cowgate.policy import file
 from cowgate.report import document, publication
 from cowgate.report.document import UNVALIDATED, ReportError
@@ -143,13 +143,21 @@ def test_early_is_a_line_per_verdict_and_publishes_nothing(machine: Machine, cap
     assert not (machine.tree.root / REPORT).exists()
 
 
-def test_failures_are_in_the_notes(machine: Machine) -> None:
-    machine.result = {
-        "failures": (results.Failure("resources.swap", "/swapfile", "no space", "free some"),),
-        "notices": ("so",),
-    }
+def test_failures_are_in_the_notes_and_contradict_no_row(machine: Machine) -> None:
+    """Beside a row that says fixed stands no "failed": and what a row that is not met says already is not said twice."""
+    failures = [results.Failure(id, "/x", f"no {id}", "free some") for id in ("resources.swap", "platform.os", "time.offset")]
+    told = machine.rows[0]._replace(requirement=machine.rows[0].requirement._replace(id="resources.inotify"))
+    said = Verdict(Status.WARN, diagnosis="too few. The repair was tried: no room", remedy=Remedy("mend it"))
+    machine.rows = (*machine.rows, told._replace(verdict=said, level=Level.ADVISED))
+    failures.append(results.Failure("resources.inotify", "/x", "no room"))
+    machine.result = {"failures": tuple(failures), "notices": ("so",)}
     assert machine.run() == 0
-    assert published(machine)["notes"] == ["the fix resources.swap failed: no space (free some)", "so"]
+    assert published(machine)["notes"] == [
+        "resources.swap is met now, although a step of its fix failed: no resources.swap (free some)",
+        "the fix platform.os failed: no platform.os (free some)",
+        "the fix time.offset failed: no time.offset (free some)",
+        "so",
+    ]
 
 
 # -- what must not touch the published report ------------------------------------------------------------------------

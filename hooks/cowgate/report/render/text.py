@@ -1,35 +1,62 @@
-"""The report for a person who reads it at night: the verdict, what blocks and what to paste, warnings, then one line each."""
+"""The report for a person who reads it at night: the verdict, what is met, warnings, what blocks, and at the end what to do.
+
+The last lines are what a terminal shows: so they are the summary, and above it stands what blocks.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum
 from shlex import quote
 from typing import Any
 
 from cowgate.gate.contract import blockers
-from cowgate.requirements.catalogue import all_requirements
+from cowgate.report.render import closing
+from cowgate.report.render.closing import Situation
+from cowgate.report.render.sorting import headline, sort
 
-WIDTH = 100  # columns, where the terminal does not tell
+WIDTH = 100  # columns, where the terminal does not tell; longer lines are hard to read
+NARROWEST = 40
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1"}
 
 _SHORT = {"fixed": "fixed", "deferred": "later", "waived": "waived", "pass": "ok"}
 
+# For an object that nobody changes, as the default of an argument.
+ANYBODY = Situation()
 
-def render(document: dict[str, Any], *, colour: bool = False, width: int = WIDTH) -> str:
+
+class Detail(Enum):
+    """How much is shown: the three lines of the end, the usual, or every remedy too."""
+
+    QUIET = "quiet"
+    USUAL = "usual"
+    VERBOSE = "verbose"
+
+
+def render(
+    document: dict[str, Any],
+    *,
+    colour: bool = False,
+    width: int = WIDTH,
+    detail: Detail = Detail.USUAL,
+    situation: Situation = ANYBODY,
+) -> str:
     """The whole report as text, ending with a newline."""
-    page = _Page(colour, max(40, min(width, WIDTH)))
-    rows = document["rows"]
-    blocking = set(blockers(document["phase"], rows))
-    blocked = [row for row in rows if row["id"] in blocking]
-    warned = [row for row in rows if row["id"] not in blocking and row["status"] in ("warn", "fail", "unknown")]
-    page.verdict(document, blocked, warned)
-    page.section("What blocks", blocked, "red")
-    page.section("Warnings", warned, "yellow")
-    for note in document["notes"]:
-        page.wrapped(f"Note: {note}", "      ")
-    if document["notes"]:
-        page.line()
-    page.lines(row for row in rows if row not in blocked and row not in warned)
+    page = _Page(colour, max(NARROWEST, min(width, WIDTH)), detail is Detail.VERBOSE, situation)
+    rows = sort(document)
+    if detail is not Detail.QUIET:
+        page.head(document)
+        page.lines([row for row in document["rows"] if row not in rows.blocked and row not in rows.warned])
+        follow = closing.folded(rows)
+        folded = {row["id"] for consequences in follow.values() for row in consequences}
+        for title, found, shade in (("Warnings", rows.warned, "yellow"), ("What blocks", rows.blocked, "red")):
+            page.section(title, [row for row in found if row["id"] not in folded], shade, follow)
+        for note in document["notes"]:
+            page.wrapped(f"Note: {note}", "      ")
+        if document["notes"]:
+            page.line()
+    page.summary(document)
     return page.text()
 
 
@@ -51,9 +78,11 @@ def lines(document: dict[str, Any], *, priorities: bool = False) -> str:
 class _Page:
     """Lines of text, with or without colour."""
 
-    def __init__(self, colour: bool, width: int) -> None:
+    def __init__(self, colour: bool, width: int, verbose: bool, situation: Situation) -> None:
         self.colour = colour
         self.width = width
+        self.verbose = verbose
+        self.situation = situation
         self.done: list[str] = []
 
     def text(self) -> str:
@@ -65,71 +94,106 @@ class _Page:
     def line(self, text: str = "") -> None:
         self.done.append(text)
 
-    def wrapped(self, text: str, indent: str) -> None:
+    def wrapped(self, text: str, indent: str, *, colour: str = "", painted: str = "") -> None:
+        """The text between words only. `painted`, a beginning of it without spaces, or all of it, has that colour."""
+        folded = []
         for paragraph in text.splitlines():
-            first, *words = paragraph.split(" ")
-            line = first
-            for word in words:
-                if len(line) + len(word) >= self.width and line.strip():
-                    self.done.append(line.rstrip())
-                    line = indent + word
-                else:
-                    line += f" {word}"
-            self.done += [line.rstrip()] if line.strip() else []
+            folded += fold(paragraph, self.width, indent)
+        for number, line in enumerate(folded):
+            if colour and painted == text:
+                line = self.paint(line, colour)
+            elif colour and number == 0:
+                line = line.replace(painted, self.paint(painted, colour), 1)
+            self.line(line)
 
-    def verdict(self, document: dict[str, Any], blocked: list[Any], warned: list[Any]) -> None:
+    def head(self, document: dict[str, Any]) -> None:
         when = f"phase {document['phase']}, {document['finished'].replace('T', ' ').replace('Z', ' UTC')}"
-        if document["ready"]:
-            told = f"READY for mailcow{_with(len(warned), 'warning')}"
-            self.line(self.paint(told, "green") + f" ({when})")
-        elif blocked:
-            told = f"NOT READY: {_count(len(blocked), 'requirement')} {'blocks' if len(blocked) == 1 else 'block'}"
-            self.line(self.paint(told, "red") + f"{_with(len(warned), 'warning')} ({when})")
-        elif document["rows"]:
-            what = " the image" if document["phase"] == "build" else ""
-            told = f"Nothing blocks{what}: {_checked(document)}{_with(len(warned), 'warning')}"
-            self.line(self.paint(told, "green") + f" ({when})")
-        else:
-            self.line(self.paint("NOT READY: nothing was judged", "red") + f" ({when})")
+        text = f"{headline(document)} ({when})"
+        self.wrapped(text, "", colour=closing.colour_of(document), painted=text.split(" ", 1)[0])
         if not document["complete"]:
             self.wrapped("Check only: nothing was saved, the gate is unchanged.", "")
         self.line()
 
-    def section(self, title: str, rows: list[Any], colour: str) -> None:
+    def section(
+        self, title: str, rows: Sequence[dict[str, Any]], colour: str, follow: dict[str, list[dict[str, Any]]]
+    ) -> None:
         if not rows:
             return
         self.line(self.paint(title, "bold"))
         for row in rows:
             unknown = " (not determined)" if row["status"] == "unknown" else ""
-            self.line(f"  {self.paint(row['id'], colour)}: {row['title']}{unknown}")
+            self.wrapped(f"  {row['id']}: {row['title']}{unknown}", "    ", colour=colour, painted=row["id"])
             self.wrapped(f"    {row['diagnosis'] or row['observed']}", "    ")
-            self.remedy(row["remedy"])
-            self.line(f"    more: cowgate explain {row['id']}")
+            self.consequences(follow.get(row["id"], []))
+            self.repair(row)
             self.line()
 
-    def remedy(self, remedy: dict[str, Any] | None) -> None:
+    def consequences(self, rows: Sequence[dict[str, Any]]) -> None:
+        """What follows from a row: the ids, or each with its own words."""
+        if rows and not self.verbose:
+            self.wrapped(f"    Mended with it: {', '.join(row['id'] for row in rows)}", "        ")
+        for row in rows if self.verbose else ():
+            self.wrapped(f"    Mended with it: {row['id']}: {row['diagnosis'] or row['observed']}", "        ")
+            self.remedy(row["remedy"], "        To do")
+
+    def repair(self, row: dict[str, Any]) -> None:
+        """Who repairs it, and how."""
+        kind = row.get("repair", "manual")
+        command = self.situation.command
+        if kind == "run":
+            self.wrapped(f"    Repair: `{self.situation.privileged} run` does it", "            ")
+        if kind != "run" or self.verbose:
+            self.remedy(row["remedy"], "    By hand" if kind == "run" else "    Yours to do")
+        self.line(f"    more: {command} explain {row['id']}")
+
+    def remedy(self, remedy: dict[str, Any] | None, label: str) -> None:
         if remedy is None:
             return
         if remedy["text"]:
-            self.wrapped(f"    To do: {remedy['text']}", "           ")
-        for command in remedy["commands"]:
+            self.wrapped(f"{label}: {remedy['text']}", " " * (len(label) - len(label.lstrip()) + 4))
+        for first, *arguments in remedy["commands"]:
             # Never wrapped: it is there to be pasted.
-            self.line("      " + " ".join(_quoted(argument) for argument in command))
+            program = self.situation.command if first == "cowgate" else _quoted(first)
+            self.line(" ".join(["     ", program, *map(_quoted, arguments)]))
 
-    def lines(self, rows: Any) -> None:
+    def lines(self, rows: Sequence[dict[str, Any]]) -> None:
+        """What is met, or decided later, or waived; rows that say the same share a line."""
+        told: dict[tuple[str, str], list[str]] = {}
         for row in rows:
-            label = self.paint(f"{_SHORT[row['status']]:6}", "yellow" if row["status"] in ("deferred", "waived") else "green")
             said = row["diagnosis"] if row["status"] in ("deferred", "waived", "fixed") else row["observed"]
             if row["status"] == "fixed":
                 said = f"{row['observed']} (was: {said})"
             first = next(iter(said.splitlines()), "")
-            self.line(f"{label} {row['id']}{': ' + first if first else ''}")
+            shared = (row["status"], first if row["status"] == "deferred" else f"{row['id']}{first}")
+            told.setdefault(shared, []).append(f"{row['id']}: {first}" if first else row["id"])
+        for (status, _), found in told.items():
+            label = f"{_SHORT[status]:6}"
+            ids = [each.partition(":")[0] for each in found]
+            text = found[0] if len(found) == 1 else f"{', '.join(ids)}: {found[0].partition(': ')[2]}"
+            colour = "yellow" if status in ("deferred", "waived") else "green"
+            self.wrapped(f"{label} {text}", "       ", colour=colour, painted=label.rstrip())
+        if rows:
+            self.line()
+
+    def summary(self, document: dict[str, Any]) -> None:
+        verdict, *others = closing.lines(document, self.situation)
+        self.wrapped(verdict, "    ", colour=closing.colour_of(document), painted=verdict)
+        for line in others:
+            self.wrapped(line, "    ")
 
 
-def _checked(document: dict[str, Any]) -> str:
-    """How many of how many requirements were judged."""
-    number = sum(row["status"] != "deferred" for row in document["rows"])
-    return f"{number} of {len(all_requirements())} requirements {'was' if number == 1 else 'were'} checked"
+def fold(text: str, width: int, indent: str) -> list[str]:
+    """One line as several of at most `width` columns, broken between words; a longer word stays whole."""
+    lines = []
+    first, *words = text.split(" ")
+    line = first
+    for word in words:
+        if len(line) + len(word) >= width and line.strip():
+            lines.append(line.rstrip())
+            line = indent + word
+        else:
+            line += f" {word}"
+    return [*lines, line.rstrip()] if line.strip() else lines
 
 
 def _quoted(argument: str) -> str:
@@ -137,11 +201,3 @@ def _quoted(argument: str) -> str:
     if "'" in argument and not set(argument) & set('"\\$`!'):
         return f'"{argument}"'
     return quote(argument)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _with(number: int, noun: str) -> str:
-    return f", {_count(number, noun)}" if number else ""
