@@ -62,7 +62,7 @@ class Machine:
         monkeypatch.setattr(run_module, "all_fixes", lambda: tuple(self.fixes))
         monkeypatch.setattr(evaluate, "collect", self._collect)
 
-    def _collect(self, host: Host, _policy: Policy, names: list[str]) -> Facts:
+    def _collect(self, host: Host, _policy: Policy, names: list[str], **_: object) -> Facts:
         assert {"mailcow", "docker"} <= set(names)
         texts = {name: host.read_or_none(f"/etc/{name}") for name in names if name not in ("mailcow", "docker")}
         return Facts(

@@ -100,7 +100,7 @@ def test_early_neither_psutil_nor_netifaces_is_asked(monkeypatch: pytest.MonkeyP
     """The standard library is all there is then: neither the facts that rows need nor what they want may load them."""
     asked: list[str] = []
 
-    def collect(_host: Host, _policy: Policy, names: list[str]) -> Facts:
+    def collect(_host: Host, _policy: Policy, names: list[str], **_: object) -> Facts:
         asked.extend(names)
         return Facts({})
 

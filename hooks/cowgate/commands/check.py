@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from cowgate.commands import common
 from cowgate.engine import evaluate
@@ -35,7 +36,9 @@ def _check(options: common.Options) -> int:
     facts = common.replayed(options)
     host = common.host_of(options)
     policy = common.policy_of(options, host)
-    evaluation = evaluate.check(host, policy, Phase(options.phase), common.requirements_of(options), facts=facts)
+    progress = common.progress if sys.stderr.isatty() else None  # a program that reads us waits without words
+    rows = common.requirements_of(options)
+    evaluation = evaluate.check(host, policy, Phase(options.phase), rows, facts=facts, progress=progress)
     document = common.document_of(options, host, policy, evaluation)
     common.show(options, document, mailcow=common.has_mailcow(evaluation))
     return common.exit_code(options, document)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate.facts.collection import Facts, collect
 from cowgate.facts.fact import Fact
@@ -124,13 +124,20 @@ class Evaluation(NamedTuple):
         return is_ready(self.rows)
 
 
-def collect_facts(host: Host, policy: Policy, requirements: Iterable[Requirement], *, early: bool = False) -> Facts:
+def collect_facts(
+    host: Host,
+    policy: Policy,
+    requirements: Iterable[Requirement],
+    *,
+    early: bool = False,
+    progress: Optional[Callable[[str], None]] = None,
+) -> Facts:
     """The facts that the requirements need, and whether mailcow is installed: that decides whether anything may be fixed.
 
     Early there is no network to look at, and the standard library only: what rows merely want is not asked.
     """
     names = {"mailcow", "docker"}.union(*(each.needs if early else each.needs + each.wants for each in requirements))
-    return collect(host, policy, sorted(names))
+    return collect(host, policy, sorted(names), progress=progress)
 
 
 def check(
@@ -141,17 +148,19 @@ def check(
     *,
     facts: Facts | None = None,
     now: float | None = None,
+    progress: Optional[Callable[[str], None]] = None,
 ) -> Evaluation:
     """Look once and judge; changes nothing. With `facts` (collected elsewhere) the machine is not asked.
 
-    `now` (seconds since 1970) decides which waivers have run out; by default the host's clock does.
+    `now` (seconds since 1970) decides which waivers have run out; by default the host's clock does. `progress` is told what is
+    waited for, where it takes seconds.
     """
     started = host.now() if now is None else now
     conf = conf_of(f"{policy.install_dir}/mailcow.conf") if facts is None and host.live else {}
     if facts is None:
         # What no row of this phase is decided by is not asked: early, not one packet leaves.
         judged = [requirement for requirement in requirements if set(JUDGED_IN[phase]) & set(requirement.phases)]
-        facts = collect_facts(host, policy, judged, early=phase is Phase.EARLY)
+        facts = collect_facts(host, policy, judged, early=phase is Phase.EARLY, progress=progress)
     today = datetime.fromtimestamp(started, timezone.utc).date()
     rows = judge_all(requirements, facts, policy, phase, today)
     return Evaluation(facts, rows, phase, started, host.now() if now is None else now, host.live, conf)

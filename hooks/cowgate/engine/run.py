@@ -44,7 +44,7 @@ def run(
     A dry run makes no change at all, not even to the state directory.
     """
     notices = () if dry_run else journal.recover(progress)
-    first = check(host, policy, phase, requirements)
+    first = check(host, policy, phase, requirements, progress=progress)
     planned, failures = plan(first, policy, requirements, by_hand)
     previewed, impossible, put_off = preview_all(host, planned)
     notices += put_off
@@ -57,7 +57,7 @@ def run(
     work = make_all(host, journal, planned, progress, failed={failure.fix for failure in failures})
     waited = not refusal and _wait_for_clock(host, policy, first, work.failed, progress)
     # Not only where something was applied: a fix that failed was taken back, but may have broken something on its way.
-    last = check(host, policy, phase, requirements) if journal.run_id or waited else first
+    last = check(host, policy, phase, requirements, progress=progress) if journal.run_id or waited else first
     if phase is Phase.BOOT and not by_hand:
         last = settle(host, policy, last, requirements, progress)
     repairs = {fix.id: fix.repairs for fix in all_fixes()}

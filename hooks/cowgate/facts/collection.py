@@ -51,6 +51,22 @@ DEADLINE = 12.0
 # But those that may take longer: hygiene reads every file of an image that no package brought, and only a build asks for it.
 PATIENT = {"hygiene": 600.0}
 
+# Somebody who waits longer than this is told for what, and again after each further time.
+QUIET = 2.0
+REPEAT = 5.0
+# What people call the sources that can take long.
+CALLED = {
+    "probes": "hosts on the internet",
+    "records": "DNS records",
+    "disks": "filesystems",
+    "clock": "the time service",
+    "timesources": "the time servers",
+    "docker": "Docker",
+    "asked": "Docker and Compose",
+    "services": "systemd",
+    "hygiene": "every file of the image",
+}
+
 # Version of the documents of `cowgate facts`; those of version 1 did not carry it, those before 3 had fields that nobody read.
 VERSION_KEY, FACTS_VERSION = "facts_version", 3
 
@@ -178,8 +194,18 @@ def _fact_from_json(name: str, entry: object, *, strict: bool) -> Fact[Any]:
     raise UsageError(f"facts file, {name}: neither a value nor a reason", hint="make one with `cowgate facts`")
 
 
-def collect(host: Host, policy: Policy, names: Iterable[str], deadline: float = DEADLINE) -> Facts:
-    """Ask all named sources at once, each in a thread of its own, and wait at most `deadline` seconds for them together."""
+def collect(
+    host: Host,
+    policy: Policy,
+    names: Iterable[str],
+    deadline: float = DEADLINE,
+    *,
+    progress: Optional[Callable[[str], None]] = None,
+) -> Facts:
+    """Ask all named sources at once, each in a thread of its own, and wait at most `deadline` seconds for them together.
+
+    `progress` is told what is still waited for, where it takes longer than QUIET.
+    """
     wanted = sorted(names)
     found: dict[str, Fact[Any]] = {}
     seconds: dict[str, float] = {}
@@ -194,8 +220,17 @@ def collect(host: Host, policy: Policy, names: Iterable[str], deadline: float = 
     began = time.monotonic()
     for thread in threads:
         thread.start()
+    tell_at = began + QUIET
     for thread in threads:
-        thread.join(max(0.0, began + max(deadline, PATIENT.get(thread.name, 0.0)) - time.monotonic()))
+        until = began + max(deadline, PATIENT.get(thread.name, 0.0))
+        while progress and tell_at < until:
+            thread.join(max(0.0, tell_at - time.monotonic()))
+            if not thread.is_alive():
+                break
+            pending = sorted({CALLED.get(name, name) for name in wanted if name not in found})
+            progress(f"waiting for answers: {', '.join(pending)} ({tell_at - began:.0f} s of at most {until - began:.0f} s)")
+            tell_at += REPEAT
+        thread.join(max(0.0, until - time.monotonic()))
     late: Fact[Any] = Fact.unreadable(f"no answer within {deadline:.0f} s")
     return Facts({name: found.get(name, late) for name in wanted}, {name: seconds.get(name, deadline) for name in wanted})
 

@@ -56,6 +56,37 @@ def test_each_answer_and_each_kind_of_failure(monkeypatch: pytest.MonkeyPatch) -
     assert collected(monkeypatch, {}).to_json() == {"facts_version": 3}
 
 
+def test_somebody_who_waits_is_told_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collection, "QUIET", 0.05)
+    monkeypatch.setattr(collection, "REPEAT", 0.3)
+    ended = threading.Event()
+    sources = {"cpu": says(1), "probes": lambda *_: Fact.of(ended.wait(10)), "tools": says(2)}
+    monkeypatch.setattr(collection, "SOURCES", {name: SimpleNamespace(collect=source) for name, source in sources.items()})
+    told: list[str] = []
+
+    def progress(text: str) -> None:
+        told.append(text)
+        if len(told) == 2:
+            ended.set()
+
+    found = collect(Host(), Policy(), sources, 12.0, progress=progress)
+    assert found.probes.value is True and found.tools.value == 2
+    assert told == ["waiting for answers: hosts on the internet (0 s of at most 12 s)"] * 2
+    assert collect(Host(), Policy(), {"cpu": sources["cpu"]}, progress=told.append).cpu.value == 1
+    assert len(told) == 2, "nobody waits for what is there at once"
+
+
+def test_waiting_ends_at_the_deadline_with_words_or_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collection, "QUIET", 0.05)
+    ended = threading.Event()
+    source = SimpleNamespace(collect=lambda *_: Fact.of(ended.wait(10)))
+    monkeypatch.setattr(collection, "SOURCES", {"probes": source})
+    told: list[str] = []
+    found = collect(Host(), Policy(), ["probes"], 0.2, progress=told.append)
+    ended.set()
+    assert found.probes.state == "unreadable" and len(told) == 1
+
+
 def test_threads_that_start_by_themselves() -> None:
     """As the command starts them, without the test's own."""
     assert collect(Host(), Policy(), ("cpu", "memory")).memory.value.total_kib > 0
