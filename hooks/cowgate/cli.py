@@ -61,6 +61,7 @@ start with:  cowgate check            what is missing?
              cowgate run              do it
 
 """
+HELP_SUMMARY = "show the help of cowgate, or of a command"
 WIDTH = 100  # columns of the help texts, whatever the terminal has
 
 
@@ -118,7 +119,7 @@ def tree(known: Mapping[str, Command]) -> Tree:
         )
         command.declare(parsers[name])
     parsers["gate"] = listed.add_parser("gate", help="open or shut: run a command only behind a passing report")
-    parsers["help"] = listed.add_parser("help", help="show the help of cowgate, or of a command", epilog=EXIT_CODES)
+    parsers["help"] = listed.add_parser("help", help=HELP_SUMMARY, epilog=EXIT_CODES)
     parsers["help"].add_argument("topic", nargs="?", metavar="COMMAND", default="", help="default: cowgate itself")
     return Tree(top, parsers)
 

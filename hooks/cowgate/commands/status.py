@@ -35,7 +35,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     """The options of `cowgate status`."""
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument("--prove", action="store_true", help="also connect to Postfix from outside, and see whom it sees")
-    parser.add_argument("--quiet", action="store_true", help="print nothing; the exit code and the status document tell")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing; the exit code and the status document tell")
     parser.add_argument(
         "--before-update", action="store_true", help="only what mailcow's update.sh would break on; exits 3 where it would"
     )
