@@ -14,7 +14,7 @@ from cowgate.report.render.registry import USUAL
 from tests.lab.canary import CANARY
 
 ROOT = Path(__file__).resolve().parents[2]
-HOSTILE = "\x1b[2J\u202e"
+HOSTILE = "\x1b[2J\u202e\nSEALED\r"
 # The word is put together at run time: this text is printed where the scan fails.
 TELLS = """\
 import pathlib, subprocess, sys
@@ -105,6 +105,16 @@ SECRETS = {
     "/opt/mailcow-dockerized/s.env": f'PASS="{CANARY}\n',
     "/opt/mailcow-dockerized/.git/config": f'[remote "origin"]\n\turl = https://u:{CANARY}@git.cowgate.test/m\n',
     "/opt/mailcow-dockerized/.git/HEAD": "ref: refs/heads/master\n",
+    f"/etc/network/interfaces.d/{HOSTILE}": f"iface eth0:0 inet6 static\n  address 2001:db8::1\n  up {CANARY}\n",
+    f"/etc/systemd/system/docker.service.d/{HOSTILE}.conf": f"[Service]\nEnvironment=HTTPS_PROXY={URL}\n",
+    f"/etc/systemd/system/{HOSTILE}.service": f"[Service]\nEnvironment=TOKEN={CANARY}\n",
+    f"/etc/apt/sources.list.d/{HOSTILE}.list": f"deb https://u:{CANARY}@mirror.cowgate.test/debian trixie main\n",
+    f"/etc/cloud/cloud.cfg.d/{HOSTILE}.cfg": "network: {config: disabled}\ndatasource_list: [None]\n",
+    f"/etc/sysctl.d/{HOSTILE}.conf": f"net.ipv6.conf.all.disable_ipv6=1\n{CANARY}\n",
+    f"/etc/netplan/{HOSTILE}.yaml": f"{CANARY}: [\n",
+    f"/home/{HOSTILE}/.ssh/id_rsa": f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\n-----END RSA PRIVATE KEY-----\n",
+    f"/home/{HOSTILE}/.ssh/authorized_keys": f"ssh-ed25519 AAAA {CANARY}\n",
+    f"/opt/{HOSTILE}/.env": f"PASSWORD={CANARY}\n",
     f"/root/{HOSTILE}id_rsa": f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\n-----END RSA PRIVATE KEY-----\n",
 }
 
@@ -141,5 +151,22 @@ def test_no_command_tells_a_secret_of_a_machine_that_it_reads(machine: Path, cap
         said += len(out)
         assert CANARY not in out + err, (words, [line for line in (out + err).splitlines() if CANARY in line])
         assert code != 1, (words, err)
-        assert not set("\x1b\u202e") & set(out + err), words
+        assert not set("\x1b\u202e\r") & set(out + err), words
+        assert not [line for line in (out + err).splitlines() if line == "SEALED"], words
     assert said > 10_000, "they said something"
+
+
+def test_a_policy_of_a_hostile_name_with_a_secret_in_it_is_not_told(machine: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    place = machine / "etc/cowgate/policy.d" / f"{HOSTILE}.yaml"
+    place.parent.mkdir(parents=True)
+    for text in (f"{CANARY}: [\n", f"password: {CANARY}\n", f"hostname: 'http://u:{CANARY}@x'\n"):
+        place.write_text(text)
+        for words in (
+            ["check", "--offline", "--root", str(machine)],
+            ["seal", "--root", str(machine)],
+            ["validate", str(place)],
+        ):
+            assert cli.main(words) in (0, 2, 3)
+            told = "".join(capfd.readouterr())
+            assert CANARY not in told and not set("\x1b\u202e\r") & set(told), (words, told)
+            assert not [line for line in told.splitlines() if line == "SEALED"], words

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,61 @@ def test_databases_of_apk_and_rpm() -> None:
     ]
     for cut in range(0, len(rpm_header()), 7):
         list(owners.parse_rpm_header(rpm_header()[:cut]))
+
+
+SPEC = """\
+Name: app
+Version: 1
+Release: 1
+Summary: x
+License: MIT
+BuildArch: noarch
+%description
+x
+%install
+mkdir -p %{buildroot}/etc/app %{buildroot}/usr/share/app
+echo 'password = Tr0ub4dor' >%{buildroot}/etc/app/as-it-was.conf
+echo 'password =' >%{buildroot}/etc/app/changed.conf
+cp %{buildroot}/etc/app/as-it-was.conf %{buildroot}/usr/share/app/test.conf
+%files
+%config(noreplace) /etc/app/as-it-was.conf
+%config(noreplace) /etc/app/changed.conf
+%ghost /etc/app/made.conf
+/usr/share/app/test.conf
+"""
+
+
+@pytest.mark.skipif(shutil.which("rpmbuild") is None, reason="rpmbuild is not installed")
+def test_the_database_that_rpm_itself_wrote(tmp_path: Path) -> None:
+    """A package of rpmbuild, put into a database by rpm: what it brought is its publisher's, and what was changed is not."""
+    (tmp_path / "app.spec").write_text(SPEC)
+    built = ["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {tmp_path}/top", f"{tmp_path}/app.spec"]
+    subprocess.run(built, check=True, timeout=120, capture_output=True)
+    (package,) = tmp_path.glob("top/RPMS/noarch/*.rpm")
+    tree = tmp_path / "tree"
+    for database in ("var/lib/rpm", "usr/lib/sysimage/rpm"):
+        put_in = [
+            "rpm",
+            "--dbpath",
+            str(tmp_path / database),
+            "--justdb",
+            "--nodeps",
+            "--noscripts",
+            "--ignoreos",
+            "--ignorearch",
+        ]
+        put_in += ["--define", "_db_backend sqlite"]  # as all have it since Fedora 33 and EL9
+        subprocess.run([*put_in, "--install", str(package)], check=True, timeout=120, capture_output=True)
+        (tree / database).mkdir(parents=True)
+        shutil.copy(tmp_path / database / "rpmdb.sqlite", tree / database)
+        secret = contents()["password = value"]
+        for name in ("etc/app/changed.conf", "etc/app/made.conf", "etc/app/strange.conf"):
+            write(tree, f"/{name}", secret)
+        for name in ("etc/app/as-it-was.conf", "usr/share/app/test.conf"):
+            write(tree, f"/{name}", b"password = Tr0ub4dor\n")
+        taken = {finding.path for finding in found(tree).findings}
+        assert taken == {"/etc/app/changed.conf", "/etc/app/made.conf", "/etc/app/strange.conf"}
+        shutil.rmtree(tree)
 
 
 def rpm_header() -> bytes:
