@@ -34,7 +34,11 @@ SUMMARY = "write the user-data that makes a new machine ready, and keeps the ins
 DETAILS = """\
 Carries all of cowgate; where that is more than the provider takes, --bundle FILE writes one file to put on a
 web server and --source names it, pinned by its digest. The size goes to standard error. The same options give
-the same bytes."""
+the same bytes.
+
+Your own cloud-config goes beside it with --with FILE. In a multipart of your own put this part last: of a
+later part that has both bootcmd and runcmd, and no merge_how, cloud-init takes those alone, and cowgate
+never starts."""
 
 
 class Options(common.Options):
