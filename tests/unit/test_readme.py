@@ -53,6 +53,17 @@ def test_the_keys_of_the_install_are_explained() -> None:
     assert log.PATH in readme
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.de.md"])
+def test_the_first_screen_is_what_the_terminal_shows(name: str) -> None:
+    """And it takes no more than two screens of 24 lines to come to the start."""
+    above = (TOP / name).read_text().partition("\n## Start\n")[0]
+    shown = above.partition("```text\n")[2].partition("```\n")[0]
+    golden = (TOP / "tests/unit/terminal/golden/blocked-80.txt").read_text()
+    at = golden.index("What blocks\n")
+    assert shown == golden[at : golden.index("[exit code")], "put what the golden file shows from there on into this block"
+    assert len(above.splitlines()) <= 48
+
+
 def test_every_link_leads_somewhere() -> None:
     table = (TOP / "README.md").read_text().partition(BEGIN)[2].partition(END)[0]
     links = [part.partition(")")[0] for part in table.split("](")[1:]]
