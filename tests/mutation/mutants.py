@@ -209,7 +209,7 @@ def noticed(mutant: Mutant, checkout: Path) -> bool:
         return True
     finally:
         path.write_bytes(before)
-    if done.returncode not in (0, 1, 2):
+    if done.returncode in (5, -9):  # no test at all, or no memory; with whatever else it ends, the baseline does not
         raise RuntimeError(f"{mutant.key}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.returncode != 0
 
