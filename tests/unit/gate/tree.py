@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from cowgate.commands import every  # noqa: F401  # what a command loads late has to be there before the root is another
 from cowgate.engine.evaluate import Evaluation
 from cowgate.facts.collection import Facts
 from cowgate.gate import contract, rules
