@@ -105,6 +105,8 @@ def test_the_german_readme_is_complete() -> None:
     assert rows == {pages[row.id]: (row.level.value, row.fix is not None) for row in all_requirements()}
     codes = [[row[0] for row in cells(text) if row[0].isdigit()] for text in (english, german)]
     assert codes[0] == codes[1]
+    commands = [set(re.findall(r"^\| `(cowgate [a-z-]+)", text, re.MULTILINE)) for text in (english, german)]
+    assert len(commands[0]) > 12 and commands[0] == commands[1]
 
 
 def test_explain_in_german(capsys: pytest.CaptureFixture[str]) -> None:
