@@ -57,10 +57,10 @@ def _refused(facts: Facts, wrong: tuple[str, ...]) -> Verdict:
     said = answer.said if answer and answer.refused else ""
     where = f" line {file.line}" if file.line and not wrong[0].startswith("line ") else ""
     beside = any("is also an option" in text for text in wrong)
-    text = "correct it, and let dockerd look at it; restart Docker only then"
+    text = "correct it, and let dockerd check it before Docker is restarted"
     if beside:
         place = options_place(facts)
-        text = f"take the key out of the file, or the option out of {place.owner} ({place.edit}); then look again"
+        text = f"remove the key from the file, or the option from {place.owner} ({place.edit}); then check again"
     quoted = {} if not said else {f"dockerd --validate --config-file {file.path}": said}
     return failed(
         f"{file.path}{where}: {'; '.join(wrong)}: dockerd does not start with it"

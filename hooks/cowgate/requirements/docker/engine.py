@@ -76,7 +76,7 @@ def _disabled(facts: Facts, expected: str) -> Verdict:
     return failed(
         f"Docker runs now ({how}), but it is not enabled: after the next reboot it does not start, and mailcow "
         f"does not either",
-        remedy="have it start at boot:",
+        remedy="make it start at boot:",
         commands=ALPINE[1:2] if with_openrc(facts) else (("systemctl", "enable", "docker.service"),),
         expected=expected,
         observed="running, not enabled",
@@ -101,7 +101,7 @@ def _silent(facts: Facts, expected: str) -> Verdict:
         )
     return failed(
         f"the Docker daemon does not answer: {docker.reason}",
-        remedy=f"start it and have it start at boot; where it fails, {LOG if with_openrc(facts) else 'the journal'} says why",
+        remedy=f"start it, now and at boot; where it fails, {LOG if with_openrc(facts) else 'the journal'} says why",
         commands=(*ALPINE[1:], LOOK)
         if with_openrc(facts)
         else (

@@ -113,7 +113,7 @@ def _not_set_up(facts: Facts, address: str, to_ipv4: str) -> Verdict | None:
     if not mailcow_has_ipv6(facts) or (network and not network.ipv6):
         return failed(
             f"this host is reached over IPv6 ({address}) and mailcow's network has none: {trusted}",
-            remedy=f"switch IPv6 on there (ENABLE_IPV6=true), or {to_ipv4}; then have its network made anew:",
+            remedy=f"switch IPv6 on there (ENABLE_IPV6=true), or {to_ipv4}; then recreate its network:",
             commands=recreate_commands(facts),
             expected=EXPECTED,
             observed=f"{'the network without IPv6' if mailcow_has_ipv6(facts) else 'ENABLE_IPV6=false'}, SMTP on IPv6",

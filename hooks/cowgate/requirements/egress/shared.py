@@ -19,7 +19,7 @@ def all_dropped(policy: Policy, row: str) -> Verdict:
     names = ", ".join(dropped(policy, row))
     return unknown(
         f"the policy drops every probe of this row ({names})",
-        remedy="take one out of the policy's probes.drop, or waive this row with a reason",
+        remedy="remove one from the policy's probes.drop, or waive this row with a reason",
     )
 
 

@@ -26,7 +26,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         return failed(
             "; ".join(named) + more,
-            remedy="take it out of the image, or out of what the build puts there; this lists it all:",
+            remedy="remove it from the image, or from what the build puts there; this lists all of it:",
             commands=(("cowgate", "seal", "--check"),),
             expected="nothing that is secret or belongs to one machine",
             observed=f"{len(refused)} things that seal refuses",

@@ -131,7 +131,7 @@ def _refused_files(mailcow: Mailcow) -> Verdict | None:
     if override.base_refused:
         return failed(
             f"Compose refuses mailcow's own {MAILCOWS}, or mailcow.conf: {override.compose_error}",
-            remedy="ask it for its own words, and correct mailcow.conf or update the checkout",
+            remedy="see Compose's own message, then correct mailcow.conf or update the checkout",
             commands=(ask,),
             expected=EXPECTED,
         )
@@ -139,7 +139,7 @@ def _refused_files(mailcow: Mailcow) -> Verdict | None:
     files = " and ".join(mailcow.files[1:]) or MAILCOWS
     return failed(
         f"Compose stops at {files}: {override.compose_error}",
-        remedy="ask it for its own words, and correct the file",
+        remedy="see Compose's own message, then correct the file",
         commands=(ask, *edit),
         expected=EXPECTED,
     )

@@ -65,7 +65,7 @@ def unusable_override(mailcow: Mailcow) -> Verdict | None:
         where = f"line {override.line}: " if override.line else ""
         return failed(
             f"{path}: {where}{override.reason}. Compose stops there, so mailcow cannot start",
-            remedy="correct that line, then ask Compose",
+            remedy="correct that line, then let Compose check it",
             commands=(("nano", path), compose_command(mailcow.install_dir, "config", "--quiet")),
         )
     return None

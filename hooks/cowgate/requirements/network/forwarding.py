@@ -33,7 +33,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             f"{line.path} line {line.line} sets {IPV4} to 0: forwarding is on now, because Docker switched it on when it "
             f"started, "
             "and the next `sysctl --system` takes it away until Docker is started again",
-            remedy="take that line out, or let a later file set 1:",
+            remedy="remove that line, or let a later file set 1:",
             commands=_lasting((f"{IPV4}=1",)),
             expected=EXPECTED,
             observed=f"1 now, 0 by {line.path}",

@@ -131,7 +131,7 @@ def _unreachable(facts: Facts) -> _Defect | None:
     return (
         "there is an IPv6 address and a default route, but no host that was asked answers over IPv6: every connection loses"
         " time on it first, and mail over it fails",
-        "ask the provider whether this address is routed to the machine, look at the firewall, or take IPv6 away",
+        "ask the provider whether this address is routed to the machine, check the firewall, or remove IPv6",
         (("ip", "-6", "route", "show", "default"), ("ip", "-6", "neigh", "show")),
     )
 
