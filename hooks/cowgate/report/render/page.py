@@ -42,7 +42,7 @@ def _blocks(markdown: str) -> Iterator[list[str]]:
 def _block(lines: list[str], colour: bool, width: int) -> list[str]:
     first = lines[0]
     if first.startswith("#"):
-        return [_paint(_plain(first.lstrip("# ")), BOLD, colour)]
+        return [_paint(line, BOLD, colour) for line in fold(_plain(first.lstrip("# ")), width, "")]
     if first.startswith("    "):
         return lines
     if first.startswith("|"):
@@ -66,8 +66,8 @@ def _joined(lines: list[str]) -> list[str]:
 
 
 def _folded(text: str, width: int, indent: str) -> list[str]:
-    """Folded by what will be seen. A phrase in bold or code that is broken gets its marks on both lines."""
-    lines = fold(_LINK.sub(_link, text), width, indent)
+    """A phrase in bold or code that is broken gets its marks on both lines."""
+    lines = fold(_LINK.sub(_link, text), width - 2, indent)  # the marks that are added
     for mark in ("**", "`"):
         is_open = False
         for number, line in enumerate(lines):
@@ -86,7 +86,7 @@ def _table(lines: list[str], colour: bool, width: int) -> list[str]:
     if sum(widths) + 2 * (columns - 1) <= width:
         shown = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths)).rstrip() for row in rows]
         return [_paint(shown[0], BOLD, colour), *shown[1:]]
-    told = []
+    told = [_paint(line, BOLD, colour) for line in fold(f"{rows[0][0]}:", width, "")] if rows[0][0] else []
     for row in rows[1:]:
         told += fold(f"* {row[0]}", width, "  ")
         for head, cell in zip(rows[0][1:], row[1:]):
