@@ -350,15 +350,14 @@ def parse_saved(text: str, family: str, source: str = "iptables") -> tuple[Chain
     for line in text.splitlines():
         if line.startswith("*"):
             table = line[1:].strip()
-        elif line.startswith(":"):
+        elif line.startswith(":") and line[1:].strip():
             words = line[1:].split()
             hook = _HOOKS.get(words[0], "") if len(words) > 1 and words[1] != "-" else ""
             priority = 100 if hook == "postrouting" and table == "nat" else _PRIORITIES.get(table, 0)
             policy = words[1].lower() if hook else "accept"
             kind = "nat" if table == "nat" else "filter"
             chains[table, words[0]] = Chain(source, family, table, words[0], hook, kind if hook else "", priority, policy)
-        elif line.startswith("-A "):
-            words = _words(line)
+        elif line.startswith("-A ") and len(words := _words(line)) > 1:
             rules.setdefault((table, words[1]), []).append(_saved_rule(line, words[2:]))
     found = []
     for key, chain in chains.items():

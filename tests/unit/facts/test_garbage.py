@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cowgate.facts import clock, cpu, disks, dockerd, forwarding, kernel, managers, memory, platform, system, timesources
@@ -59,6 +59,8 @@ PIECES = st.one_of(st.sampled_from((*MARKS, *WORDS)), st.text(max_size=5), st.in
 
 @pytest.mark.parametrize("parser", PARSERS)
 @given(st.lists(PIECES, max_size=40).map("".join))
+@example(":")
+@example("-A ")
 def test_garbage(parser: Callable[[str], object], text: str) -> None:
     parser(text)
 
