@@ -154,6 +154,7 @@ _OTHER_KEYS = (
     rb"|untrusted comment: [^\n]{0,200}secret key\n"  # minisign, signify
     rb"|openssh-key-v1\0"
     rb"|AGE-SECRET-KEY-1[A-Z0-9]{20}"
+    rb"|== ed25519v1-secret: type0 [=]="  # Tor
 )
 _JWK = rb"\"kty\"\s*:\s*\"(?:RSA|EC|OKP|oct)\""
 _JWK_SECRET = rb"\"[dk]\"\s*:\s*\"[A-Za-z0-9_=-]{8,}\""
@@ -326,6 +327,12 @@ _ON_A_COMMAND_LINE = (
 _HEADER = r"(?i)\b(?:Authorization|Proxy-Authorization)\b\W{1,8}(?:Basic|Bearer|token)\s+(?P<value>[^\s\"']+)"
 _ELEMENT = rf"(?i)<(?:\w+:)?\w*?{SECRET_NAME}(?:\s[^>]*)?>(?P<value>[^<]+)</"
 _PROXY = r"(?i)proxy\S*\s*[:=]\s*[\"']?[^\s:@/\"'=]+:(?P<value>[^\s@\"']+)@"
+_CALL = rf"(?i)\bdefine\s*\(\s*([\"'])\w*{SECRET_NAME}\1\s*,\s*(?P<value>\"[^\"\s]+\"|'[^'\s]+')"  # PHP
+_ATTRIBUTE = rf"(?i)\bkey=\"\w*{SECRET_NAME}\"\s+value=(?P<value>\"[^\"]+\")"  # .NET
+_COMMUNITY = r"(?i)^[ \t]*r[ow]community6?[ \t]+(?P<value>\S+)"  # SNMP
+_GOSSIP = r"^[ \t]*\"?encrypt\"?[ \t]*[=:][ \t]*(?P<value>\"[A-Za-z0-9+/]{22,}={0,2}\")"  # Nomad, Consul
+_POLL = r"(?i)^[ \t]*poll\b.*?\bpass(?:word)?[ \t]+(?P<value>\"[^\"\n]+\"|\S+)"  # fetchmail
+_CONNECTION = r"(?i)(?:^|;)\s*(?:password|pwd)\s*=\s*(?P<value>[^;]+)"  # of a database, in one text
 _COMMENT = r"\s*(#(?!cloud-config)|;|//|--\s|!|<!--)"
 _FILE_NAME = r"/[\w.-]+\.(?:key|pem|crt|cer|p12|pfx|jks|gpg|asc|pub|txt|conf|cnf|ya?ml|json|secret|keytab|db|sock)\Z"
 _MACRO = r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?:/.*)?"  # the name of something that stands elsewhere
@@ -419,12 +426,14 @@ def _settings(path: str, text: str) -> Optional[str]:
     name = os.path.basename(path)
     if name in _NOT_HERE or "/pam.d/" in path:
         return None
+    if _is_all_secret(name, text.strip()):
+        return SETTING
     document = _json(text) if text.lstrip()[:1] in ("{", "[") else None
     if document is not None:
         key = _secret_key(document)
         return f"{SETTING} (key {key})" if key else None
     prose = os.path.splitext(name)[1].lower() in _PROSE
-    patterns = (_ELEMENT,) if text.lstrip().startswith("<?xml") else _PATTERNS
+    patterns = (_ELEMENT, _ATTRIBUTE) if text.lstrip().startswith("<?xml") else _PATTERNS
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > LINE or not re.search(_HINT, line.lower()) or re.match(_COMMENT, line):
             continue
@@ -437,15 +446,33 @@ def _settings(path: str, text: str) -> Optional[str]:
                     continue
                 if _tells(match["value"], line[match.end() :]):
                     return f"{SETTING}, line {number}"
-    return _accounts(text)
+    return _accounts(name, text)
+
+
+_SECRETS_FILE = r"(?i)pass(word|phrase|wd|wort)?\b|(^|[._-])(secret|token|cookie|psk)s?\b|_pass\b"
+_KEY_FILE = r"(?i)(^|[._-])key\Z"
+_WORD = r"[!-~]{8,256}"
+_BARE_KEY = r"[0-9A-Fa-f]{32,128}|[A-Za-z0-9+/_-]{42,86}={0,2}"
+
+
+def _is_all_secret(name: str, text: str) -> bool:
+    """Whether a file is one word, and its name says that this is a passphrase, a cookie, a token or a key."""
+    if not re.fullmatch(_WORD, text) or name.endswith(".pub") or "public" in name.lower():
+        return False
+    if re.search(_KEY_FILE, name):
+        return bool(re.fullmatch(_BARE_KEY, text))
+    return bool(re.search(_SECRETS_FILE, name)) and _tells(text)
 
 
 _OF_ITS_OWN = (_KEYED, _WORD_PAIR)  # in prose they count on a line of their own
-_PATTERNS = (_KEYED, _WORD_PAIR, _PRESEED, _ON_A_COMMAND_LINE, _HEADER, _ELEMENT, _PROXY)
+_PATTERNS = (
+    *(_KEYED, _WORD_PAIR, _PRESEED, _ON_A_COMMAND_LINE, _HEADER, _ELEMENT, _PROXY),
+    *(_CALL, _ATTRIBUTE, _COMMUNITY, _GOSSIP, _POLL),
+)
 
 
 # Most lines hold none of these words: asking for them first makes a scan ten times as fast.
-_HINT = "pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|curl|wget|mysql|maria|proxy"
+_HINT = "pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|curl|wget|mysql|maria|proxy|encrypt"
 LINE = 1 << 14  # characters: what is longer is no setting that a person wrote
 
 
@@ -469,10 +496,19 @@ def _tells(value: str, whole: str = "") -> bool:
 _ACCOUNT = r"(?m)^[ \t]*[a-z_][a-z0-9_.@-]{0,63}\$?:\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$"
 
 
-def _accounts(text: str) -> Optional[str]:
-    """Lines as in shadow(5), htpasswd and Dovecot's passwd-file, with any digest."""
+_DIGEST = r"[^\s:#]+:[^:\n]+:[0-9a-f]{32}"  # htdigest
+_MODULE = r"(?m)^[^\s:#]+:\S{6,}$"  # rsyncd.secrets
+
+
+def _accounts(name: str, text: str) -> Optional[str]:
+    """Lines as in shadow(5), htpasswd, htdigest and Dovecot's passwd-file, with any digest, and in rsyncd.secrets."""
     match = re.search(_ACCOUNT, text) if ":$" in text else None
-    return f"{HASH}, {_at(text, match.start())}" if match else None
+    if text and all(re.fullmatch(_DIGEST, line) for line in text.splitlines()):
+        return f"{HASH}, line 1"
+    if match:
+        return f"{HASH}, {_at(text, match.start())}"
+    match = re.search(_MODULE, text) if name == "rsyncd.secrets" else None
+    return f"{SETTING}, {_at(text, match.start())}" if match else None
 
 
 def _json(text: str) -> Any:
@@ -493,6 +529,9 @@ def _secret_key(document: Any) -> str:
             for key, value in here.items():
                 if isinstance(value, str):
                     if holds_secret(key) and value and _tells(value):
+                        return str(key)[:40]
+                    inner = re.search(_CONNECTION, value) if ";" in value else None
+                    if inner and _tells(inner["value"]):
                         return str(key)[:40]
                 else:
                     todo.append(value)

@@ -127,6 +127,17 @@ def innocents() -> dict[str, bytes]:
     curve = ec.generate_private_key(ec.SECP256R1()).public_key()
     public = curve.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
     texts = {
+        "secret.pub": f"{B64 * 2}\n",
+        "passwords": "/etc/app/passwords.d\n",
+        "cookie": "<cookie>\n",
+        "archive.key": "see keyring\n",
+        "short.token": "none\n",
+        "wp-config-sample.php": "<?php\ndefine( 'AUTH_KEY', 'put a unique phrase here' );\ndefine('DB_PASS', getenv('DB'));\n",
+        "snmpd.conf": "rocommunity public default\n# rocommunity s3cret\n",
+        "consul.hcl": 'encrypt = "${GOSSIP}"\nencrypt_verify_incoming = true\n',
+        "app.config": '<add key="PasswordLength" value="12" />\n<add key="Theme" value="dark" />\n',
+        "database.json": '{"db": "Server=db;User Id=sa;Password=${PW};"}\n',
+        "hwdb": "usb:v0451:d41d8cd98f00b204e9800998ecf8427e\n ID_AUTOSEAT=1\n",
         "empty.conf": "password =\n",
         "quoted.conf": 'password = ""\n',
         "yaml.yml": "password:\nuser: x\n",

@@ -63,7 +63,7 @@ def test_at_least_98_in_100_are_found(tmp_path: Path) -> None:
     assert missed == []
 
 
-def test_of_a_hundred_that_no_rule_was_made_for_so_many_are_found(tmp_path: Path) -> None:
+def test_of_a_hundred_as_programs_keep_them_so_many_are_found(tmp_path: Path) -> None:
     """The numbers of packer/README.md. What no rule finds is listed for a person to look at, all of it."""
     dpkg(tmp_path, {}, {})
     for path, text in held_out.SECRETS.items():
@@ -74,7 +74,7 @@ def test_of_a_hundred_that_no_rule_was_made_for_so_many_are_found(tmp_path: Path
     assert len(held_out.SECRETS) == 100 and tuple(missed) == held_out.MISSED
     assert set(missed) <= set(scan.unowned)
     table = (ROOT / "packer" / "README.md").read_text()
-    assert f"| as programs keep them, not used for the rules | 100 | {100 - len(missed)} |" in table
+    assert f"| as programs keep them, written down after the rules | 100 | {100 - len(missed)} (79 at first) |" in table
 
 
 def test_a_hundred_innocents_are_let_be(tmp_path: Path) -> None:
