@@ -395,7 +395,14 @@ def test_a_look_loads_nothing_of_what_changes_a_machine() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     code, *loaded = done.stdout.splitlines()[-1].split()
     assert code == "0" and "cowgate.facts.collection" in loaded
-    rooms = ("cowgate.boot", "cowgate.changes.actions", "cowgate.changes.journal", "cowgate.engine.run", "cowgate.install")
+    rooms = (
+        "cowgate.boot",
+        "cowgate.changes.actions",
+        "cowgate.changes.journal",
+        "cowgate.engine.run",
+        "cowgate.image.scan",
+        "cowgate.install",
+    )
     assert [name for name in (*rooms, "dataclasses", "http.client", "statistics", "logging") if name in loaded] == []
 
 

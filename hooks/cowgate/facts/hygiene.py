@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from cowgate.facts.fact import Fact
 from cowgate.image.findings import Hygiene
-from cowgate.image.scan import scan
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -15,4 +14,7 @@ if TYPE_CHECKING:
 
 def collect(host: Host, policy: Policy) -> Fact[Hygiene]:
     """Always a value. Raises OSError for what this user may not read, StateError where mounts cannot be told."""
+    # Here and not above: only a build looks for secrets, and every other look would load the tables of it.
+    from cowgate.image.scan import scan
+
     return Fact.of(scan(host, policy, living=not host.live))
