@@ -72,6 +72,7 @@ def test_build_seal_and_check(tree: Tree, tmp_path: Path) -> None:
                 "dirname",
                 "cowgate.sh",
                 "python",
+                "tail",
             }
     before = tree_listing(Path(tree.place, "upper"))
     again = tree.run(str(HOOKS / "image-seal"), "--root", tree.root)
