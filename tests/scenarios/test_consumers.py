@@ -54,7 +54,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
         str(made / "node"): "/srv/node",
         str(made / "reports"): "/srv/reports",
         str(ROOT / "hooks"): "/root/hooks",
-        str(ROOT / "ansible"): "/root/ansible",
+        str(ROOT / "docs/ansible"): "/root/ansible",
     }
     with Bare("trixie", copy=copy) as machine:
         machine.run(["apt-get", "-q", "update"], network=True, check=True)

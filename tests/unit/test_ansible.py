@@ -12,7 +12,7 @@ import yaml
 from cowgate import cli
 from tests.unit.test_words import TOP
 
-ROLE = TOP / "ansible/roles/cowgate"
+ROLE = TOP / "docs/ansible/roles/cowgate"
 
 
 def test_every_variable_has_a_default_and_every_default_is_used() -> None:

@@ -1,4 +1,4 @@
-"""One JSON object: the verdict, what blocks and what warns. Ansible keeps it as a fact (ansible/cowgate.fact)."""
+"""One JSON object: the verdict, what blocks and what warns. Ansible keeps it as a fact (docs/ansible)."""
 
 from __future__ import annotations
 
