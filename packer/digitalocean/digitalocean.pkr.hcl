@@ -23,6 +23,7 @@ variable "size" {
   description = "The smallest: a snapshot boots only on disks that are at least as large."
 }
 
+# Sizes as of November 2026.
 source "digitalocean" "mailcow-ready" {
   api_token     = var.token
   region        = var.region

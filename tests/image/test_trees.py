@@ -80,6 +80,26 @@ def test_build_seal_and_check(tree: Tree, tmp_path: Path) -> None:
     assert tree_listing(Path(tree.place, "upper")) == before
 
 
+def test_a_clone_has_the_units_of_its_source(tree: Tree) -> None:
+    """The seal changes no unit, and an empty machine-id, other than "uninitialized", is no first boot to systemd: no preset
+    is applied that would enable others."""
+
+    def units() -> str:
+        return tree.run("systemctl", f"--root={tree.root}", "list-unit-files", "--no-legend", "--plain").stdout
+
+    machine_id = f"{tree.root}/etc/machine-id"
+    assert tree.run("sh", "-c", 'echo 0123456789abcdef0123456789abcdef >"$1"', "sh", machine_id).returncode == 0
+    assert tree.run(str(HOOKS / "image-build"), "--root", tree.root).returncode == 0
+    before = units()
+    assert len(before.splitlines()) > 100 and re.search(r"(?m)^cowgate\.service +enabled", before)
+    sealed = tree.run(str(HOOKS / "image-seal"), "--root", tree.root)
+    assert sealed.returncode == 0, sealed.stdout
+    assert units() == before
+    assert tree.run("cat", machine_id).stdout == ""
+    assert tree.run("systemctl", f"--root={tree.root}", "preset-all").returncode == 0
+    assert units() != before, "what a first boot would do shows"
+
+
 def test_hook_is_in_the_tree(tree: Tree) -> None:
     assert tree.run(str(HOOKS / "image-build"), "--root", tree.root).returncode == 0
     upper = Path(tree.place, "upper")
