@@ -82,6 +82,7 @@ ONLY_LONG = (
     "port 53 dropped over IPv6",
     "a round trip of 1.6 s",
     "a round trip of 1.24 s",
+    "a registry mirror, and Docker Hub out of reach",
     "ghcr.io answers 403",
     "a unreachable route",
     "a blackhole route",
