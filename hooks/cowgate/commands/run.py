@@ -135,12 +135,12 @@ class _Run:
         """Show the verdicts and what would be done about them."""
         result = self.engine(dry_run=True)
         document = self.document(result.evaluation, result)
-        common.show(self.options, document, mailcow=common.has_mailcow(result.evaluation))
         told = plan_text(result.planned)
         if self.options.format == "text" and not self.options.output:
-            common.emit(common.Options(), "\n" + told)
+            common.emit(common.Options(), told + "\n")
         else:
             sys.stderr.write(told)
+        common.show(self.options, document, mailcow=common.has_mailcow(result.evaluation))  # it ends with what comes next
         return common.exit_code(self.options, document)
 
     def agreed(self, result: RunResult) -> bool:

@@ -193,7 +193,8 @@ def test_a_dry_run_leaves_everything(machine: Machine, capsys: pytest.CaptureFix
     before = {path: (machine.tree.root / path).stat() for path in (REPORT, SEAL)}
     capsys.readouterr()
     assert machine.run("--dry-run") == 0
-    assert "Nothing would be changed." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told.startswith("Nothing would be changed.\n") and told.splitlines()[-1].startswith("Next: ")
     assert {path: (machine.tree.root / path).stat() for path in before} == before
     assert machine.open()
 
