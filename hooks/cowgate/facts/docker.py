@@ -46,9 +46,11 @@ CONFLICTING = ("docker.io", "docker-cli", "docker-compose", "docker-compose-v2",
 REPOSITORIES = ("/etc/apt/sources.list.d", "/etc/yum.repos.d")
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
-# Services and volumes that mailcow alone has. Volumes that somebody restored by hand may have no labels: their name tells.
+# Services and volumes that mailcow alone has.
 MAILCOW_SERVICES = ("postfix-mailcow", "dovecot-mailcow", "mysql-mailcow", "nginx-mailcow", "unbound-mailcow")
 MAILCOW_VOLUMES = ("vmail-vol-1", "vmail-index-vol-1", "crypt-vol-1")
+# Its others. Volumes that somebody restored by hand may have no labels: their name tells whose they are.
+OTHER_VOLUMES = ("mysql-vol-1", "redis-vol-1", "rspamd-vol-1", "postfix-vol-1")
 DIRECTORY_LABEL = "com.docker.compose.project.working_dir"
 
 
@@ -435,7 +437,7 @@ def parse_projects(containers: list[dict[str, Any]], volumes: list[dict[str, Any
     for volume in volumes:
         named, _, rest = str(volume.get("Name", "")).rpartition("_")
         mailcow = rest in MAILCOW_VOLUMES
-        name = (volume.get("Labels") or {}).get(PROJECT_LABEL, "") or (named if mailcow else "")
+        name = (volume.get("Labels") or {}).get(PROJECT_LABEL, "") or (named if mailcow or rest in OTHER_VOLUMES else "")
         if name:
             old = projects.get(name, Project(name))
             projects[name] = old._replace(volumes=old.volumes + 1, mailcow=old.mailcow or mailcow)

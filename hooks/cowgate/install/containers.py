@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from cowgate.errors import InstallError, StateError
+from cowgate.facts.docker import PROJECT_LABEL, SERVICE_LABEL
+from cowgate.install.dockerapi import ask
 from cowgate.install.log import PATH as LOG_PATH
-from cowgate.install.neighbours import PROJECT, SERVICE, ask
 
 if TYPE_CHECKING:
     from cowgate.install.log import Log
@@ -72,7 +73,7 @@ def parse(inspected: Mapping[str, Any], now: float) -> Container:
     return Container(
         id=str(inspected.get("Id", "")),
         name=str(inspected.get("Name", "")).lstrip("/"),
-        service=str(labels.get(SERVICE, "")),
+        service=str(labels.get(SERVICE_LABEL, "")),
         image=str(config.get("Image", "")),
         state=str(state.get("Status", "")),
         health=str((state.get("Health") or {}).get("Status", "")).replace("none", ""),
@@ -93,7 +94,7 @@ def _seconds(stamp: str, otherwise: float) -> float:
 
 def listed(host: Host, project: str) -> tuple[Container, ...]:
     """The containers of a project, those that do not run too, by service. Raises StateError."""
-    filters = quote(json.dumps({"label": [f"{PROJECT}={project}"]}))
+    filters = quote(json.dumps({"label": [f"{PROJECT_LABEL}={project}"]}))
     found = []
     for entry in ask(host, f"/containers/json?all=1&filters={filters}"):
         try:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cowgate.errors import CommandFailed, CowgateError, InstallError
+from cowgate.facts.docker import SOCKET
+from cowgate.install.dockerapi import ANSWER_TIMEOUT
 from cowgate.install.log import PATH as LOG_PATH
-from cowgate.install.neighbours import ANSWER_TIMEOUT, SOCKET
 
 if TYPE_CHECKING:
     from cowgate.install.log import Log

@@ -53,7 +53,8 @@ class Source:
         elif self.host.listdir(self.directory):
             raise UsageError(
                 f"{self.directory} is not empty and holds no checkout of mailcow",
-                hint="move it away, or set install_dir in the policy to another directory",
+                hint=f"move it away, then `git clone {shown(self.repository)} {self.directory}` and put a mailcow.conf that"
+                " you restored into the clone; or set install_dir in the policy to another directory",
             )
         else:
             self.clone()

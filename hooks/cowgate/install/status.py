@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 from cowgate import codec
 from cowgate.engine.evaluate import check
 from cowgate.errors import CommandFailed, CommandMissing, CowgateError, InstallError, StateError
-from cowgate.install import containers, document, drift, neighbours, relay, steps
+from cowgate.install import containers, dockerapi, document, drift, relay, steps
 from cowgate.install.drift import UNSOUND, Finding, Room
 from cowgate.install.log import Log
 from cowgate.install.source import NO_PROMPT
@@ -108,7 +108,7 @@ class Look:
     def before_update(self) -> list[Finding]:
         """What mailcow's update.sh would break on."""
         try:
-            neighbours.ask(self.host, "/version")
+            dockerapi.ask(self.host, "/version")
             docker = True
         except StateError:
             docker = False
@@ -161,7 +161,7 @@ class Look:
     def rooms(self) -> list[Room]:
         """The filesystems that fill up: Docker's data root, the checkout, the root."""
         try:
-            root = str(neighbours.ask(self.host, "/info").get("DockerRootDir") or "/var/lib/docker")
+            root = str(dockerapi.ask(self.host, "/info").get("DockerRootDir") or "/var/lib/docker")
         except StateError:
             root = "/var/lib/docker"
         found: dict[int, Room] = {}

@@ -10,14 +10,18 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
+from cowgate.engine.evaluate import check
 from cowgate.errors import CowgateError, GateShut, InstallError, StateError
 from cowgate.formats import env
 from cowgate.formats.error import FormatError
-from cowgate.install import admin, containers, document, hooks, images, neighbours, relay, settings
+from cowgate.install import admin, containers, dockerapi, document, hooks, images, relay, settings
 from cowgate.install.log import PATH as LOG_PATH
 from cowgate.install.log import Log
 from cowgate.install.source import Source, shown
+from cowgate.model import Phase, Status
 from cowgate.report.document import printable
+from cowgate.requirements.installed import own_projects
+from cowgate.requirements.mailcow import leftovers
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -92,8 +96,8 @@ class Install:
 
     def _perform(self) -> None:
         with self.record.step("look"):
-            found = self._look()
-        if found.own_containers and not self._is_ours():
+            own = self._look()
+        if own and not self._is_ours():
             self._already_there()
             return
         with self.record.step("source"):
@@ -117,11 +121,16 @@ class Install:
         """Whether the containers that are there are those of an install of ours that has not ended."""
         return self.record.document.begun("start") and not self.record.document.finished("watch")
 
-    def _look(self) -> neighbours.Found:
-        project = self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT
-        found = neighbours.look(self.host, project, self.directory)
-        neighbours.demand_none(found, self.directory, configured=self.host.exists(self.conf_path))
-        return found
+    def _look(self) -> int:
+        """How many containers of our checkout are there. Raises StateError where an install would go past a mailcow.
+
+        A waiver lets the machine be ready; it does not let an install take another mailcow's ports and volumes.
+        """
+        found = check(self.host, self.policy._replace(waivers=()), Phase.INSTALL, (leftovers.ROW,))
+        verdict = found.rows[0].verdict
+        if verdict.status is not Status.PASS:
+            raise StateError(verdict.diagnosis, hint=verdict.remedy.text if verdict.remedy else "")
+        return sum(project.containers for project in own_projects(found.facts))
 
     def _already_there(self) -> None:
         """mailcow is installed: nothing is touched, and what is not well is said."""
@@ -323,7 +332,7 @@ def prove(
 
 def gateways(host: Host, project: str) -> tuple[str, ...]:
     """The addresses of the bridge of mailcow's network."""
-    network = neighbours.ask(host, f"/networks/{project}_mailcow-network")
+    network = dockerapi.ask(host, f"/networks/{project}_mailcow-network")
     configs = (network.get("IPAM") or {}).get("Config") or []
     found = [str(config["Gateway"]).partition("/")[0] for config in configs if config.get("Gateway")]
     # Docker does not tell the gateway of a subnet where nobody gave one (measured with 26.1): it is the first address.

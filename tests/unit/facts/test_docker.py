@@ -414,13 +414,16 @@ def test_a_mailcow_is_known_by_its_services_and_volumes() -> None:
     volumes = [
         {"Name": "old-mail_vmail-vol-1", "Labels": None},
         {"Name": "old-mail_mysql-vol-1", "Labels": None},
+        {"Name": "older-mail_mysql-vol-1", "Labels": None},
+        {"Name": "mysql-vol-1", "Labels": None},
         {"Name": "blog_vmail", "Labels": {"com.docker.compose.project": "blog"}},
         {"Name": "anonymous"},
     ]
     assert parse_projects(containers, volumes) == (
         Project("blog", 1, 1, 1, "/srv/blog"),
         Project("mail", 2, 2, 0, "/srv/mail", True),
-        Project("old-mail", volumes=1, mailcow=True),
+        Project("old-mail", volumes=2, mailcow=True),
+        Project("older-mail", volumes=1),  # counts where it is the project of our checkout
     )
 
 

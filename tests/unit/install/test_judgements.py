@@ -9,9 +9,9 @@ from typing import Any, Optional
 import pytest
 
 from cowgate import codec
-from cowgate.errors import StateError
+from cowgate.facts.docker import SERVICE_LABEL
 from cowgate.formats.error import FormatError
-from cowgate.install import admin, containers, cutoff, document, drift, images, neighbours, relay, sentences, settings, steps
+from cowgate.install import admin, containers, cutoff, document, drift, images, relay, sentences, settings, steps
 from cowgate.install.containers import Container
 from cowgate.install.drift import Finding, Room
 from cowgate.install.source import shown
@@ -105,45 +105,6 @@ def test_no_secret_of_an_address_is_printed(address: str, printed: str) -> None:
     assert shown(address) == printed
 
 
-# -- another mailcow -------------------------------------------------------------------------------------------------
-
-
-def container(service: str = "postfix-mailcow", project: str = PROJECT, place: str = PLACE) -> dict[str, Any]:
-    return {"Labels": {neighbours.SERVICE: service, neighbours.PROJECT: project, neighbours.DIRECTORY: place}}
-
-
-def volume(kind: str = "vmail-vol-1", project: str = PROJECT, labels: bool = True) -> dict[str, Any]:
-    told = {neighbours.PROJECT: project, neighbours.VOLUME: kind} if labels else None
-    return {"Name": f"{project}_{kind}", "Labels": told}
-
-
-def demand(found: list[dict[str, Any]], volumes: list[dict[str, Any]], configured: bool) -> str:
-    try:
-        neighbours.demand_none(neighbours.judge(found, volumes, PROJECT, PLACE), PLACE, configured=configured)
-    except StateError as error:
-        return error.message
-    return ""
-
-
-def test_a_mailcow_of_another_directory_is_never_taken_over() -> None:
-    assert "a mailcow of the directory /srv/mailcow" in demand([container(place="/srv/mailcow")], [], False)
-    assert "a mailcow of the directory /srv/mailcow" in demand([container(place="/srv/mailcow")], [], True)
-    assert "another mailcow" in demand([], [volume(project="oldcow")], False)
-
-
-@pytest.mark.parametrize("labels", [True, False])
-def test_volumes_without_their_mailcow_conf(labels: bool) -> None:
-    said = demand([], [volume(labels=labels), volume("mysql-vol-1", labels=labels)], False)
-    assert said.startswith("the volume mailcowdockerized_mysql-vol-1 and 1 more of a mailcow is here, but no")
-    assert demand([], [volume(labels=labels)], True) == "", "a mailcow that was moved: volumes and mailcow.conf together"
-
-
-def test_what_is_no_mailcow_is_no_neighbour() -> None:
-    other = [container("web", "shop", "/srv/shop")]
-    assert demand(other, [volume("data", "shop"), {"Name": "redis-vol-1", "Labels": None}], False) == ""
-    assert neighbours.judge([container()], [], PROJECT, PLACE).own_containers == 1
-
-
 # -- images ----------------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +139,7 @@ def inspected(**state: Any) -> dict[str, Any]:
         "Name": "/mailcowdockerized-postfix-mailcow-1",
         "RestartCount": restarts,
         "State": {"Status": "running", **state},
-        "Config": {"Image": "x:1", "Labels": {neighbours.SERVICE: "postfix-mailcow"}},
+        "Config": {"Image": "x:1", "Labels": {SERVICE_LABEL: "postfix-mailcow"}},
     }
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 EXPECTED = "no containers and volumes of a mailcow, or those of this checkout together with their mailcow.conf"
 MOVE = (
-    "to move a mailcow here, restore its volumes and its mailcow.conf together, then start it; what you no longer need you "
-    "remove yourself (cowgate never deletes mail)"
+    "to move a mailcow here, restore its volumes and its mailcow.conf together, then `cowgate run` and `cowgate install` "
+    "start it; what you no longer need you remove yourself (cowgate never deletes mail)"
 )
 
 
@@ -31,7 +31,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if left and not (mailcow.conf_state == "ok" and mailcow.passwords):
         if mailcow.conf_state == "unreadable":
             return unknown(f"{mailcow.install_dir}/mailcow.conf: {mailcow.conf_reason}", remedy="run `cowgate check` as root")
-        return _without_conf(facts, left[0])
+        return _without_conf(facts, policy, left[0])
     if left:
         return passed(f"{_what(left[0])}, with {mailcow.install_dir}/mailcow.conf", expected=EXPECTED)
     return passed("nothing of a mailcow is in Docker", expected=EXPECTED)
@@ -86,17 +86,26 @@ def _elsewhere(facts: Facts, project: Project) -> Verdict:
     )
 
 
-def _without_conf(facts: Facts, project: Project) -> Verdict:
+def _without_conf(facts: Facts, policy: Policy, project: Project) -> Verdict:
     mailcow = facts.mailcow.value
     path = f"{mailcow.install_dir}/mailcow.conf"
+    be = "is" if project.containers + project.volumes == 1 else "are"
     state = {"absent": "there is no", "broken": "there is no usable"}.get(mailcow.conf_state, "no database passwords are in")
     return failed(
-        f"{_what(project)} are there, and {state} {path}: a new one brings new passwords, and the old database refuses them",
-        remedy=f"restore the mailcow.conf that belongs to them as {path}; {MOVE}",
-        commands=_look(project),
+        f"{_what(project)} {be} there, and {state} {path}: a new one brings new passwords, and the old database refuses them",
+        remedy=f"restore the mailcow.conf that belongs to them as {path}{'' if mailcow.checkout else ', in a clone'}; {MOVE}",
+        commands=(*_clone(facts, policy), *_look(project)),
         expected=EXPECTED,
         observed=_what(project),
     )
+
+
+def _clone(facts: Facts, policy: Policy) -> Commands:
+    """What a restored mailcow.conf needs around it; not where the address of the repository may hold a secret."""
+    mailcow, repository = facts.mailcow.value, policy.install.repository
+    if mailcow.checkout or "@" in repository or "?" in repository:
+        return ()
+    return (("git", "clone", repository, mailcow.install_dir),)
 
 
 def _look(project: Project) -> Commands:

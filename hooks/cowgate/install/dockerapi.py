@@ -1,0 +1,26 @@
+"""Docker's API, asked over its socket."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cowgate.errors import CommandFailed, StateError
+from cowgate.facts.docker import SOCKET
+
+if TYPE_CHECKING:
+    from cowgate.machine.host import Host
+
+ANSWER_TIMEOUT = 30.0  # seconds; a daemon that was just started counts its containers first
+
+
+def ask(host: Host, path: str) -> Any:
+    """What Docker's API answers. Raises StateError where it does not."""
+    try:
+        status, body = host.unix_http(SOCKET, path, timeout=ANSWER_TIMEOUT)
+        if status == 200:
+            return json.loads(body)
+        reason = f"it answered {status}"
+    except (OSError, CommandFailed, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+    raise StateError(f"Docker does not tell what runs on it: {reason}", hint="see `cowgate check --only docker.engine`")
