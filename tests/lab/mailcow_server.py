@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from tests.lab.container import ADDRESS, NETWORK_CONFIG, ROUTER, Container
 from tests.lab.files import Content, scratch
+from tests.lab.package import download
 from tests.lab.process import Result, run, stop, wait_until
 from tests.lab.trees import install_host_packages
 
@@ -38,6 +39,7 @@ DAEMON = {"ipv6": True, "fixed-cidr-v6": "fd00:dead:beef:c0::/80", "ip6tables": 
 LAUNCHER = '#!/bin/sh\nexec /srv/cowgate/hooks/cowgate.sh "$@"\n'
 IDENTITY = ("-c", "user.name=lab", "-c", "user.email=lab@cowgate.test")
 HOSTS_TEMPLATE = "/etc/cloud/templates/hosts.debian.tmpl"
+PINGED = ("2001:4860:4860::8888", "2606:4700:4700::1111")
 UNITS = "/srv/cowgate/cloud-config/systemd"
 SLOW = 900.0
 
@@ -201,6 +203,20 @@ class MailServer:
         log = self.registry / "log.txt"
         return log.read_text().splitlines() if log.exists() else []
 
+    @contextmanager
+    def answering_pings(self) -> Iterator[None]:
+        """A ping command is there, and the two addresses that mailcow's generator pings are the router's."""
+        self.machine.write("/root/ping.deb", Path(download("trixie", "iputils-ping")).read_bytes())
+        self.sh("dpkg --install /root/ping.deb")
+        for address in PINGED:
+            self.machine.outside.ip("addr", "add", f"{address}/128", "dev", "lo", "nodad")
+        try:
+            yield
+        finally:
+            for address in PINGED:
+                self.machine.outside.ip("addr", "del", f"{address}/128", "dev", "lo")
+            self.sh("dpkg --purge iputils-ping")
+
     def clients(self, address: str, port: int = 25) -> str:
         """The client that Postfix sees when the world connects: its last line."""
         name = f"{PROJECT}-postfix-mailcow-1"
@@ -221,8 +237,8 @@ class MailServer:
 
 
 @contextmanager
-def mail_server(*, ping: bool = False, tree: str = "trixie-docker") -> Iterator[MailServer]:
-    """Boot one. `ping`: the generator's two targets answer, from the router."""
+def mail_server() -> Iterator[MailServer]:
+    """Boot one."""
     with scratch("mailcow") as place:
         world, registry = Path(place, "world"), Path(place, "registry")
         world.mkdir()
@@ -242,8 +258,7 @@ def mail_server(*, ping: bool = False, tree: str = "trixie-docker") -> Iterator[
         }
         copies = {str(bare): REPOSITORY}
         words: dict[str, Any] = {"docker": True, "disguise": True, "network_config": NETWORK_CONFIG}
-        with Container(tree, files=files, copy=copies, binds={str(ROOT): "/srv/cowgate"}, **words) as machine:
-            _world(machine, ping=ping)
+        with Container("trixie-docker", files=files, copy=copies, binds={str(ROOT): "/srv/cowgate"}, **words) as machine:
             command = ["env", f"PYTHONPATH={ROOT}", "python3", "-B", "-m", "tests.lab.registry", str(registry), ROUTER]
             server = machine.outside.start(command, log=str(registry / "out"))
             try:
@@ -253,12 +268,6 @@ def mail_server(*, ping: bool = False, tree: str = "trixie-docker") -> Iterator[
                 yield MailServer(machine, registry, world)
             finally:
                 stop(server)
-
-
-def _world(machine: Container, *, ping: bool) -> None:
-    if ping:
-        for address in ("2001:4860:4860::8888", "2606:4700:4700::1111"):
-            machine.outside.ip("addr", "add", f"{address}/128", "dev", "lo", "nodad")
 
 
 def _settle(machine: Container) -> None:

@@ -112,7 +112,8 @@ def test_2_a_directory_of_somebody_else_is_refused_before_the_clone(server: Mail
 
 
 def test_3_a_whole_install_by_tag(server: MailServer) -> None:
-    """IPv6 on the host, no ping that answers, a tag in the policy, umask 077, a registry that refuses three times."""
+    """IPv6 on the host, no ping, a tag in the policy, umask 077, a registry that refuses three times."""
+    assert server.sh("command -v ping ping6", check=False) == ""
     server.sh("docker image rm ghcr.io/mailcow/postfix:3.10.12-1", check=False)
     server.refuse({"mailcow/postfix": [429] * 8})
     server.set_policy(install={"ref": TAG, "pull_tries": 1})
@@ -122,6 +123,9 @@ def test_3_a_whole_install_by_tag(server: MailServer) -> None:
     assert gave_up.returncode == 5 and said in gave_up.stderr and "`docker login`" in gave_up.stderr, gave_up.stderr
     assert server.run(COWGATE, "status").stdout.startswith(f"install unfinished: {said}")
     assert "COWGATE_READY" not in gave_up.stderr, "no way past the gate is told"
+
+    said6 = "mailcow will have no IPv6: the command ping is not installed"
+    assert said6 in gave_up.stderr and "but the command ping is not installed" in gave_up.stderr, gave_up.stderr
 
     # What goes on from there asks the gate, which the next policy shuts.
     server.refuse({"mailcow/postfix": [429, 429, 429, 429, 503, 503]})
@@ -135,7 +139,7 @@ def test_3_a_whole_install_by_tag(server: MailServer) -> None:
     document = server.document()
     assert document["release"] == TAG
 
-    # The generator wrote ENABLE_IPV6=false, because nothing answered its ping: then nobody gets in over IPv6.
+    # The generator wrote ENABLE_IPV6=false, because it had no ping: then nobody gets in over IPv6.
     assert setting(server, "ENABLE_IPV6") == "false"
     assert document["proven"] == {"4": "own address"}
     assert server.clients(ADDRESS) == "::ffff:203.0.113.1"
@@ -392,7 +396,18 @@ def test_a_killed_install_goes_on(server: MailServer, step: str, inside: bool) -
     assert_installed(server)
 
 
-@pytest.mark.skipif(not LONG, reason="twenty minutes; tests/run --long --layer scenarios has it")
+@pytest.mark.skipif(not LONG, reason="a whole install; tests/run --long --layer scenarios has it")
+def test_ipv6_as_the_generator_finds_it_when_its_ping_is_answered(server: MailServer) -> None:
+    with server.answering_pings():
+        anew(server)
+        done = server.install()
+        assert done.returncode == 0, done.stderr
+        assert_installed(server, smtp="25")
+        assert setting(server, "ENABLE_IPV6") == "true" and server.clients(f"[{ADDRESS6}]") == ROUTER6
+        assert server.document()["proven"] == {"4": "own address", "6": "own address"}
+
+
+@pytest.mark.skipif(not LONG, reason="half an hour; tests/run --long --layer scenarios has it")
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("inside", [False, True], ids=lambda inside: "inside" if inside else "boundary")
 def test_an_install_goes_on_by_itself_after_a_reboot(server: MailServer, step: str, inside: bool) -> None:

@@ -30,9 +30,12 @@ class Settings(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def decide(policy: Policy, *, compose: str, reachable6: bool, generated6: bool) -> Settings:
+NO_PING = "the command ping is not installed, and mailcow's generator looks for IPv6 with it"
+
+
+def decide(policy: Policy, *, compose: str, reachable6: bool, generated6: bool, ping: bool = True) -> Settings:
     """The keys to set. `compose` is native or standalone, `reachable6` whether the world reaches this host over IPv6,
-    `generated6` what the generator found about IPv6."""
+    `generated6` what the generator found about IPv6, `ping` whether it had a ping to look with."""
     values = {"DOCKER_COMPOSE_VERSION": compose}
     values.update(_switches(policy))
     wanted = policy.install.mailcow
@@ -44,7 +47,8 @@ def decide(policy: Policy, *, compose: str, reachable6: bool, generated6: bool) 
     # Docker's proxy would carry what comes in over IPv6 to mailcow's IPv4, with the bridge's address as its sender.
     for key, port in MAIL_PORTS.items():
         values[key] = _over_ipv4(values.get(key, str(port)))
-    why = "the policy switches IPv6 off" if wanted.ipv6 == "off" else "mailcow's generator got no answer over IPv6"
+    found = "mailcow's generator got no answer over IPv6" if ping else NO_PING
+    why = "the policy switches IPv6 off" if wanted.ipv6 == "off" else found
     note = f"mail is taken over IPv4 only: this host has IPv6, but {why}; its mail ports are bound to 0.0.0.0"
     return Settings(values, (note,))
 

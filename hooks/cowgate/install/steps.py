@@ -195,6 +195,8 @@ class Install:
             **PROMPTLESS,
         }
         self.progress(f"configuring mailcow for {self.around.hostname}, time zone {self.around.timezone}")
+        if self.policy.install.mailcow.ipv6 == "auto" and 6 in self.around.network() and not self._can_ping():
+            self.progress(f"mailcow will have no IPv6: {settings.NO_PING}; it would with install.mailcow.ipv6 in the policy")
         done = self.log.run(["./generate_config.sh"], cwd=self.directory, env=environment, timeout=CONFIGURE_TIMEOUT)
         if done.code != 0 or not self.conf():
             # Containers have never been there: what is left of the file is of no use to anybody.
@@ -209,7 +211,8 @@ class Install:
         compose = "native" if len(containers.compose_command(self.host)) == 2 else "standalone"
         text = self.host.read(self.conf_path)
         generated6 = self.conf().get("ENABLE_IPV6", "").lower() != "false"
-        wanted = settings.decide(self.policy, compose=compose, reachable6=6 in self.around.network(), generated6=generated6)
+        reachable6, ping = 6 in self.around.network(), self._can_ping()
+        wanted = settings.decide(self.policy, compose=compose, reachable6=reachable6, generated6=generated6, ping=ping)
         try:
             changed = settings.apply(text, wanted.values)
         except FormatError as error:
@@ -220,6 +223,9 @@ class Install:
             self.progress(note)
             self.outcome.notes.append(note)
         self._tell_release()
+
+    def _can_ping(self) -> bool:
+        return any(self.host.which(name) for name in ("ping6", "ping"))
 
     def _tell_release(self) -> None:
         """The generator names the newest release of the repository, whatever is checked out: then the web interface would not

@@ -40,7 +40,9 @@ def test_without_ipv6_in_mailcow_nobody_comes_in_over_ipv6() -> None:
     assert {key: found.values[key] for key in settings.MAIL_PORTS} == {
         key: f"0.0.0.0:{port}" for key, port in settings.MAIL_PORTS.items()
     }
-    assert "mail is taken over IPv4 only" in found.notes[0]
+    assert "mail is taken over IPv4 only" in found.notes[0] and "got no answer over IPv6" in found.notes[0]
+    blind = settings.decide(policy_of({}), compose="native", reachable6=True, generated6=False, ping=False)
+    assert blind.values == found.values and "the command ping is not installed" in blind.notes[0]
 
 
 @pytest.mark.parametrize(("reachable6", "generated6"), [(True, True), (False, False)])
