@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
+from tests.lab import trees
 from tests.lab.container import ADDRESS, NETWORK_CONFIG, ROUTER, Container
 from tests.lab.files import Content, scratch
 from tests.lab.package import download
@@ -52,7 +53,7 @@ def git(place: Path, *words: str, date: str = "2026-08-01T00:00:00Z") -> str:
 def make_repository(directory: Path) -> Path:
     """A bare repository in mailcow's present shape: branches master, nightly and legacy, two releases, a commit after them."""
     work, bare = directory / "work", directory / "mailcow.git"
-    shutil.copytree(SHAPE, work, ignore=shutil.ignore_patterns("role.sh", "mariadb.sh"))
+    shutil.copytree(SHAPE, work, ignore=shutil.ignore_patterns("role.sh", "mariadb.sh", "mariadbd.sh"))
     for name, text in {
         "_modules/scripts/core.sh": "# modules\n",
         "data/conf/postfix/main.cf": "mynetworks_style = subnet\n",
@@ -195,6 +196,20 @@ class MailServer:
             " /etc/systemd/system/; systemctl daemon-reload; systemctl enable cowgate.service cowgate-ready.target;"
             " systemctl add-wants cowgate-ready.target cowgate-install.service"
         )
+
+    def real_database(self) -> None:
+        """From the next pull on the database is a MariaDB of Debian's (mariadbd.sh)."""
+        layer, role = str(self.registry / "mariadb.tar"), self.registry / "role"
+        role.mkdir()
+        shutil.copy(SHAPE / "mariadbd.sh", role / "role.sh")
+        words = ["--numeric-owner", "--exclude=./var/lib/apt", "--exclude=./var/cache", "--exclude=./usr/share/doc"]
+        run(["tar", "-C", trees.tree("trixie-mariadb"), *words, "-cf", layer, "."], check=True, timeout=300)
+        run(["tar", "-C", str(role), "--owner=0", "--group=0", "-rf", layer, "./role.sh"], check=True)
+        images = json.loads((self.registry / "images.json").read_text())
+        tags = images["names"]["library/mariadb"]
+        images["names"]["library/mariadb"] = dict.fromkeys(tags, "mysql@mariadb.tar")
+        (self.registry / "images.json").write_text(json.dumps(images))
+        self.sh("docker image rm --force " + " ".join(f"mariadb:{tag}" for tag in tags))
 
     def refuse(self, plan: Mapping[str, list[int]]) -> None:
         (self.registry / "refuse.json").write_text(json.dumps(plan))

@@ -75,6 +75,7 @@ RECIPES = {
     "dressed-el": Recipe("trixie", (*_DRESSED, *_AS_EL)),
     "dressed-ubuntu": Recipe("trixie", (*_DRESSED, *_AS_UBUNTU)),
     "trixie-docker": _system("trixie", "dhcpcd-base", *_DOCKER),
+    "trixie-mariadb": Recipe("trixie", ("mariadb-server-core", "mariadb-client-core")),
     "trixie-vm": _system("trixie", "dhcpcd-base", *_DOCKER, *_MACHINE),
 }
 

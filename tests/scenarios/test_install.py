@@ -69,6 +69,10 @@ def assert_installed(server: MailServer, smtp: str = "0.0.0.0:25") -> None:
 
 
 def test_1_beside_another_mailcow_nothing_is_touched(server: MailServer) -> None:
+    user = server.run("setpriv", "--reuid=65534", "--clear-groups", COWGATE, "status")
+    assert user.returncode == 1 and "nobody has looked at mailcow yet" in user.stderr, user.stderr
+    nothing = server.run(COWGATE, "status")
+    assert (nothing.returncode, nothing.stdout) == (0, "There is no mailcow on this machine.\n"), nothing
     server.ready()
     labels = "--label com.docker.compose.project=mailcowdockerized --label com.docker.compose.service=postfix-mailcow"
     labels += " --label com.docker.compose.project.working_dir=/srv/other"
@@ -407,6 +411,17 @@ def test_ipv6_as_the_generator_finds_it_when_its_ping_is_answered(server: MailSe
         assert server.document()["proven"] == {"4": "own address", "6": "own address"}
 
 
+@pytest.mark.skipif(not LONG, reason="three minutes of waiting; tests/run --long --layer scenarios has it")
+def test_a_second_install_does_not_call_a_sick_mailcow_installed(server: MailServer) -> None:
+    """Of the install before."""
+    server.sh("docker stop -t 0 mailcowdockerized-olefy-mailcow-1")
+    server.ready()
+    done = server.install()
+    assert done.returncode == 5, done.stderr
+    assert "mailcow is installed here, and not healthy: olefy-mailcow: exited" in done.stderr
+    assert server.run(COWGATE, "status").returncode == 3
+
+
 @pytest.mark.skipif(not LONG, reason="half an hour; tests/run --long --layer scenarios has it")
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("inside", [False, True], ids=lambda inside: "inside" if inside else "boundary")
@@ -427,3 +442,21 @@ def test_an_install_goes_on_by_itself_after_a_reboot(server: MailServer, step: s
         print(server.run("journalctl", "--no-pager", "-b", "-u", "cowgate*").stdout[-4000:])
     wait_until(lambda: set(server.containers().values()) == {"running"}, "the containers", 120, 1.0)
     assert_installed(server)
+
+
+@pytest.mark.skipif(not LONG, reason="a tree of its own; tests/run --long --layer scenarios has it")
+def test_the_password_of_admin_in_a_real_mariadb(server: MailServer) -> None:
+    """Asked as mailcow's login asks. Last: the other tests know the stand-in alone."""
+    anew(server)
+    server.real_database()
+    done = server.install()
+    assert done.returncode == 0, done.stderr
+    query = "SELECT password FROM admin WHERE superadmin = '1' AND active = '1' AND username = 'admin'"
+    client = f'mariadb --user=mailcow --skip-column-names mailcow -e "{query}"'
+    stored = server.sh(
+        f"docker exec --env MYSQL_PWD={setting(server, 'DBPASS')} mailcowdockerized-mysql-mailcow-1 {client}"
+    ).strip()
+    assert fits(server.machine.read(PASSWORD).strip(), stored) and not fits("moohoo", stored)
+    other = client.replace("superadmin = '1'", "superadmin = '0'").replace("'admin'", "'somebody'")
+    untouched = server.sh(f"docker exec --env MYSQL_PWD={setting(server, 'DBPASS')} mailcowdockerized-mysql-mailcow-1 {other}")
+    assert fits("moohoo", untouched.strip()), "only the account admin is given another one"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The client of the database's stand-in: the two statements that an install makes. (tests/scenarios has a real MariaDB.)
+# The client of the database's stand-in: the two statements that an install makes. (mariadbd.sh is a real MariaDB.)
 read -r query
 file=/var/lib/mysql/admin
 case $query in
