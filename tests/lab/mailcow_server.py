@@ -103,6 +103,7 @@ def make_layer(directory: Path) -> None:
             (root / "bin" / name).symlink_to("busybox")
     shutil.copy(SHAPE / "role.sh", root / "role.sh")
     shutil.copy(SHAPE / "mariadb.sh", root / "bin" / "mariadb")
+    shutil.copy(SHAPE / "role.sh", root / "bin" / "redis-server")  # mailcow's redis-conf.sh starts it by name
     for name in ("tmp", "lab", "proc", "sys", "dev", "etc"):
         (root / name).mkdir()
     run(

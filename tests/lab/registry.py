@@ -25,6 +25,8 @@ from typing import Any, ClassVar
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+# mailcow's own images of these have a health check.
+CHECKED = ("unbound", "clamd")
 ERRORS = {
     429: "TOOMANYREQUESTS",
     404: "MANIFEST_UNKNOWN",
@@ -81,6 +83,9 @@ class Registry:
             "rootfs": {"type": "layers", "diff_ids": [layer]},
             "history": [{"created_by": "lab"}],
         }
+        if role in CHECKED:
+            check = {"Test": ["CMD", "test", "!", "-e", f"/lab/{role}.sick"], "Interval": 10**9, "Timeout": 5 * 10**9}
+            config["config"]["Healthcheck"] = {**check, "Retries": 2}
         if own:
             config["config"] = {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Entrypoint": ["/bin/sh", "/role.sh"]}
         described = json.dumps(config).encode()

@@ -18,17 +18,29 @@ import pytest
 from cowgate.install.admin import fits
 from cowgate.install.document import STEPS
 from tests.lab.container import ADDRESS, ADDRESS6, ROUTER6
-from tests.lab.mailcow_server import COWGATE, DAEMON, HOSTNAME, PUBLIC, REPOSITORY, SLOW, MailServer, mail_server
+from tests.lab.mailcow_server import (
+    COWGATE,
+    DAEMON,
+    HOSTNAME,
+    PUBLIC,
+    REAL,
+    REPOSITORY,
+    SLOW,
+    MailServer,
+    mail_server,
+)
 from tests.lab.process import wait_until
 
 PLACE = "/opt/mailcow-dockerized"
 CONF = f"{PLACE}/mailcow.conf"
 TAG = "2026-07a"
 SERVICES = 18
+UPDATE = "--force --skip-ping-check"
 PASSWORD = "/var/lib/cowgate/mailcow-admin.password"
 WITH_TOKEN = "https://me:sekret@git.cowgate.test/mailcow"
 LONG = os.environ.get("COWGATE_LONG") == "1"
 SEED = 13
+needs_the_shape = pytest.mark.skipif(REAL != "", reason="the containers of mailcow's own compose file cannot be told to fail")
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +217,8 @@ def test_5_each_drift_is_named(server: MailServer) -> None:
             f"git -C {PLACE} reset -q --soft HEAD~1",
         ),
     }
+    if REAL:
+        drifts.pop("container.unbound-mailcow")
     missed, first = {}, {}
     for id, (plant, remove) in drifts.items():
         server.sh(plant)
@@ -259,14 +273,22 @@ def test_7_update_and_what_the_gate_says(server: MailServer) -> None:
     places = " ".join(f"/usr/{place}/docker/cli-plugins/docker-compose" for place in ("libexec", "lib"))
     hidden = server.sh(f"ls {places} 2>/dev/null", check=False).split()[0]
     server.sh(f"mv {hidden} {hidden}.away")
-    stopped = server.run("sh", "-c", f"cd {PLACE} && ./update.sh --force", timeout=SLOW)
+    stopped = server.run("sh", "-c", f"cd {PLACE} && ./update.sh {UPDATE}", timeout=SLOW)
     server.sh(f"mv {hidden}.away {hidden}")
     assert stopped.returncode != 0 and "the update was stopped before it stopped mailcow" in stopped.stderr
     assert set(server.containers().values()) == {"running"}
-    updated = server.run("sh", "-c", f"cd {PLACE} && exec ./update.sh --force", timeout=SLOW)
+    # Nor does one get past cowgate's lock.
+    override = f"{PLACE}/docker-compose.override.yml"
+    server.machine.write(override, 'x-cowgate: "${COWGATE_READY:?this machine is not ready}"\n')
+    locked = server.run("sh", "-c", f"cd {PLACE} && exec ./update.sh {UPDATE}", timeout=SLOW)
+    server.sh(f"rm {override}")
+    assert locked.returncode != 0 and "this machine is not ready" in locked.stdout + locked.stderr, locked
+    assert set(server.containers().values()) == {"running"} and len(server.containers()) == SERVICES
+    updated = server.run("sh", "-c", f"cd {PLACE} && exec ./update.sh {UPDATE}", timeout=SLOW)
     assert updated.returncode == 0, updated.stdout + updated.stderr
     assert set(server.containers().values()) == {"running"} and len(server.containers()) == SERVICES
-    assert "after the last release" in server.machine.read(f"{PLACE}/README.md")
+    server.sh(f"git -C {PLACE} merge-base --is-ancestor origin/master HEAD")
+    assert server.sh(f"git -C {PLACE} rev-parse origin/master '{TAG}^{{commit}}' | uniq | wc -l").strip() == "2"
     assert f"mailcow in {PLACE}" in updated.stdout, "the hook after the update has looked"
     gate = server.run(COWGATE, "gate")
     assert gate.returncode == 3 and f"{CONF} was changed since the report" in gate.stderr
@@ -287,6 +309,7 @@ def test_8_an_update_that_opens_a_relay_is_noticed_and_closed(server: MailServer
 # -- what goes wrong -------------------------------------------------------------------------------------------------
 
 
+@needs_the_shape
 def test_9_one_unhealthy_one_restarting_one_never_started(server: MailServer) -> None:
     """With a token in the address of the repository, and with IPv6 by the policy, whatever the generator found."""
     chosen = {"ref": TAG, "repository": WITH_TOKEN, "mailcow": {"ipv6": "on"}}
@@ -329,6 +352,7 @@ def test_9_one_unhealthy_one_restarting_one_never_started(server: MailServer) ->
 # -- from another machine --------------------------------------------------------------------------------------------
 
 
+@needs_the_shape
 def test_a_mailcow_that_was_moved_here(server: MailServer) -> None:
     """The mailcow of test 9, volumes and configuration, restored on a machine that was made ready, by our own words."""
     volumes, backup = "/var/lib/docker/volumes", "/srv/backup"
