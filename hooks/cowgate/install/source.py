@@ -157,6 +157,12 @@ class Source:
         """The release that the checkout is at or after, "" where there is no tag."""
         return self._git(self.directory, "describe", "--tags", "--abbrev=0").out.strip()
 
+    def version(self) -> str:
+        """What mailcow's web interface shows: the release on master, the commit elsewhere; "" where there is none."""
+        if self.branch() == "master":
+            return self.release()
+        return self._git(self.directory, "rev-parse", "--short", "HEAD").out.strip()
+
     def branch(self) -> str:
         return self._git(self.directory, "symbolic-ref", "--quiet", "--short", "HEAD").out.strip()
 

@@ -222,19 +222,19 @@ class Install:
         for note in wanted.notes:
             self.progress(note)
             self.outcome.notes.append(note)
-        self._tell_release()
+        self._tell_version()
 
     def _can_ping(self) -> bool:
         return any(self.host.which(name) for name in ("ping6", "ping"))
 
-    def _tell_release(self) -> None:
+    def _tell_version(self) -> None:
         """The generator names the newest release of the repository, whatever is checked out: then the web interface would not
         offer the update."""
         path = f"{self.directory}/data/web/inc/app_info.inc.php"
-        text, release = self.host.read_or_none(path), self.source.release()
-        if text is None or not release:
+        text, version = self.host.read_or_none(path), self.source.version()
+        if text is None or not version:
             return
-        changed = settings.with_version(text, release)
+        changed = settings.with_version(text, version)
         if changed != text:
             self.host.write_atomic(path, changed.encode("utf-8", "surrogateescape"))
 
