@@ -313,7 +313,7 @@ def test_8_an_update_that_opens_a_relay_is_noticed_and_closed(server: MailServer
 def test_9_one_unhealthy_one_restarting_one_never_started(server: MailServer) -> None:
     """With a token in the address of the repository, and with IPv6 by the policy, whatever the generator found."""
     chosen = {"ref": TAG, "repository": WITH_TOKEN, "mailcow": {"ipv6": "on"}}
-    server.sh(f"git config --system url.file://{REPOSITORY}.insteadOf {WITH_TOKEN}")
+    server.sh(f"git config --system --add url.file://{REPOSITORY}.insteadOf {WITH_TOKEN}")
     anew(server, install=chosen)
     server.sh("touch /srv/lab/unbound.sick /srv/lab/olefy.crash")
     first = server.install()
