@@ -195,7 +195,7 @@ class MailServer:
         self.sh(
             f"cp {UNITS}/cowgate.service {UNITS}/cowgate-install.service {UNITS}/cowgate-ready.target {UNITS}/cowgate-retry.*"
             " /etc/systemd/system/; systemctl daemon-reload; systemctl enable cowgate.service cowgate-ready.target;"
-            " systemctl add-wants cowgate-ready.target cowgate-install.service"
+            " systemctl add-wants cowgate-ready.target cowgate-install.service; ln -sfn /srv/cowgate /opt/cowgate"
         )
 
     def real_database(self) -> None:
