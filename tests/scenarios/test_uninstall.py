@@ -13,7 +13,8 @@ timezone: Europe/Vienna
 time: {wait: 1}
 fix: {skip: [resources.inotify, resources.overcommit, resources.swap, system.tools, time.servers, time.synchronization]}
 """
-# Everything as a line: kind and mode, owner, extended attributes, content or target. What programs keep for themselves is left out.
+# Everything as a line: kind and mode, owner, extended attributes, content or target. What programs keep for themselves is left
+# out.
 LISTING = """\
 import hashlib, os, stat
 OTHERS = ("/proc", "/sys", "/dev", "/run", "/tmp", "/root", "/srv", "/var/log", "/var/cache", "/var/tmp", "/etc/cowgate",
