@@ -61,4 +61,5 @@ else
     # The gate is for the install: a mail server that runs for weeks need not be checked every day.
     case $said in *"too old"*) [ ! -e /opt/mailcow-dockerized/mailcow.conf ] || exit 0 ;; esac
     tell "BLOCKED: this machine is not ready for mailcow" "${said#shut: }"
+    echo "    what to do: $command"
 fi

@@ -88,6 +88,7 @@ def test_blocked_as_the_gate_says(what: str, why: str, tree: Tree) -> None:
         tree.publish(now(waivers_until=time.time() - 0.5))
     first, *rest = message(tree)
     assert first == BLOCKED
+    assert rest[-1] == "    what to do: cowgate"
     assert why in " ".join(line.strip() for line in rest)
 
 
