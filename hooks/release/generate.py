@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the manual page and the completions of bash, zsh and fish out of the tree of options: hooks/release/generate.py
+"""Writes the completions of bash, zsh and fish out of the tree of options, or prints the manual page with --manual.
 
-The completions want shtab (`pip install shtab`); without it only the manual page is written. What was written is part of the
-repository, so that a release is built without either; tests/unit/test_release_files.py says when it is out of date.
+The completions want shtab (`pip install shtab`). They are part of the repository, so that a release is built without it;
+tests/unit/test_release_files.py says when they are out of date.
 """
 
 from __future__ import annotations
@@ -80,12 +80,11 @@ def _text(text: str) -> str:
 
 def main() -> int:
     """Write them. Returns 0."""
-    _write("cowgate.8", manual())
-    try:
-        import shtab
-    except ImportError:
-        print("shtab is not installed: the completions stay as they are", file=sys.stderr)
+    if "--manual" in sys.argv[1:]:
+        sys.stdout.write(manual())
         return 0
+    import shtab  # here and not above: the manual page is made without
+
     for shell, name in SHELLS.items():
         _write(f"completion/{name}", shtab.complete(cli.tree(cli.commands()).top, shell).rstrip("\n") + "\n")
     return 0
