@@ -119,6 +119,20 @@ def test_the_verdict_comes_first_then_what_blocks_warnings_changes_and_the_rest(
         place = text.index(part, place)
 
 
+def test_a_consequence_is_in_the_block_of_its_cause_and_a_repair_is_named() -> None:
+    document = every_status()
+    rows = {entry["id"]: entry for entry in document["rows"]}
+    rows["ports.available"].update(cause="resources.memory", repair="run")
+    rows["resources.memory"].update(repair="run")
+    page = Page(render(document, "html"))
+    blocks = page.text.partition("What blocks")[2].partition("Warnings")[0]
+    memory, unknown = blocks.index("Title of resources.memory"), blocks.index("Title of a.unknown")
+    assert memory < blocks.index("1 more mended with it") < blocks.index("held") < blocks.index("sudo cowgate run") < unknown
+    assert blocks.count("Title of ports.available") == 1
+    assert "2 will be repaired by `sudo cowgate run`, 3 are yours" in page.text
+    assert page.open == page.wrong == []
+
+
 def test_bars_are_drawn_from_numbers() -> None:
     page = Page(render(every_status(), "html"))
     short = [attributes for tag, attributes in page.elements if attributes.get("class") == "short"]

@@ -6,6 +6,7 @@ import pkgutil
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
+from cowgate.report.render.closing import Situation, folded, run_command, tally
 from cowgate.report.render.remedy import shell_lines
 from cowgate.report.render.sorting import Number, headline, numbers, said, sort
 
@@ -25,6 +26,10 @@ PATH_WORDS = {
 }
 
 
+# The page is read anywhere, by anybody.
+READER = Situation(sudo=True)
+
+
 def render(document: dict[str, Any], *, colour: bool = False, width: int = 0, gate: Optional[Decision] = None) -> str:  # noqa: ARG001
     """The page. Raises ModuleNotFoundError where Jinja2 is not installed."""
     from jinja2 import Environment, StrictUndefined  # here: optional, and no other format needs it
@@ -38,6 +43,16 @@ def render(document: dict[str, Any], *, colour: bool = False, width: int = 0, ga
 def _view(document: dict[str, Any], gate: Optional[Decision]) -> dict[str, Any]:
     """Everything the template shows, computed: the template itself decides nothing."""
     rows = sort(document)
+    follow = folded(rows)
+    folded_away = {row["id"] for consequences in follow.values() for row in consequences}
+    blocked, warned = (
+        [
+            {**_row(row), "follow": [_row(one) for one in follow.get(row["id"], [])]}
+            for row in found
+            if row["id"] not in folded_away
+        ]
+        for found in (rows.blocked, rows.warned)
+    )
     return {
         "headline": headline(document),
         "tone": "bad" if rows.blocked or not document["rows"] else "odd" if rows.warned else "good",
@@ -48,8 +63,10 @@ def _view(document: dict[str, Any], gate: Optional[Decision]) -> dict[str, Any]:
         "complete": document["complete"],
         "gate": None if gate is None else {"open": gate.open, "sentence": gate.sentence},
         "notes": document["notes"],
-        "blocked": [_row(row) for row in rows.blocked],
-        "warned": [_row(row) for row in rows.warned],
+        "blocked": blocked,
+        "warned": warned,
+        "tally": tally(document, READER) if blocked or warned else "",
+        "run_command": run_command(document, READER),
         "fixed": [_row(row) for row in rows.fixed],
         "postponed": [_row(row) for row in rows.postponed],
         "passed": [_row(row) for row in rows.passed],
@@ -78,6 +95,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "expected": row["expected"],
         "observed": row["observed"],
         "was": row["diagnosis"],
+        "repair": row.get("repair", "manual"),
         "advice": row["remedy"]["text"] if row["remedy"] else "",
         "commands": shell_lines(row["remedy"]) if row["remedy"] else [],
         "evidence": sorted(row["evidence"].items()),

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from shlex import quote
 from typing import Any
 
 from cowgate.gate.contract import blockers
 from cowgate.report.render import closing
 from cowgate.report.render.closing import Situation
+from cowgate.report.render.remedy import quoted
 from cowgate.report.render.sorting import headline, sort
 
 WIDTH = 100  # columns, where the terminal does not tell; longer lines are hard to read
@@ -153,8 +153,8 @@ class _Page:
             self.wrapped(f"{label}: {remedy['text']}", " " * (len(label) - len(label.lstrip()) + 4))
         for first, *arguments in remedy["commands"]:
             # Never wrapped: it is there to be pasted.
-            program = self.situation.command if first == "cowgate" else _quoted(first)
-            self.line(" ".join(["     ", program, *map(_quoted, arguments)]))
+            program = self.situation.command if first == "cowgate" else quoted(first)
+            self.line(" ".join(["     ", program, *map(quoted, arguments)]))
 
     def lines(self, rows: Sequence[dict[str, Any]]) -> None:
         """What is met, or decided later, or waived; rows that say the same share a line."""
@@ -194,10 +194,3 @@ def fold(text: str, width: int, indent: str) -> list[str]:
         else:
             line += f" {word}"
     return [*lines, line.rstrip()] if line.strip() else lines
-
-
-def _quoted(argument: str) -> str:
-    """One argument as a shell takes it; in double quotes where single ones would have to be broken up."""
-    if "'" in argument and not set(argument) & set('"\\$`!'):
-        return f'"{argument}"'
-    return quote(argument)
