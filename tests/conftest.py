@@ -29,8 +29,8 @@ _heard: list[str] = []
 
 def hear(argv: Any, *outputs: Any) -> None:
     """Keep what a process printed that runs, or shows, something of ours."""
-    words = argv if isinstance(argv, (str, bytes)) else " ".join(map(str, argv))
-    if PROGRAM.search(words if isinstance(words, str) else words.decode(errors="replace")):
+    words = [argv] if isinstance(argv, (str, bytes, os.PathLike)) else argv
+    if PROGRAM.search(" ".join(map(os.fsdecode, words))):
         _heard.extend(text if isinstance(text, str) else bytes(text).decode(errors="replace") for text in outputs if text)
 
 
