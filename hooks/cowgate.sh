@@ -151,6 +151,7 @@ setup() {
     find_python || :
     missing=$(lacking $needed $also | xargs)
     if [ -n "$missing" ]; then
+        parse "$@" || exit
         name_packages
         say "missing on this machine: $missing"
         say "to install with $manager: ${must:-nothing}${may:+ $may}; what is missing then goes into $venv"
@@ -220,14 +221,13 @@ if [ "${1-}" = --parse-only ]; then
 fi
 if [ "${1-}" = --setup ]; then
     shift
-    parse "$@" || exit
     dry_run=no yes=no
     for word; do
         case $word in --dry-run) dry_run=yes ;; --yes) yes=yes ;; --) break ;; esac
     done
     # Asked for by itself it gets what single commands need, too; the way to a first verdict does not wait for that.
     case ${1-} in "" | --dry-run | --yes) also=jinja2 ;; esac
-    setup || failed=$?
+    setup "$@" || failed=$?
     [ -z "$also" ] || exit "${failed-0}"
 fi
 find_python || { say "no Python 3.9 or newer on this machine; \`sudo $0 --setup\` installs it"; exit 3; }
