@@ -2,7 +2,7 @@
 shape and a registry with its 18 images, each a busybox that plays its service's part.
 
 `COWGATE_MAILCOW_REPOSITORY` names a clone of the real repository (a path, with its tags and branches): then that is what is
-installed.
+installed. Its dovecot wants 40,000 open files: the host's hard limit (`ulimit -Hn`) has to allow them, or root to raise it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ CONF = f"{PLACE}/mailcow.conf"
 PUBLIC = "https://github.com/mailcow/mailcow-dockerized"
 REPOSITORY = "/srv/mailcow.git"
 REAL = os.environ.get("COWGATE_MAILCOW_REPOSITORY", "")
+# By its path git copies a repository as it is: a snapshot of the real one may lack its largest files, which nobody checks out.
+ORIGIN = REPOSITORY if REAL else f"file://{REPOSITORY}"
 HOSTNAME = "mail.cowgate.test"
 COWGATE = "/usr/local/sbin/cowgate"
 PROJECT = "mailcowdockerized"
@@ -265,7 +267,7 @@ def mail_server() -> Iterator[MailServer]:
         compose = run(["git", "-C", str(bare), "show", "master:docker-compose.yml"], check=True).stdout
         (registry / "images.json").write_text(json.dumps({"names": images_of(compose)}))
         files: dict[str, Content] = {
-            "/etc/gitconfig": f'[url "file://{REPOSITORY}"]\n\tinsteadOf = {PUBLIC}\n[safe]\n\tdirectory = *\n',
+            "/etc/gitconfig": f'[url "{ORIGIN}"]\n\tinsteadOf = {PUBLIC}\n[safe]\n\tdirectory = *\n',
             "/etc/docker/daemon.json": json.dumps(DAEMON),
             "/etc/lab-ca.pem": (registry / "cert.pem").read_text(),
             "/etc/systemd/system/docker.service.d/lab.conf": "[Service]\nEnvironment=SSL_CERT_FILE=/etc/lab-ca.pem\n",

@@ -23,7 +23,8 @@ START_TIMEOUT = 1800.0
 STOP_TIMEOUT = 300.0
 PAUSE = 3.0
 SETTLED = 15.0  # a container without a health check counts when it ran this long in one piece
-WAITING = ("was never started", "no container was made")
+# What is named last, because it is no cause: who waits for another container, and who has only just begun.
+LATER = ("starting", "was never started", "no container was made")
 FLAPPING = 30.0  # seconds that a container which was restarted often has to run before it is believed
 TAIL = "40"  # lines of a container's log that are kept when it is not well
 
@@ -40,7 +41,8 @@ def compose_command(host: Host) -> tuple[str, ...]:
 
 
 class Container(NamedTuple):
-    """One container of the project. `health` is "" where its image has no health check, `up` how many seconds it runs."""
+    """One container of the project. `health` is "" where its image has no health check, `up` how many seconds it runs,
+    `refused` whether Docker tried to start it and could not."""
 
     id: str
     name: str
@@ -52,6 +54,7 @@ class Container(NamedTuple):
     started: str = ""
     exit_code: int = 0
     up: float = 0.0
+    refused: bool = False
 
     def trouble(self) -> str:
         """What is wrong with it, "" for one that is well."""
@@ -60,7 +63,7 @@ class Container(NamedTuple):
         if self.state == "restarting" or flaps:
             return f"restarting, {self.restarts} times so far"
         if self.state == "created":
-            return "was never started"
+            return "Docker could not start it" if self.refused else "was never started"
         if self.state != "running":
             return f"{self.state}, exit code {self.exit_code}"
         return "" if self.health in ("", "healthy") else self.health
@@ -81,6 +84,7 @@ def parse(inspected: Mapping[str, Any], now: float) -> Container:
         started=str(state.get("StartedAt", "")),
         exit_code=int(state.get("ExitCode") or 0),
         up=now - _seconds(str(state.get("StartedAt", "")), now),
+        refused=bool(state.get("Error")),
     )
 
 
@@ -114,8 +118,7 @@ def unwell(services: Iterable[str], containers: Sequence[Container]) -> list[tup
         if service not in by_service:
             found.append((service, "no container was made"))
         found += [(service, trouble) for c in by_service.get(service, ()) if (trouble := c.trouble())]
-    # What waits for another one is no cause: it comes last.
-    return sorted(found, key=lambda entry: entry[1] in WAITING)
+    return sorted(found, key=lambda entry: LATER.index(entry[1]) + 1 if entry[1] in LATER else 0)
 
 
 class Stack:

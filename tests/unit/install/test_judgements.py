@@ -157,6 +157,7 @@ def inspected(**state: Any) -> dict[str, Any]:
         ({"restarts": 3, "Health": {"Status": "healthy"}}, ""),
         ({"restarts": 3, "StartedAt": "1970-01-01T00:00:10.5Z"}, ""),
         ({"Status": "created"}, "was never started"),
+        ({"Status": "created", "Error": "error setting rlimits", "ExitCode": 128}, "Docker could not start it"),
         ({"Status": "exited", "ExitCode": 137}, "exited, exit code 137"),
     ],
 )
@@ -164,6 +165,22 @@ def test_which_containers_are_well(state: dict[str, Any], trouble: str) -> None:
     found = containers.parse(inspected(**state), 100.0)
     assert found.trouble() == trouble
     assert containers.unwell(["postfix-mailcow"], [found]) == ([("postfix-mailcow", trouble)] if trouble else [])
+
+
+def test_the_cause_is_named_first() -> None:
+    """mailcow's own compose file, where Docker could not start dovecot: seven that wait for it hid it."""
+
+    def one(service: str, **state: Any) -> Container:
+        return containers.parse({**inspected(**state), "Config": {"Labels": {SERVICE_LABEL: service}}}, 100.0)
+
+    found = [
+        one("acme", Status="created"),
+        one("clamd", Health={"Status": "starting"}),
+        one("dovecot", Status="created", Error="error setting rlimits"),
+        one("unbound", Health={"Status": "healthy"}),
+    ]
+    named = [service for service, _ in containers.unwell(["acme", "clamd", "dovecot", "olefy", "unbound"], found)]
+    assert named == ["dovecot", "clamd", "acme", "olefy"]
 
 
 def test_a_service_without_a_container_is_named() -> None:
