@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -12,7 +13,8 @@ import pytest
 
 from cowgate import cli
 from cowgate.changes.file_action import unified_diff
-from cowgate.commands import common, diff, status
+from cowgate.changes.journal import Journal
+from cowgate.commands import common, diff, status, uninstall
 from cowgate.commands.run import plan_text
 from cowgate.engine.results import PlannedFix
 from cowgate.errors import CommandFailed
@@ -22,8 +24,10 @@ from cowgate.install import document as install
 from cowgate.install.log import Log
 from cowgate.install.status import Finding, Status
 from cowgate.machine.host import Completed, Host
+from cowgate.machine.state import StateDir
 from cowgate.probes.proxy import parse_proxy
 from cowgate.quoting import MASK, Origin, masked, quoted, shapes_masked, visible, visible_lines
+from cowgate.removal import Parts
 from cowgate.report.comparison import Comparison, RowChange
 from cowgate.report.document import one_line
 from cowgate.requirements.fix import Fix
@@ -225,6 +229,17 @@ def test_what_would_be_done_is_told_with_no_name_raw() -> None:
     fix = Fix("a.b", HOSTILE, lambda *_: iter(()), ())
     told = plan_text([PlannedFix(fix, (), (HOSTILE,))])
     assert not controls(told)
+
+
+def test_what_uninstall_asks_names_no_file_raw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    host = Host(str(tmp_path))
+    options = uninstall.Options(keep_changes=True)
+    assert not uninstall._agreed(options, Journal(host, StateDir()), Parts((HOSTILE,), (HOSTILE,), ()))
+    told = capfd.readouterr().err
+    assert told.count("remove  a\\x1b[2J") == 2 and not controls(told)
 
 
 def test_a_file_with_a_secret_in_it_is_its_owners(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cowgate.image.hook import PACKAGE, manager_of
 from cowgate.machine.host import Host
 from cowgate.machine.state import StateDir
 from cowgate.policy.model import Policy
+from cowgate.quoting import visible
 
 SUMMARY = "undo what runs changed, and remove cowgate from this machine"
 DETAILS = """\
@@ -96,7 +97,7 @@ def _undone(options: Options, host: Host, journal: Journal) -> bool:
 def _agreed(options: Options, journal: Journal, found: removal.Parts) -> bool:
     changes = [] if options.keep_changes else [entry.record.summary for entry in reversed(journal.active(None))]
     lines = [*(f"undo    {change}" for change in changes), *(f"remove  {path}" for path in (*found.files, *found.trees))]
-    sys.stderr.write("".join(f"{line}\n" for line in lines) + "\nDo this? It cannot be taken back. [y/N] ")
+    sys.stderr.write("".join(f"{visible(line)}\n" for line in lines) + "\nDo this? It cannot be taken back. [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
