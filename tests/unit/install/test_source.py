@@ -81,16 +81,6 @@ def test_what_the_web_interface_calls_it(origin: Path, ref: str, branch: str, at
     assert source.version() == (version or git(place, "rev-parse", "--short", "HEAD"))
 
 
-def test_what_a_umask_hid_can_be_read_again(origin: Path) -> None:
-    source = installed(origin, "master")
-    hidden = Path(source.directory) / "docker-compose.yml"
-    hidden.chmod(0o600)
-    own = hidden.with_name("mailcow.conf")
-    own.touch(0o600)
-    source.mend_modes()
-    assert hidden.stat().st_mode & 0o777 == 0o644 and own.stat().st_mode & 0o777 == 0o600
-
-
 def test_a_ref_that_nobody_has(origin: Path) -> None:
     with pytest.raises(UsageError, match="no branch, tag or commit 2031-01"):
         installed(origin, "2031-01")
