@@ -424,3 +424,70 @@ def test_rules_for_mailcow_survive_a_restart_of_docker(machine: Container) -> No
         wait_until(lambda: is_active(machine, DOCKER_USER_UNIT), DOCKER_USER_UNIT, 10)
     finally:
         stop(with_server)
+
+
+# A file, what is in it, and commands that make it count: faults that a reboot brings, or brings back.
+PLANTED = {
+    "network.forwarding": ("/etc/sysctl.d/99-own.conf", "net.ipv4.ip_forward=0\n", ["sysctl -qp /etc/sysctl.d/99-own.conf"]),
+    "network.managers": (
+        "/etc/systemd/network/10-own.network",
+        "[Match]\nName=!eth0\n\n[Network]\nDHCP=yes\n",
+        # whose wait-online would hold the next boot for two minutes: ifupdown is in charge of eth0
+        ["systemctl enable --now systemd-networkd.service", "systemctl mask systemd-networkd-wait-online.service"],
+    ),
+    "docker.rules": (
+        "/etc/nftables.conf",
+        "#!/usr/sbin/nft -f\nflush ruleset\ntable inet own { chain input { type filter hook input priority 0; }\n}\n",
+        ["systemctl enable nftables.service"],
+    ),
+    "docker.engine": ("/etc/motd", "", ["systemctl disable docker.service docker.socket"]),
+}
+OWN_TABLE = "table inet own\ndelete table inet own\n"  # what the remedy of docker.rules has one write for `flush ruleset`
+
+
+def managed(machine: Container) -> str:
+    """What networkd makes of a link such as Docker gives a container."""
+    machine.run(["ip", "link", "add", "veth0a1b2c3", "type", "veth", "peer", "name", "peer0"], check=True)
+    try:
+        machine.run(["ip", "link", "set", "veth0a1b2c3", "up"], check=True)
+        settled = ("configuring", "configured", "unmanaged", "degraded")
+        listed = ["networkctl", "list", "--no-legend", "--no-pager", "veth0a1b2c3"]
+        wait_until(lambda: machine.run(listed).stdout.split()[-1:][0] in settled, "networkd's word", 10, 0.2)
+        return machine.run(listed, check=True).stdout.split()[-1]
+    finally:
+        machine.run(["ip", "link", "del", "veth0a1b2c3"], check=True)
+
+
+def test_remedies_last_through_a_reboot(machine: Container) -> None:
+    """Each fault is told, each command of its remedy pasted as it stands; the rows pass then, and after the next boot."""
+    machine.write("/etc/docker/daemon.json", "{}\n")
+    restart(machine)
+    for path, text, commands in PLANTED.values():
+        machine.write(path, text)
+        for command in commands:
+            machine.run(command.split(), check=True)
+    assert managed(machine) != "unmanaged"
+    rows = check(machine, ",".join(PLANTED))
+    told = {id: row["status"] for id, row in rows.items()}
+    assert told == dict.fromkeys(PLANTED, "fail") | {"network.managers": "warn", "docker.rules": "warn"}, rows
+    for row in rows.values():
+        for command in row["remedy"]["commands"]:
+            machine.run(command, check=True)
+    assert "for `flush ruleset`" in rows["docker.rules"]["remedy"]["text"]
+    path, text, _ = PLANTED["docker.rules"]
+    machine.write(path, text.replace("flush ruleset\n", OWN_TABLE))
+    for boot in range(2):
+        if boot:
+            machine.reboot()
+            machine.wait()
+        rows = check(machine, ",".join(PLANTED))
+        assert {id: row["status"] for id, row in rows.items()} == dict.fromkeys(PLANTED, "pass"), rows
+        assert managed(machine) == "unmanaged"
+    assert "table inet own" in machine.run(["nft", "list", "ruleset"], check=True).stdout
+    machine.run(["docker", "network", "create", *SUBNETS[:1], *BRIDGE, NETWORK], check=True)
+    try:
+        serve(machine, "smtp")
+        assert sender(machine, ADDRESS, "smtp") == "::ffff:203.0.113.1"
+    finally:
+        machine.run(["docker", "rm", "-f", "smtp"])
+        machine.run(["docker", "network", "rm", NETWORK], check=True)
