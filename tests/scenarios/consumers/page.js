@@ -42,7 +42,7 @@ async function look(browser, file, view) {
 
 (async () => {
   const [chromium, ...files] = process.argv.slice(2);
-  const browser = await puppeteer.launch({ executablePath: chromium, pipe: true, args: ["--no-sandbox", "--disable-gpu"] });
+  const browser = await puppeteer.launch({ executablePath: chromium, pipe: true, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
   const found = [];
   for (const file of files) for (const view of VIEWS) found.push(await look(browser, file, view));
   console.log(JSON.stringify({ browser: await browser.version(), found }));
