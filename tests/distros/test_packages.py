@@ -1,6 +1,7 @@
 """A release built twice; its packages installed, used, upgraded over and taken away again.
 
-The .deb on bare roots of Debian 11, 12 and 13.
+The .deb on bare roots of Debian 11, 12 and 13; the .rpm by dnf in a Debian dressed as AlmaLinux 9, whose other packages are
+stand-ins, because rpm there knows none of Debian's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.distros.cells import ALMA
 from tests.lab.bare import Bare
 from tests.lab.files import Content
 from tests.lab.own_package import build as build_own
@@ -224,3 +226,57 @@ def test_deb_installed_used_upgraded_over_and_purged(suite: str, release: Path, 
         removed(system)
         system.run(["dpkg", "-P", "cowgate"], check=True)
         assert paths(system) - before == {OWN_CHANGE, ENABLED}, "purged: nothing else is left"
+
+
+STAND_IN = """\
+Name: lab-stand-in
+Version: 1
+Release: 1
+Summary: stands for the packages that an AlmaLinux would have
+License: MIT
+BuildArch: noarch
+Provides: /bin/sh {provided}
+%description
+Nothing.
+%files
+"""
+
+
+def rpm_built(spec: str, place: Path) -> Path:
+    place.mkdir()
+    (place / "one.spec").write_text(spec)
+    run(["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {place}", str(place / "one.spec")], check=True)
+    (built,) = place.glob("RPMS/noarch/*.rpm")
+    return built
+
+
+def test_rpm_installed_used_upgraded_over_and_erased(release: Path, tmp_path: Path) -> None:
+    (rpm,) = release.glob("*.rpm")
+    needed = run(["rpm", "-qp", "--requires", str(rpm)], check=True).stdout.splitlines()
+    provided = " ".join(line.replace(">=", "=") for line in needed if not line.startswith(("rpmlib", "/bin/sh")))
+    stand_in = rpm_built(STAND_IN.format(provided=provided), tmp_path / "stand-in")
+    brought = {"cowgate.rpm": rpm, "stand-in.rpm": stand_in}
+    files: dict[str, Content] = {f"/srv/repository/{name}": path.read_bytes() for name, path in brought.items()}
+    files |= {"/srv/newer.rpm": build_own("rpm", tmp_path / "newer", "99", "later.py").read_bytes(), "/etc/os-release": ALMA}
+    with Bare("dressed-el", files=files) as system:
+        system.run(["createrepo_c", "/srv/repository"], check=True)
+        dnf = [
+            "dnf",
+            "-y",
+            "--quiet",
+            "--nogpgcheck",
+            "--releasever=9",
+            "--repofrompath=lab,file:///srv/repository",
+            "--repo=lab",
+        ]
+        before = paths(system)
+        system.run([*dnf, "install", "cowgate"], check=True)
+        assert "lab-stand-in" in system.run(["rpm", "-qa"], check=True).stdout, "its dependencies are resolved"
+        kept = use(system)
+        system.run([*dnf, "upgrade", "/srv/newer.rpm"], check=True)
+        still_there(system, kept)
+        assert system.run(["rpm", "-q", "cowgate"]).stdout.startswith("cowgate-99-")
+        system.run(["rpm", "-V", "--nodeps", "cowgate"], check=True)
+        system.run([*dnf, "remove", "cowgate"], check=True)
+        removed(system)
+        assert paths(system) - before == {OWN_CHANGE, ENABLED, "/etc/cowgate", "/var/lib/cowgate"}
