@@ -49,7 +49,7 @@ def test_what_is_no_output_of_ours(tmp_path, capsys):
 
 def scanned(directory: Path, text: str) -> str:
     (directory / "test_it.py").write_text(text)
-    command = [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.conftest", "-q"]
+    command = [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.conftest", "-q", "-rN"]
     done = subprocess.run(
         [*command, "--rootdir", str(directory), str(directory)], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
