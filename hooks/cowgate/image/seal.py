@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from cowgate.errors import CowgateError, StateError
+from cowgate.errors import CowgateError, UsageError
 from cowgate.image.findings import Finding, Hygiene
 from cowgate.image.probes import NAMES_OF_ALL
 from cowgate.image.scan import scan
@@ -66,7 +66,7 @@ class SealResult(NamedTuple):
 def look(host: Host, policy: Policy) -> SealResult:
     """The hygiene gate alone: what is still there. Changes nothing.
 
-    Raises StateError where this is not root: what may not be read cannot be judged.
+    Raises UsageError where this is not root: what may not be read cannot be judged.
     """
     _demand_root(host)
     return _result((), scan(host, policy, living=not host.live))
@@ -75,7 +75,7 @@ def look(host: Host, policy: Policy) -> SealResult:
 def seal(host: Host, policy: Policy, progress: Callable[[str], None]) -> SealResult:
     """Reset all that is per-instance in the tree; nothing is touched while something must be refused or is mounted in it.
 
-    Raises StateError where this is not root, BusyError where cowgate runs.
+    Raises UsageError where this is not root, BusyError where cowgate runs.
     """
     _demand_root(host)
     found = scan(host, policy, living=True)
@@ -113,7 +113,7 @@ def choose(host: Host, provider: str) -> None:
 
 def _demand_root(host: Host) -> None:
     if host.euid() != 0:
-        raise StateError("sealing an image, or looking whether it is sealed, needs root", hint="run it with sudo")
+        raise UsageError("sealing an image, or looking whether it is sealed, needs root", hint="run it with sudo")
 
 
 def quiet(host: Host, progress: Callable[[str], None]) -> None:

@@ -122,7 +122,8 @@ class Install:
         return self.record.document.begun("start") and not self.record.document.finished("watch")
 
     def _look(self) -> int:
-        """How many containers of our checkout are there. Raises StateError where an install would go past a mailcow.
+        """How many containers of our checkout are there. Raises StateError where an install would go past a mailcow, or Docker
+        does not answer.
 
         A waiver lets the machine be ready; it does not let an install take another mailcow's ports and volumes.
         """
@@ -130,7 +131,10 @@ class Install:
         verdict = found.rows[0].verdict
         if verdict.status is not Status.PASS:
             raise StateError(verdict.diagnosis, hint=verdict.remedy.text if verdict.remedy else "")
-        return sum(project.containers for project in own_projects(found.facts))
+        # The facts ask no daemon that they do not see running; an install asks whoever answers at Docker's socket.
+        return sum(project.containers for project in own_projects(found.facts)) or len(
+            containers.listed(self.host, self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT)
+        )
 
     def _already_there(self) -> None:
         """mailcow is installed: nothing is touched, and what is not well is said."""
