@@ -29,11 +29,12 @@ def without_jq(machine: Bare) -> None:
 
 
 def repair(machine: Bare, rows: str, *, network: bool) -> tuple[dict[str, str], list[str], str]:
-    """What `cowgate run` made of the rows: their statuses, the report's notes, and what it said meanwhile."""
+    """What `cowgate run` made of the rows: their statuses, the report's diagnoses and notes, and what it said meanwhile."""
     command = [COWGATE, "run", "--only", rows, "--offline", "--yes", "--format", "json"]
     done = machine.run(command, network=network)
     document = json.loads(done.stdout)
-    return {row["id"]: row["status"] for row in document["rows"]}, document["notes"], done.stderr
+    told = [*(row["diagnosis"] for row in document["rows"]), *document["notes"]]
+    return {row["id"]: row["status"] for row in document["rows"]}, told, done.stderr
 
 
 def test_a_broken_repository_of_somebody_elses_keeps_nothing_away(machine: Bare) -> None:
@@ -66,9 +67,9 @@ def test_without_a_network_it_is_waited_for_once(machine: Bare) -> None:
     machine.run(["sh", "-c", "rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb"], check=True)
     machine.run(["sh", "-c", "for p in systemd-timesyncd chrony; do dpkg --purge $p; done"])
     start = time.monotonic()
-    statuses, notes, said = repair(machine, "system.tools,time.synchronization,docker.engine", network=False)
+    statuses, texts, said = repair(machine, "system.tools,time.synchronization,docker.engine", network=False)
     assert time.monotonic() - start < 120, said
     assert statuses["system.tools"] == "fail"
-    told = " ".join(notes)
+    told = " ".join(texts)
     assert "jq cannot be installed: the package sources cannot be reached" in told
     assert "waited for the network already, in vain" in told
