@@ -151,7 +151,8 @@ def test_8_what_it_adds_to_a_boot(healthy: Container, unit: str) -> None:
     began, ended, spent = (int(told[name]) for name in properties)
     seconds, cpu = (ended - began) / 1e6, spent / 1e9
     print(f"{healthy.tree}: {unit}: {seconds:.2f} s, {cpu:.2f} s of them CPU")
-    assert 0 < cpu < 4 * CEILING and 0 < seconds < 20 * CEILING, "a busy machine is slow, but not this slow"
+    # Debian 11's systemd keeps 0 now and then for a unit that ended at once.
+    assert 0 <= cpu < 4 * CEILING and 0 < seconds < 20 * CEILING, "a busy machine is slow, but not this slow"
 
 
 # -- one that only a person can put right ----------------------------------------------------------------------------
