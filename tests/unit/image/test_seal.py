@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cowgate import cli
-from cowgate.errors import BusyError, StateError
+from cowgate.errors import BusyError, UsageError
 from cowgate.facts import hygiene
 from cowgate.facts.collection import Facts
 from cowgate.image import seal as image
@@ -172,7 +172,7 @@ def test_only_root_can_tell(tmp_path: Path) -> None:
             return 1000
 
     for work in (lambda host: image.look(host, POLICY), lambda host: image.seal(host, POLICY, told)):
-        with pytest.raises(StateError, match="needs root"):
+        with pytest.raises(UsageError, match="needs root"):
             work(User(str(tmp_path)))
 
 
