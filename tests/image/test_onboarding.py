@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     }
     with container("trixie-docker", material, user_data(material, policy, "--ask-later"), files=holder) as machine:
         machine.wait(600)
-        for path in (PACKER / "marketplace").iterdir():
+        for path in filter(Path.is_file, (PACKER / "marketplace").iterdir()):
             machine.write(f"/dev/shm/marketplace/{path.name}", path.read_bytes())
         done = machine.run(["env", "ONBOARDING=true", "sh", "-c", (PACKER / "scripts" / "onboarding.sh").read_text()])
         assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ SCRIPT = Path(__file__).parents[3] / "packer/marketplace/onboarding.py"
 @pytest.fixture
 def onboarding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr("sys.path", [*sys.path])  # the script puts the installed copy first
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # what lies in packer/ goes into images
     spec = importlib.util.spec_from_file_location("onboarding", SCRIPT)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
