@@ -110,8 +110,8 @@ def test_5_wrong_answers_are_refused_with_a_sentence_and_the_verdict_is_shown(ma
         terminal.expect("these DNS records go with this name", 60)
         terminal.expect("(y/n) [y]: ", 60)
         terminal.type("\n")
-        terminal.expect("ports.available", 300)
         terminal.expect("cowgate: the gate is shut", 300)
+        terminal.expect("ports.available", 300)
         terminal.expect("cowgate: mailcow was not installed. Put right what blocks, then log in again")
     assert machine.read(ANSWERS) == f'# Answered at the first login.\nhostname: "{HOSTNAME}"\ntimezone: "Europe/Vienna"\n'
     assert machine.run(["stat", "-c", "%a %U", ANSWERS]).stdout == "644 root\n"
