@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -97,6 +98,11 @@ Net().source("127.0.0.1")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=PYTHON)
     assert "Too many open files" in done.stderr
+
+
+def test_a_private_authority_without_key_usage_is_taken() -> None:
+    """Python 3.13 alone refuses it by default: a registry that Docker reaches was called untrusted on Debian 13."""
+    assert not Net().tls_context().verify_flags & ssl.VERIFY_X509_STRICT
 
 
 def test_connect_and_refusal() -> None:
