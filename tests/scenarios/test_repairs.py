@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.lab.container import ADDRESS, ADDRESS6, ROUTER, ROUTER6, Container
+from tests.lab.listing import listing_program
 
 ROOT = str(Path(__file__).resolve().parents[2])
 COWGATE = "/root/hooks/cowgate.sh"
@@ -39,21 +40,7 @@ config:
     subnets:
       - {{type: static6, address: "{ADDRESS6}/64", gateway: "{ROUTER6}"}}
 """
-# Everything in /etc as a line: kind and mode, owner, extended attributes, content or target.
-LISTING = """\
-import hashlib, os, stat
-for directory, names, files in os.walk("/etc"):
-    for name in names + files:
-        path = os.path.join(directory, name)
-        found = os.lstat(path)
-        content = ""
-        if stat.S_ISLNK(found.st_mode):
-            content = os.readlink(path)
-        elif stat.S_ISREG(found.st_mode):
-            content = hashlib.sha256(open(path, "rb").read()).hexdigest()
-        labels = [(n, os.getxattr(path, n, follow_symlinks=False)) for n in os.listxattr(path, follow_symlinks=False)]
-        print(path, oct(found.st_mode), found.st_uid, found.st_gid, labels, content)
-"""
+LISTING = listing_program("/etc")
 FIXED = {"system.timezone", "network.ipv6_alias", "ports.available", "services.conflicting", "time.servers"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.lab.bare import Bare
+from tests.lab.listing import listing_program
 
 ROOT = str(Path(__file__).resolve().parents[2])
 POLICY = """\
@@ -15,23 +16,24 @@ fix: {skip: [resources.inotify, resources.overcommit, resources.swap, system.too
 """
 # Everything as a line: kind and mode, owner, extended attributes, content or target. What programs keep for themselves is left
 # out.
-LISTING = """\
-import hashlib, os, stat
-OTHERS = ("/proc", "/sys", "/dev", "/run", "/tmp", "/root", "/srv", "/var/log", "/var/cache", "/var/tmp", "/etc/cowgate",
-          "/usr/lib", "/usr/share", "/usr/bin", "/boot")
-for directory, names, files in os.walk("/"):
-    names[:] = [name for name in names if os.path.join(directory, name) not in OTHERS and name != "__pycache__"]
-    for name in names + files:
-        path = os.path.join(directory, name)
-        found = os.lstat(path)
-        content = ""
-        if stat.S_ISLNK(found.st_mode):
-            content = os.readlink(path)
-        elif stat.S_ISREG(found.st_mode):
-            content = hashlib.sha256(open(path, "rb").read()).hexdigest()
-        labels = [(n, os.getxattr(path, n, follow_symlinks=False)) for n in os.listxattr(path, follow_symlinks=False)]
-        print(path, oct(found.st_mode), found.st_uid, found.st_gid, labels, content)
-"""
+OTHERS = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/tmp",
+    "/root",
+    "/srv",
+    "/var/log",
+    "/var/cache",
+    "/var/tmp",
+    "/etc/cowgate",
+    "/usr/lib",
+    "/usr/share",
+    "/usr/bin",
+    "/boot",
+)
+LISTING = listing_program("/", OTHERS)
 
 
 def listing(machine: Bare) -> list[str]:
