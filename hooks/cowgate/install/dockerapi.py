@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cowgate.errors import CommandFailed, StateError
-from cowgate.facts.docker import SOCKET
+from cowgate.facts.docker import SOCKET, Project, parse_projects
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -24,3 +24,8 @@ def ask(host: Host, path: str) -> Any:
     except (OSError, CommandFailed, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
     raise StateError(f"Docker does not tell what runs on it: {reason}", hint="see `cowgate check --only docker.engine`")
+
+
+def projects(host: Host) -> tuple[Project, ...]:
+    """The compose projects whose containers or volumes are there, whoever's they are. Raises StateError."""
+    return parse_projects(ask(host, "/containers/json?all=1"), ask(host, "/volumes").get("Volumes") or [])

@@ -6,12 +6,14 @@ the override can be, and with the mailcow.conf that the generator wrote, because
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.engine.evaluate import check
 from cowgate.errors import CowgateError, GateShut, InstallError, StateError
+from cowgate.facts.collection import Facts
+from cowgate.facts.fact import Fact
 from cowgate.formats import env
 from cowgate.formats.error import FormatError
 from cowgate.install import admin, containers, dockerapi, document, hooks, images, relay, settings
@@ -96,9 +98,9 @@ class Install:
 
     def _perform(self) -> None:
         with self.record.step("look"):
-            own = self._look()
+            own = look(self.host, self.policy)
         if own and not self._is_ours():
-            self._already_there()
+            self._already_there(own)
             return
         with self.record.step("source"):
             self.source.bring()
@@ -121,27 +123,13 @@ class Install:
         """Whether the containers that are there are those of an install of ours that has not ended."""
         return self.record.document.begun("start") and not self.record.document.finished("watch")
 
-    def _look(self) -> int:
-        """How many containers of our checkout are there. Raises StateError where an install would go past a mailcow, or Docker
-        does not answer.
-
-        A waiver lets the machine be ready; it does not let an install take another mailcow's ports and volumes.
-        """
-        found = check(self.host, self.policy._replace(waivers=()), Phase.INSTALL, (leftovers.ROW,))
-        verdict = found.rows[0].verdict
-        if verdict.status is not Status.PASS:
-            raise StateError(verdict.diagnosis, hint=verdict.remedy.text if verdict.remedy else "")
-        # The facts ask no daemon that they do not see running; an install asks whoever answers at Docker's socket.
-        return sum(project.containers for project in own_projects(found.facts)) or len(
-            containers.listed(self.host, self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT)
-        )
-
-    def _already_there(self) -> None:
+    def _already_there(self, projects: Sequence[str]) -> None:
         """mailcow is installed: nothing is touched, and what is not well is said."""
         self.outcome.nothing_to_do = True
-        project = self.conf().get("COMPOSE_PROJECT_NAME") or PROJECT
         until = self.host.monotonic() + SETTLING
-        while ill := [(c.service, c.trouble()) for c in containers.listed(self.host, project) if c.trouble()]:
+        while ill := [
+            (c.service, c.trouble()) for name in projects for c in containers.listed(self.host, name) if c.trouble()
+        ]:
             if self.host.monotonic() > until:  # right after a boot they have just been started
                 break
             self.host.sleep(containers.PAUSE)
@@ -313,6 +301,24 @@ class Install:
         return f":{port}" if port not in ("", "443") else ""
 
 
+def look(host: Host, policy: Policy) -> tuple[str, ...]:
+    """The projects of our checkout that have containers. Raises StateError where an install would go past a mailcow, or Docker
+    does not answer.
+
+    A waiver lets the machine be ready; it does not let an install take another mailcow's ports and volumes.
+    """
+    found = check(host, policy._replace(waivers=()), Phase.INSTALL, (leftovers.ROW,))
+    facts, verdict = found.facts, found.rows[0].verdict
+    if verdict.status is Status.PASS and not facts.docker.value.running:
+        # The facts ask no daemon that they do not see running; an install asks whoever answers at Docker's socket.
+        answered = facts.docker.value._replace(running=True, projects=dockerapi.projects(host))
+        facts = facts.updated(Facts({"docker": Fact.of(answered)}))
+        verdict = leftovers.judge(facts, policy, Phase.INSTALL)
+    if verdict.status is not Status.PASS:
+        raise StateError(verdict.diagnosis, hint=verdict.remedy.text if verdict.remedy else "")
+    return tuple(project.name for project in own_projects(facts) if project.containers)
+
+
 # git would ask, too.
 PROMPTLESS = {"GIT_TERMINAL_PROMPT": "0"}
 
@@ -357,4 +363,4 @@ def perform(host: Host, policy: Policy, around: Surroundings) -> Outcome:
         return Install(host, policy, around).perform()
 
 
-__all__ = ["CowgateError", "Install", "Outcome", "Surroundings", "perform", "prove", "read_conf"]
+__all__ = ["CowgateError", "Install", "Outcome", "Surroundings", "look", "perform", "prove", "read_conf"]

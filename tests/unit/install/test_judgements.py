@@ -9,7 +9,8 @@ from typing import Any, Optional
 import pytest
 
 from cowgate import codec
-from cowgate.facts.docker import SERVICE_LABEL
+from cowgate.errors import StateError
+from cowgate.facts.docker import DIRECTORY_LABEL, PROJECT_LABEL, SERVICE_LABEL, SOCKET
 from cowgate.formats.error import FormatError
 from cowgate.install import admin, containers, cutoff, document, drift, images, relay, sentences, settings, steps
 from cowgate.install.containers import Container
@@ -236,6 +237,56 @@ class Networks:
 def test_the_bridge_is_known_where_docker_does_not_tell_its_address() -> None:
     """Found on the wire: without it a real relay over IPv6 was not seen."""
     assert set(steps.gateways(Networks(), PROJECT)) == {"172.22.1.1", "fd4d:6169:6c63:6f77::1"}  # type: ignore[arg-type]
+
+
+# -- another mailcow -------------------------------------------------------------------------------------------------
+
+
+class Unseen(Stage):
+    """A daemon that answers at Docker's socket, and whose process the facts do not see: docker.engine is waived there."""
+
+    containers: str = "[]"
+    volumes: str = '{"Volumes": null}'
+
+    def unix_http(self, path: str, target: str, **_: object) -> tuple[int, bytes]:
+        assert path == SOCKET
+        answers = {"/containers/json": self.containers, "/volumes": self.volumes}
+        return 200, answers[target.partition("?")[0]].encode()
+
+
+def labelled(directory: str) -> str:
+    labels = {PROJECT_LABEL: PROJECT, SERVICE_LABEL: "postfix-mailcow", DIRECTORY_LABEL: directory}
+    return json.dumps([{"Id": "1", "State": "exited", "Labels": labels}])
+
+
+def looked(root: Path, conf: str = "", **answers: str) -> tuple[str, ...]:
+    (root / PLACE[1:]).mkdir(parents=True)
+    if conf:
+        (root / PLACE[1:] / "mailcow.conf").write_text(conf)
+    host = Unseen(root)
+    vars(host).update(answers)
+    return steps.look(host, policy_of({}))
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"containers": labelled("/srv/other")}, "a mailcow of /srv/other is left in Docker"),
+        ({"volumes": json.dumps({"Volumes": [{"Name": f"{PROJECT}_vmail-vol-1"}]})}, "1 volume of the project"),
+        ({"containers": labelled(PLACE)}, "1 container of the project"),  # its mailcow.conf is gone
+    ],
+)
+def test_a_mailcow_in_a_daemon_that_the_facts_do_not_see(tmp_path: Path, seen: dict[str, str], said: str) -> None:
+    """Only its own containers were asked for: an install took over another mailcow's volumes and ports."""
+    with pytest.raises(StateError, match=said):
+        looked(tmp_path, **seen)
+
+
+def test_nothing_and_its_own_mailcow_in_a_daemon_that_the_facts_do_not_see(tmp_path: Path) -> None:
+    assert looked(tmp_path / "empty") == ()
+    assert looked(tmp_path / "own", f"{CONF}DBROOT=p\nREDISPASS=p\n", containers=labelled(PLACE)) == (PROJECT,)
+    other = labelled(PLACE).replace(PROJECT, "mailcow")  # as Compose named it before mailcow.conf did
+    assert looked(tmp_path / "renamed", f"{CONF}DBROOT=p\nREDISPASS=p\n", containers=other) == ("mailcow",)
 
 
 # -- drift -----------------------------------------------------------------------------------------------------------
