@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 
 from tests.lab.bare import Bare
+from tests.lab.files import Content
 
 ROOT = Path(__file__).resolve().parents[2]
 COWGATE = "/srv/cowgate/hooks/cowgate.sh"
+# The host's network may have IPv6: then ping is asked for, too.
+PING: dict[str, Content] = {"/usr/bin/ping": ("#!/bin/sh\n", 0o755)}
 GONE = "deb [trusted=yes] http://127.0.0.1:9/debian gone main\n"
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Bare]:
     copy = {str(ROOT / name): f"/srv/cowgate/{name}" for name in ("hooks", "schemas")}
-    with Bare("trixie", copy=copy, files={"/etc/apt/sources.list.d/gone.list": GONE}) as fresh:
+    with Bare("trixie", copy=copy, files={"/etc/apt/sources.list.d/gone.list": GONE, **PING}) as fresh:
         yield fresh
 
 

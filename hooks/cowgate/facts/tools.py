@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Checked by mailcow's scripts (_modules/scripts/core.sh, 2025-12-03) but for docker, which has rows of its own;
 # bash runs those scripts.
 NAMES = ("git", "openssl", "curl", "awk", "sha1sum", "grep", "cut", "jq", "bash")
+# By one of these mailcow's scripts decide whether mailcow gets IPv6 (_modules/scripts/ipv6_controller.sh, 2025-10-02).
+PING = ("ping6", "ping")
 # Those that must not be BusyBox's: its versions lack options that the scripts use.
 NOT_BUSYBOX = ("grep", "cp", "sed")
 # command of the package manager -> its name; the first that is there counts
@@ -25,6 +27,7 @@ MANAGERS = {"apt-get": "apt", "dnf": "dnf", "apk": "apk"}
 class Tools(NamedTuple):
     """`paths` says where each command is that was found. `busybox` are those of grep, cp, sed that BusyBox provides.
 
+    `ping`: whether ping6 or ping is there; None in facts of an earlier cowgate.
     `interrupted`: a dpkg did not finish what it had begun, and apt installs nothing before it does.
     """
 
@@ -33,6 +36,7 @@ class Tools(NamedTuple):
     busybox: tuple[str, ...] = ()
     manager: Optional[str] = None
     interrupted: bool = False
+    ping: Optional[bool] = None
 
 
 def collect(host: Host, policy: Policy) -> Fact[Tools]:
@@ -45,6 +49,7 @@ def collect(host: Host, policy: Policy) -> Fact[Tools]:
             busybox=tuple(name for name in NOT_BUSYBOX if _is_busybox(host, name)),
             manager=next((name for command, name in MANAGERS.items() if host.which(command)), None),
             interrupted=bool(host.listdir(DPKG_UPDATES)),
+            ping=any(host.which(name) for name in PING),
         )
     )
 

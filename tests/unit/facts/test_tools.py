@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cowgate.facts.tools import NAMES, Tools, collect
+from cowgate.facts.tools import NAMES, PING, Tools, collect
 from cowgate.machine.host import Host
 from cowgate.policy.model import Policy
 from tests.unit.facts.machine import put
@@ -16,7 +16,7 @@ def value(root: Path) -> Tools:
 
 
 def test_empty_tree(tmp_path: Path) -> None:
-    assert value(tmp_path) == Tools({}, NAMES, (), None)
+    assert value(tmp_path) == Tools({}, NAMES, (), None, ping=False)
 
 
 def test_found_where_they_are_and_only_if_they_can_be_run(tmp_path: Path) -> None:
@@ -60,3 +60,9 @@ def test_gnu_tools_beside_busybox(tmp_path: Path) -> None:
 def test_package_manager(tmp_path: Path, command: str, manager: str | None) -> None:
     put(tmp_path, f"/usr/bin/{command}", "", 0o755)
     assert value(tmp_path).manager == manager
+
+
+def test_ping_by_either_name(tmp_path: Path) -> None:
+    for name in PING:
+        put(tmp_path / name, f"/usr/bin/{name}", "", 0o755)
+        assert value(tmp_path / name).ping is True
