@@ -2,7 +2,8 @@
 shape and a registry with its 18 images, each a busybox that plays its service's part.
 
 `COWGATE_MAILCOW_REPOSITORY` names a clone of the real repository (a path, with its tags and branches): then that is what is
-installed. Its dovecot wants 40,000 open files: the host's hard limit (`ulimit -Hn`) has to allow them, or root to raise it.
+installed. Its dovecot wants 40,000 open files; where this host's root may not allow that many (no CAP_SYS_RESOURCE), the lab's
+Docker leaves that limit out (CLAMP).
 """
 
 from __future__ import annotations
@@ -44,6 +45,22 @@ IDENTITY = ("-c", "user.name=lab", "-c", "user.email=lab@cowgate.test")
 HOSTS_TEMPLATE = "/etc/cloud/templates/hosts.debian.tmpl"
 PINGED = ("2001:4860:4860::8888", "2606:4700:4700::1111")
 UNITS = "/srv/cowgate/cloud-config/systemd"
+OPEN_FILES = 40_000  # what mailcow's dovecot asks for
+RELEASES = ("2026-01" if REAL else "2026-05", "2026-07a")  # an older one, and the newest
+# In the place of runc, where this host lets nobody open as many files as a container asks for: the lab's containers open few.
+CLAMP = """\
+#!/bin/sh
+for word; do
+    [ "$before" != --bundle ] || config=$word/config.json
+    before=$word
+done
+if [ -n "$config" ]; then
+    small='map(select(.type != "RLIMIT_NOFILE" or .hard <= $most))'
+    fits=$(jq --argjson most "$(ulimit -H -n)" "if .process.rlimits then .process.rlimits |= $small else . end" "$config")
+    [ -z "$fits" ] || printf '%s\\n' "$fits" > "$config"
+fi
+exec /usr/sbin/runc "$@"
+"""
 SLOW = 900.0
 
 
@@ -70,6 +87,7 @@ def make_repository(directory: Path) -> Path:
     for number, tag in enumerate(("2026-05", "2026-07a", ""), 1):
         date = f"2026-0{number}-01T00:00:00Z"
         (work / "README.md").write_text(f"mailcow's shape, {tag or 'after the last release'}\n")
+        (work / "_modules" / "scripts" / "core.sh").write_text(f"# modules of {'2026-05' if number == 1 else 'later'}\n")
         git(work, "add", "-A", "-f")
         git(work, "commit", "-q", "-m", tag or "after the release", date=date)
         if tag:
@@ -92,6 +110,11 @@ def images_of(compose: str) -> dict[str, dict[str, str]]:
             name = name.removeprefix("ghcr.io/") if name.startswith("ghcr.io/") else name if "/" in name else f"library/{name}"
             names.setdefault(name, {})[tag] = service
     return names
+
+
+def may_open(files: int) -> bool:
+    """Whether root of this host may let a process open that many files."""
+    return run(["prlimit", f"--nofile={files}:{files}", "true"]).returncode == 0
 
 
 def make_layer(directory: Path) -> None:
@@ -192,6 +215,11 @@ class MailServer:
         ).stdout.splitlines()
         return dict(line.split() for line in lines)
 
+    def images(self) -> list[str]:
+        """What mailcow's containers were made of."""
+        words = ["docker", "ps", "--filter", f"label=com.docker.compose.project={PROJECT}", "--format", "{{.Image}}"]
+        return sorted(self.run(*words, check=True).stdout.split())
+
     def at_boot(self) -> None:
         """What user-data leaves behind: from the next boot on the machine checks itself and goes on with its install."""
         self.sh(
@@ -205,7 +233,13 @@ class MailServer:
         layer, role = str(self.registry / "mariadb.tar"), self.registry / "role"
         role.mkdir()
         shutil.copy(SHAPE / "mariadbd.sh", role / "role.sh")
-        words = ["--numeric-owner", "--exclude=./var/lib/apt", "--exclude=./var/cache", "--exclude=./usr/share/doc"]
+        words = [
+            "--numeric-owner",
+            "--exclude=./dev/*",
+            "--exclude=./var/lib/apt",
+            "--exclude=./var/cache",
+            "--exclude=./usr/share/doc",
+        ]
         run(["tar", "-C", trees.tree("trixie-mariadb"), *words, "-cf", layer, "."], check=True, timeout=300)
         run(["tar", "-C", str(role), "--owner=0", "--group=0", "-rf", layer, "./role.sh"], check=True)
         images = json.loads((self.registry / "images.json").read_text())
@@ -264,7 +298,8 @@ def mail_server() -> Iterator[MailServer]:
         bare = Path(REAL) if REAL else make_repository(world)
         make_layer(registry)
         make_certificate(registry)
-        compose = run(["git", "-C", str(bare), "show", "master:docker-compose.yml"], check=True).stdout
+        refs = (f"{ref}:docker-compose.yml" for ref in (*RELEASES, "master"))
+        compose = "".join(run(["git", "-C", str(bare), "show", ref], check=True).stdout for ref in refs)
         (registry / "images.json").write_text(json.dumps({"names": images_of(compose)}))
         files: dict[str, Content] = {
             "/etc/gitconfig": f'[url "{ORIGIN}"]\n\tinsteadOf = {PUBLIC}\n[safe]\n\tdirectory = *\n',
@@ -273,6 +308,7 @@ def mail_server() -> Iterator[MailServer]:
             "/etc/systemd/system/docker.service.d/lab.conf": "[Service]\nEnvironment=SSL_CERT_FILE=/etc/lab-ca.pem\n",
             COWGATE: (LAUNCHER, 0o755),
             "/srv/lab/.keep": "",
+            **({"/usr/local/sbin/runc": (CLAMP, 0o755)} if REAL and not may_open(OPEN_FILES) else {}),
         }
         copies = {str(bare): REPOSITORY}
         words: dict[str, Any] = {"docker": True, "disguise": True, "network_config": NETWORK_CONFIG}

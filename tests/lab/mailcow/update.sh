@@ -5,8 +5,11 @@ set -o pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ -f "$PWD/mailcow.conf" ] || { echo "run it in the install directory"; exit 1; }
 branch=$(git rev-parse --abbrev-ref HEAD)
+modules() { find _modules -type f -exec sha256sum {} + | sort; }
+before=$(modules)
 git fetch origin "$branch"
 git checkout "origin/$branch" -- _modules || { echo "_modules cannot be fetched"; exit 2; }
+[ "$before" = "$(modules)" ] || { echo "the modules are newer now: start the update again"; exit 2; }
 [ "$(id -u)" = 0 ] || exit 1
 [ ! -f "$here/pre_update_hook.sh" ] || bash "$here/pre_update_hook.sh"
 umask 0022
