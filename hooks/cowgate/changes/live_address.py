@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Action, Json, Pending, Progress, command_line
 from cowgate.changes.values import LiveAddress
 from cowgate.errors import FixError
-
-if TYPE_CHECKING:
-    pass
 
 FOREVER = 4294967295  # how iproute2 prints a lifetime without end (INFINITY_LIFE_TIME)
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Action, Json, Pending, Progress, command_line
 from cowgate.changes.values import SwapFile
 from cowgate.errors import FixError
-
-if TYPE_CHECKING:
-    pass
-
 
 # -- swap, kernel settings, addresses ----------------------------------------------------------------------------------
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from cowgate.changes.action import Action, Json, Pending, Progress, command_line
 from cowgate.changes.values import Sysctl
-
-if TYPE_CHECKING:
-    pass
 
 
 class SysctlAction(Action[Sysctl]):

@@ -36,8 +36,8 @@ COMMAND_LINES = (
 )
 COMMAND_LINE_DIRECTORIES = ("/etc/default/grub.d", "/boot/loader/entries", "/efi/loader/entries", "/etc/cmdline.d")
 GRUB_LIMIT = 4 << 20
-OFF = re.compile(r"(?m)^(?![ \t]*#).*\bcloud-init=(?:\"|')?disabled\b")
-_CONDITION = re.compile(r"(?m)^[ \t]*((?:Condition|Assert)[A-Za-z]+)[ \t]*=[ \t]*([|!]*)[ \t]*(\S*)")
+OFF = r"(?m)^(?![ \t]*#).*\bcloud-init=(?:\"|')?disabled\b"
+_CONDITION = r"(?m)^[ \t]*((?:Condition|Assert)[A-Za-z]+)[ \t]*=[ \t]*([|!]*)[ \t]*(\S*)"
 
 
 def reasons(host: Host) -> Iterator[str]:
@@ -55,7 +55,7 @@ def reasons(host: Host) -> Iterator[str]:
 def _of_command_lines(host: Host) -> Iterator[str]:
     more = (f"{directory}/{name}" for directory in COMMAND_LINE_DIRECTORIES for name in host.listdir(directory))
     for path in (*COMMAND_LINES, *more):
-        if OFF.search(_text(host, path)):
+        if re.search(OFF, _text(host, path)):
             yield f"{path} has cloud-init=disabled on the kernel's command line"
 
 
@@ -96,8 +96,8 @@ def _of_units(host: Host) -> Iterator[str]:
             continue
         drop_ins = (f"{place}/{name}" for place in (f"{own}.d", f"{ETC}/cloud-.service.d") for name in host.listdir(place))
         for path in (own, *(path for path in drop_ins if path.endswith(".conf"))):
-            for kind, signs, value in _CONDITION.findall(
-                _text(host, path) if host.readlink(path) is None or path != own else ""
+            for kind, signs, value in re.findall(
+                _CONDITION, _text(host, path) if host.readlink(path) is None or path != own else ""
             ):
                 if not _holds(host, kind, signs, value):
                     yield f"{unit} is under a condition that is false: {path} has {kind}={signs}{value}"

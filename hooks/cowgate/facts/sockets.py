@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
@@ -25,7 +26,6 @@ MAILCOW_PORTS = (25, 80, 110, 143, 443, 465, 587, 993, 995, 4190, 19991, 13306, 
 TABLES = (("tcp", 4, "tcp"), ("tcp", 6, "tcp6"), ("udp", 4, "udp"), ("udp", 6, "udp6"))
 LISTEN = {"tcp": "0A", "udp": "07"}  # TCP_LISTEN; a UDP socket without a peer has TCP_CLOSE (net/tcp_states.h)
 TABLE_LIMIT = 16 << 20  # bytes; 150 bytes a connection
-DIAG_MESSAGE = 72  # bytes of struct inet_diag_msg (linux/inet_diag.h), which ends with user id and inode
 COMM_LENGTH = 15  # the kernel cuts command names here (TASK_COMM_LEN less one)
 OURS = ("docker-proxy", "dockerd", "rootlesskit")  # their package says nothing about who wants the port
 
@@ -64,9 +64,9 @@ def collect(host: Host, policy: Policy) -> Fact[Sockets]:
     try:
         bound = host.bound_sockets()
     except Late as error:  # what listens is known all the same, and not whose it is
-        bound, late = tuple(Bound(*key) for key in _owners_of_sockets(host)), error.message
+        bound, late = tuple(Bound(*key) for key in _owners_of_sockets(host, LISTEN)), error.message
     wanted = {*MAILCOW_PORTS, *_configured_ports(host, policy)}
-    owners = _owners_of_sockets(host) if any(one.pid is None for one in bound) else {}
+    owners = _owners_of_sockets(host, {one.protocol for one in bound if one.pid is None})
     programs: dict[int, tuple[str, str]] = {}
     listeners = [_describe(host, one, one.port in wanted, owners, programs) for one in sorted(set(bound), key=_order)]
     listeners = _with_packages(host, _with_socket_units(host, listeners, wanted), wanted)
@@ -85,10 +85,11 @@ def _order(one: Bound) -> tuple[str, int, int, str, int]:
 # -- the user of a socket --------------------------------------------------------------------------------------------
 
 
-def _owners_of_sockets(host: Host) -> dict[tuple[str, int, str, int], int]:
+def _owners_of_sockets(host: Host, protocols: Collection[str]) -> dict[tuple[str, int, str, int], int]:
     owners: dict[tuple[str, int, str, int], int] = {}
     for protocol, family, name in TABLES:
-        owners.update(parse_table(host.read_or_none(f"/proc/net/{name}", TABLE_LIMIT) or "", protocol, family))
+        if protocol in protocols:  # the kernel walks a table of its own size for each, however few sockets there are
+            owners.update(parse_table(host.read_or_none(f"/proc/net/{name}", TABLE_LIMIT) or "", protocol, family))
     return owners
 
 

@@ -22,7 +22,7 @@ OVERRIDES = (
 MAILCOWS = "docker-compose.yml"  # the file that mailcow ships
 USUAL = "docker-compose.override.yml"  # the one that mailcow's documentation names
 
-_VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_]\w*)(?:(:?-)([^}]*))?\}|([A-Za-z_]\w*))", re.ASCII)
+_VARIABLE = r"(?a)\$(?:\$|\{([A-Za-z_]\w*)(?:(:?-)([^}]*))?\}|([A-Za-z_]\w*))"
 
 
 class ComposeFiles(NamedTuple):
@@ -77,7 +77,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
             return found[3] or ""
         return given
 
-    return _VARIABLE.sub(value, text)
+    return re.sub(_VARIABLE, value, text)
 
 
 def project_of(directory: str, files: ComposeFiles, named: str, values: Mapping[str, str]) -> str:

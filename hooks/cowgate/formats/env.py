@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from cowgate.formats.error import FormatError
 
-_ASSIGNMENT = re.compile(r"(?P<indent>[ \t]*)(?:export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?P<space>[ \t]*)=(?P<rest>.*)")
-_QUOTED = re.compile(r"""'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)\"""")
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
-_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+*,=\[\]-]*")
+_ASSIGNMENT = r"(?P<indent>[ \t]*)(?:export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?P<space>[ \t]*)=(?P<rest>.*)"
+_QUOTED = r"""'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)\""""
+_VARIABLE = r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))"
+_PLAIN = r"[A-Za-z0-9_./:@%+*,=\[\]-]*"
 
 
 class Entry(NamedTuple):
@@ -66,7 +66,7 @@ def parse(text: str) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
 
 
 def _line(line: str, number: int, start: int, known: Collection[str]) -> tuple[Entry | None, list[Problem]]:
-    found = _ASSIGNMENT.fullmatch(line)
+    found = re.fullmatch(_ASSIGNMENT, line)
     if found is None:
         return None, [Problem(number, "", "is neither KEY=value nor a comment", True)]
     key, rest, at = found["key"], found["rest"], start + found.start("rest")
@@ -75,7 +75,7 @@ def _line(line: str, number: int, start: int, known: Collection[str]) -> tuple[E
         problems.append(Problem(number, key, "has a space beside the equals sign: the shell takes it for a command", True))
     lead = len(rest) - len(rest.lstrip())
     rest, at = rest[lead:], at + lead
-    quoted = _QUOTED.match(rest)
+    quoted = re.match(_QUOTED, rest)
     if quoted is None and rest[:1] in ("'", '"'):
         return None, [*problems, Problem(number, key, "opens a quote that is not closed on its line", True)]
     if quoted is not None:
@@ -99,13 +99,13 @@ def _unquoted(value: str, number: int, key: str) -> Iterator[Problem]:
     if re.search(r"\s#", value):
         told = "has a # that Compose reads as part of the value: write a space before it, and a value before that"
         yield Problem(number, key, told, True)
-    elif re.search(r"\s", value.strip()) or set(_VARIABLE.sub("", value)) & set(";&|<>()`'\""):
+    elif re.search(r"\s", value.strip()) or set(re.sub(_VARIABLE, "", value)) & set(";&|<>()`'\""):
         yield Problem(number, key, "has a space or a character that the shell acts on, outside quotes", True)
 
 
 def _fills(value: str, known: Collection[str]) -> bool:
     """Whether every $ stands before a variable that is known or has a default."""
-    found = list(_VARIABLE.finditer(value))
+    found = list(re.finditer(_VARIABLE, value))
     return len(found) == value.count("$") and all(v[2] or (v[1] or v[4]) in known for v in found)
 
 
@@ -113,7 +113,7 @@ def values(entries: Iterable[Entry]) -> dict[str, str]:
     """What each key has in the end, with the variables of the file filled in as Compose and the shell do it."""
     known: dict[str, str] = {}
     for entry in entries:
-        known[entry.key] = entry.value if entry.literal else _VARIABLE.sub(lambda v: _filled(v, known), entry.value)
+        known[entry.key] = entry.value if entry.literal else re.sub(_VARIABLE, lambda v: _filled(v, known), entry.value)
     return known
 
 
@@ -130,7 +130,7 @@ def set_value(text: str | None, key: str, value: str) -> str:
     """
     if text is None:
         raise FormatError(f"there is no file to set {key} in; mailcow's generate_config.sh writes it")
-    if not _PLAIN.fullmatch(value):
+    if not re.fullmatch(_PLAIN, value):
         raise FormatError(f"the value for {key} holds a character that Compose or the shell would act on")
     entries, problems = parse(text)
     broken = [p for p in problems if p.key == key and p.breaks]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 
-_HEAD = re.compile(r"ref: refs/heads/(\S+)")
+_HEAD = r"ref: refs/heads/(\S+)"
 _ENTRY = 62  # bytes of an index entry before its name (gitformat-index(5)): times, ids, mode, size, object name, flags
 _EXTENDED, _LENGTH = 0x4000, 0xFFF
 
@@ -41,7 +41,7 @@ def tracked(index: bytes) -> tuple[tuple[str, bool], ...]:
 
 def branch_of(head: str) -> str:
     """The branch that .git/HEAD names; "" where it holds a commit (a detached HEAD)."""
-    found = _HEAD.match(head)
+    found = re.match(_HEAD, head)
     return found[1] if found else ""
 
 

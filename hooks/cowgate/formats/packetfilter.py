@@ -486,7 +486,7 @@ def combined(nft: Iterable[Chain], saved: Iterable[Chain]) -> tuple[Chain, ...]:
 
 # Public addresses and networks of at most a /8: what an ordinary client is not in, and no container has.
 _PRIVATE = ("10.", "172.", "192.168.", "100.", "fd", "fc", "fe80", "::", "0.", "127.")
-_LONE = re.compile(r"(\d+\.){3}\d+(/32)?|[0-9a-fA-F:]*:[0-9a-fA-F:]*(/128)?")
+_LONE = r"(\d+\.){3}\d+(/32)?|[0-9a-fA-F:]*:[0-9a-fA-F:]*(/128)?"
 
 
 def relevant(chains: Iterable[Chain]) -> tuple[Chain, ...]:
@@ -505,5 +505,5 @@ def _is_public_network(value: str) -> bool:
 
 def _is_for_one(rule: Rule) -> bool:
     sources = [m for m in rule.matches if m.what == "saddr" and not m.negated]
-    lone = any(m.values and all(_LONE.fullmatch(v) or _is_public_network(v) for v in m.values) for m in sources)
+    lone = any(m.values and all(re.fullmatch(_LONE, v) or _is_public_network(v) for v in m.values) for m in sources)
     return lone and rule.verdict in ("drop", "reject")

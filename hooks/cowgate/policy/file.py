@@ -25,9 +25,9 @@ HINT = "`cowgate validate FILE` checks a policy, schemas/policy.schema.json desc
 
 _TAG = "tag:yaml.org,2002:"
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)$")
+_INTEGER = r"-?(0|[1-9][0-9]*)$"
 
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+$")
+_NUMBER = r"-?(0|[1-9][0-9]*)\.[0-9]+$"
 
 _TRUTHS = {**dict.fromkeys(("true", "yes", "on"), True), **dict.fromkeys(("false", "no", "off"), False)}
 
@@ -139,9 +139,9 @@ class _Reader:
 def _scalar(kind: str, text: str) -> Any:
     if kind == "bool":
         return _TRUTHS.get(text.lower(), text)
-    if kind == "int" and _INTEGER.match(text) and len(text) < 19:
+    if kind == "int" and re.match(_INTEGER, text) and len(text) < 19:
         return int(text)
-    if kind == "float" and _NUMBER.match(text):
+    if kind == "float" and re.match(_NUMBER, text):
         return float(text)
     return text
 

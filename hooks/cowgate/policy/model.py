@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import TYPE_CHECKING, NamedTuple, Optional, Union
-
-if TYPE_CHECKING:
-    pass
+from typing import NamedTuple, Optional, Union
 
 # Rows that no waiver can open: the machine can never work, or would harm others.
 NEVER_WAIVABLE = (

@@ -14,12 +14,12 @@ CRITICAL = 128
 # Properties that the authority understands; of another one that is marked as critical it must not issue (RFC 8659 §4.1).
 KNOWN = ("issue", "issuewild", "iodef", "contactemail", "contactphone", "issuemail", "issuevmc")
 
-_RECORD = re.compile(r'(\d+)\s+([a-z0-9]+)\s+"?((?:[^"\\]|\\.)*)"?', re.IGNORECASE)
+_RECORD = r'(?i)(\d+)\s+([a-z0-9]+)\s+"?((?:[^"\\]|\\.)*)"?'
 
 
 def fault(values: tuple[str, ...]) -> str:
     """Why these records keep Let's Encrypt from issuing; "" where they do not."""
-    records = [match.groups() for value in values if (match := _RECORD.fullmatch(value.strip()))]
+    records = [match.groups() for value in values if (match := re.fullmatch(_RECORD, value.strip()))]
     for flags, tag, _ in records:
         if int(flags) & CRITICAL and tag.lower() not in KNOWN:
             return f"the property `{tag}` is marked as critical and not known to Let's Encrypt, which may not issue then"

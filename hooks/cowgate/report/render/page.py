@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from cowgate.report.render.text import NARROWEST, WIDTH, fold
 
-_BOLD = re.compile(r"\*\*(.+?)\*\*")
-_CODE = re.compile(r"`([^`]+)`")
-_LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
-_ITEM = re.compile(r"([*-]|\d+\.) +")
-_RULE = re.compile(r"\|[\s:|-]+\|?$")
+_BOLD = r"\*\*(.+?)\*\*"
+_CODE = r"`([^`]+)`"
+_LINK = r"\[([^\]]+)\]\(([^)\s]+)\)"
+_ITEM = r"([*-]|\d+\.) +"
+_RULE = r"\|[\s:|-]+\|?$"
 
 BOLD, UNDERLINED = "1", "4"
 
@@ -49,7 +49,7 @@ def _block(lines: list[str], colour: bool, width: int) -> list[str]:
         return _table(lines, colour, width)
     shown = []
     for text in _joined(lines):
-        item = _ITEM.match(text)
+        item = re.match(_ITEM, text)
         shown += [_inline(line, colour) for line in _folded(text, width, " " * len(item.group()) if item else "")]
     return shown
 
@@ -58,7 +58,7 @@ def _joined(lines: list[str]) -> list[str]:
     """Paragraphs of one line each; every item of a list is one."""
     told: list[str] = []
     for line in lines:
-        if told and not _ITEM.match(line):
+        if told and not re.match(_ITEM, line):
             told[-1] += f" {line.strip()}"
         else:
             told.append(line)
@@ -67,7 +67,7 @@ def _joined(lines: list[str]) -> list[str]:
 
 def _folded(text: str, width: int, indent: str) -> list[str]:
     """A phrase in bold or code that is broken gets its marks on both lines."""
-    lines = fold(_LINK.sub(_link, text), width - 2, indent)  # the marks that are added
+    lines = fold(re.sub(_LINK, _link, text), width - 2, indent)  # the marks that are added
     for mark in ("**", "`"):
         is_open = False
         for number, line in enumerate(lines):
@@ -79,7 +79,9 @@ def _folded(text: str, width: int, indent: str) -> list[str]:
 
 def _table(lines: list[str], colour: bool, width: int) -> list[str]:
     """Columns where they fit, else each row as its first cell with the others below it."""
-    rows = [[_plain(cell.strip()) for cell in line.strip().strip("|").split("|")] for line in lines if not _RULE.match(line)]
+    rows = [
+        [_plain(cell.strip()) for cell in line.strip().strip("|").split("|")] for line in lines if not re.match(_RULE, line)
+    ]
     columns = max(map(len, rows))
     rows = [row + [""] * (columns - len(row)) for row in rows]
     widths = [max(len(row[number]) for row in rows) for number in range(columns)]
@@ -95,12 +97,12 @@ def _table(lines: list[str], colour: bool, width: int) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    return _CODE.sub(r"\1", _BOLD.sub(r"\1", _LINK.sub(_link, text)))
+    return re.sub(_CODE, r"\1", re.sub(_BOLD, r"\1", re.sub(_LINK, _link, text)))
 
 
 def _inline(text: str, colour: bool) -> str:
-    text = _BOLD.sub(lambda found: _paint(found[1], BOLD, colour), text)
-    return _CODE.sub(lambda found: _paint(found[1], UNDERLINED, True) if colour else f"`{found[1]}`", text)
+    text = re.sub(_BOLD, lambda found: _paint(found[1], BOLD, colour), text)
+    return re.sub(_CODE, lambda found: _paint(found[1], UNDERLINED, True) if colour else f"`{found[1]}`", text)
 
 
 def _link(found: re.Match[str]) -> str:
