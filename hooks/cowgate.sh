@@ -19,10 +19,12 @@ lock_seconds=300
 asked_for=/var/lib/cowgate/setup
 needed="yaml jsonschema psutil dns"
 also=
+quiet=no
 options_of_run="--phase --root --policy --offline --only --skip --format --output --quiet --verbose --state-dir --dry-run --yes\
  --by-hand --strict --help"
 
 say() { printf 'cowgate: %s\n' "$*" >&2; }
+tell() { [ "$quiet" = yes ] || say "$*"; } # how far it is: -q wants the verdict alone
 
 # The version is read from the name that a link leads to, where there is one: starting Python to ask costs as much as the gate.
 new_enough() {
@@ -71,7 +73,7 @@ patiently() {
             say "$* failed: $(printf '%s\n' "$said" | sed 's#://[^ ]*@#://***@#g')"
             return 1
         }
-        [ "$waited" -gt 0 ] || say "another program is installing packages; waiting up to $lock_seconds s"
+        [ "$waited" -gt 0 ] || tell "another program is installing packages; waiting up to $lock_seconds s"
         sleep 5
         waited=$((waited + 5))
     done
@@ -132,9 +134,11 @@ make_venv() {
     : >"$venv/complete"
 }
 
+asks() { [ "$yes" = no ] && [ "$dry_run" = no ] && [ -t 0 ] && [ -t 2 ]; }
+
 may_install() {
     [ "$(id -u)" = 0 ] || { say "installing needs root: sudo $0 --setup"; return 1; }
-    [ "$yes" = no ] && [ -t 0 ] && [ -t 2 ] || return 0
+    asks || return 0
     printf 'Install now? [y/N] ' >&2
     read -r answer
     case $answer in y* | Y*) ;; *) say "nothing was installed"; return 1 ;; esac
@@ -153,11 +157,12 @@ setup() {
     if [ -n "$missing" ]; then
         parse "$@" || exit
         name_packages
-        say "missing on this machine: $missing"
-        say "to install with $manager: ${must:-nothing}${may:+ $may}; what is missing then goes into $venv"
+        asks && quiet=no # who is asked has to know what for
+        tell "missing on this machine: $missing"
+        tell "to install with $manager: ${must:-nothing}${may:+ $may}; what is missing then goes into $venv"
         [ "$dry_run" = no ] || return 0
         may_install || return 1
-        say "installing with $manager: this can take minutes"
+        tell "installing with $manager: this can take minutes"
         get_packages || return 1
         for package in $may; do install_packages "$package" || :; done
         remember
@@ -223,7 +228,7 @@ if [ "${1-}" = --setup ]; then
     shift
     dry_run=no yes=no
     for word; do
-        case $word in --dry-run) dry_run=yes ;; --yes) yes=yes ;; --) break ;; esac
+        case $word in --dry-run) dry_run=yes ;; --yes) yes=yes ;; -q | --quiet) quiet=yes ;; --) break ;; esac
     done
     # Asked for by itself it gets what single commands need, too; the way to a first verdict does not wait for that.
     case ${1-} in "" | --dry-run | --yes) also=jinja2 ;; esac

@@ -44,6 +44,8 @@ def test_2_dry_run_tells_and_changes_nothing(machine: Bare) -> None:
     told = machine.run([FIRST_BOOT, "--dry-run", "--offline"], network=True)
     assert told.returncode == 3, told.stderr
     assert "to install with apt-get: python3 python3-yaml python3-jsonschema python3-psutil python3-dnspython" in told.stderr
+    quiet = machine.run([FIRST_BOOT, "--dry-run", "--offline", "-q"], network=True)
+    assert quiet.stderr.splitlines()[1:] == [] and "no Python 3.9 or newer" in quiet.stderr
     assert machine.changes() == before
 
 

@@ -36,7 +36,7 @@ def _check(options: common.Options) -> int:
     facts = common.replayed(options)
     host = common.host_of(options)
     policy = common.policy_of(options, host)
-    progress = common.progress if sys.stderr.isatty() else None  # a program that reads us waits without words
+    progress = common.teller(options) if sys.stderr.isatty() else None  # a program that reads us waits without words
     rows = common.requirements_of(options)
     evaluation = evaluate.check(host, policy, Phase(options.phase), rows, facts=facts, progress=progress)
     document = common.document_of(options, host, policy, evaluation)

@@ -220,6 +220,21 @@ def progress(text: str) -> None:
         return
 
 
+def teller(options: Options) -> Callable[[str], None]:
+    """Who is told how far it is: with -q nobody."""
+    return _silent if options.quiet else progress
+
+
+def _silent(text: str) -> None:
+    del text
+
+
+def tell_gate(options: Options, document: Document, decision: Decision) -> None:
+    """Where the gate stands. With -q only where it is not where the verdict lets one expect it."""
+    if not options.quiet or decision.open != document["ready"]:
+        progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
+
+
 def folded(text: str, indent: str) -> str:
     """A sentence for standard error: on a terminal broken between words, elsewhere as one line."""
     try:

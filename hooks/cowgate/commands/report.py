@@ -39,7 +39,7 @@ def _report(options: common.Options) -> int:
     if not is_whole(document):
         common.progress("this report was changed after it was made")
     decision = rules.decide(options.state_dir)
-    common.progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
+    common.tell_gate(options, document, decision)
     common.show(options, document, mailcow=common.mailcow_is_configured(), gate=decision)
     if RENDERERS[options.format].code is not None:
         return common.exit_code(options, document, decision)

@@ -77,7 +77,7 @@ def run(options: common.Options) -> int:
         raise UsageError("run changes the machine and needs root", hint="`cowgate check` looks without root")
     if not options.yes and sys.stdin.isatty() and sys.stderr.isatty() and phase is not Phase.EARLY:
         planned = engine.run(
-            host, policy, phase, requirements, journal, dry_run=True, by_hand=options.by_hand, progress=common.progress
+            host, policy, phase, requirements, journal, dry_run=True, by_hand=options.by_hand, progress=work.tell
         )
         if planned.planned and not work.agreed(planned):
             return EXIT_READY if planned.evaluation.ready else EXIT_BLOCKED
@@ -117,6 +117,7 @@ class _Run:
         self.state = state
         self.journal = journal
         self.phase = Phase(options.phase)
+        self.tell = common.teller(options)
 
     def engine(self, *, dry_run: bool) -> RunResult:
 
@@ -128,7 +129,7 @@ class _Run:
             self.journal,
             dry_run=dry_run,
             by_hand=self.options.by_hand,
-            progress=common.progress,
+            progress=self.tell,
         )
 
     def rehearse(self) -> int:
@@ -165,7 +166,7 @@ class _Run:
         if published_one:
             self.journal.shut_gate()
             if self.host.live:
-                cutoff.discard(self.host, self.policy.install_dir, common.progress)
+                cutoff.discard(self.host, self.policy.install_dir, self.tell)
         result = self.engine(dry_run=False)
         document = self.document(result.evaluation, result)
         if not published_one:
@@ -194,7 +195,7 @@ class _Run:
             self.show(document, evaluation)  # the person who waits still learns what was found
             raise
         if self.phase is not Phase.BUILD:
-            common.progress(f"the gate is {'open' if decision.open else 'shut'}: {decision.sentence}")
+            common.tell_gate(self.options, published.document, decision)
         self.show(published.document, evaluation, decision)
         if self.phase is not Phase.BUILD and not decision.open:
             return EXIT_BLOCKED
@@ -227,7 +228,7 @@ class _Run:
         # A lock that cannot be placed or taken away is told and stops nothing: the wall is the gate.
         try:
             for change in changes:
-                self.journal.perform("compose.lock", change, common.progress)
+                self.journal.perform("compose.lock", change, self.tell)
         except CowgateError as error:
             common.progress(f"the lock for Compose: {error.message}")
         except OSError as error:

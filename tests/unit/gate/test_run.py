@@ -111,6 +111,25 @@ def test_blocked_is_published_and_shut(machine: Machine, capsys: pytest.CaptureF
     assert "the gate is shut: the machine is not ready: platform.kernel" in capsys.readouterr().err
 
 
+def test_quiet_keeps_the_verdict_alone(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """The three lines, and nothing of how far it is; but a gate that is not where the verdict lets one expect it is told."""
+    assert machine.run("-q") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("READY for mailcow") and (len(out.splitlines()), err) == (3, "")
+    with machine.tree.inside():
+        assert cli.main(["report", "-q"]) == 0
+        assert capsys.readouterr() == (out, "")
+    (machine.tree.root / POLICY_FILE).write_bytes(b"hostname: mail.cowgate-test.org\n")
+    with machine.tree.inside():
+        assert cli.main(["report", "-q"]) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("READY for mailcow") and err.startswith("cowgate: the gate is shut: ")
+    machine.block()
+    assert machine.run("-q") == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("NOT READY: ") and "platform.kernel" not in out and err == ""
+
+
 def test_strict_warnings(machine: Machine) -> None:
     assert machine.run("--strict") == 4
     assert machine.open()
