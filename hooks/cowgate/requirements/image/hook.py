@@ -56,10 +56,13 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
-    """All parts are asked for; the engine leaves alone what is already true. What somebody masked stays masked."""
+    """All parts are asked for; the engine leaves alone what is already true. What somebody masked stays masked.
+
+    Nothing where only a person can help: a run would promise what it cannot do.
+    """
     image = facts.image.value
     home = PACKAGE if image.packaged else BY_HAND
-    if not image.manager:
+    if not image.manager or not image.problems:
         return
     for path in image.shadows:
         yield RemoveFile(path)
