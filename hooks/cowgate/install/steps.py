@@ -26,6 +26,7 @@ from cowgate.requirements.installed import own_projects
 from cowgate.requirements.mailcow import leftovers
 
 if TYPE_CHECKING:
+    from cowgate.facts.docker import Project
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
@@ -99,8 +100,11 @@ class Install:
     def _perform(self) -> None:
         with self.record.step("look"):
             own = look(self.host, self.policy)
-        if own and not self._is_ours():
-            self._already_there(own)
+        there = [project.name for project in own if project.containers]
+        if own and not there and self.record.document.finished("watch"):
+            self._taken_down()
+        if there and not self._is_ours():
+            self._already_there(there)
             return
         with self.record.step("source"):
             self.source.bring()
@@ -122,6 +126,16 @@ class Install:
     def _is_ours(self) -> bool:
         """Whether the containers that are there are those of an install of ours that has not ended."""
         return self.record.document.begun("start") and not self.record.document.finished("watch")
+
+    def _taken_down(self) -> None:
+        """The install ended here once, and somebody removed the containers since, who may have moved the mail away: nobody
+        starts it again unasked. Raises InstallError."""
+        self.record.set(state=document.DONE, error=None, next_try=None)
+        raise InstallError(
+            f"mailcow is installed in {self.directory}, and its containers were removed (`docker compose down`)",
+            hint=f"`docker compose --project-directory {self.directory} up -d` starts it again;"
+            " after an update that was cut off, run mailcow's ./update.sh again",
+        )
 
     def _already_there(self, projects: Sequence[str]) -> None:
         """mailcow is installed: nothing is touched, and what is not well is said."""
@@ -301,9 +315,9 @@ class Install:
         return f":{port}" if port not in ("", "443") else ""
 
 
-def look(host: Host, policy: Policy) -> tuple[str, ...]:
-    """The projects of our checkout that have containers. Raises StateError where an install would go past a mailcow, or Docker
-    does not answer.
+def look(host: Host, policy: Policy) -> tuple[Project, ...]:
+    """The projects of our checkout, by its containers and volumes. Raises StateError where an install would go past a mailcow,
+    or Docker does not answer.
 
     A waiver lets the machine be ready; it does not let an install take another mailcow's ports and volumes.
     """
@@ -316,7 +330,7 @@ def look(host: Host, policy: Policy) -> tuple[str, ...]:
         verdict = leftovers.judge(facts, policy, Phase.INSTALL)
     if verdict.status is not Status.PASS:
         raise StateError(verdict.diagnosis, hint=verdict.remedy.text if verdict.remedy else "")
-    return tuple(project.name for project in own_projects(facts) if project.containers)
+    return own_projects(facts)
 
 
 # git would ask, too.

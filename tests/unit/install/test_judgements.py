@@ -9,7 +9,7 @@ from typing import Any, Optional
 import pytest
 
 from cowgate import codec
-from cowgate.errors import StateError
+from cowgate.errors import InstallError, StateError
 from cowgate.facts.docker import DIRECTORY_LABEL, PROJECT_LABEL, SERVICE_LABEL, SOCKET
 from cowgate.formats.error import FormatError
 from cowgate.install import admin, containers, cutoff, document, drift, images, relay, sentences, settings, steps
@@ -259,20 +259,29 @@ def labelled(directory: str) -> str:
     return json.dumps([{"Id": "1", "State": "exited", "Labels": labels}])
 
 
-def looked(root: Path, conf: str = "", **answers: str) -> tuple[str, ...]:
+VOLUME = json.dumps({"Volumes": [{"Name": f"{PROJECT}_vmail-vol-1"}]})
+WHOLE = f"{CONF}DBROOT=p\nREDISPASS=p\nCOMPOSE_PROJECT_NAME={PROJECT}\n"
+
+
+def unseen(root: Path, conf: str = "", **answers: str) -> Unseen:
     (root / PLACE[1:]).mkdir(parents=True)
     if conf:
         (root / PLACE[1:] / "mailcow.conf").write_text(conf)
     host = Unseen(root)
     vars(host).update(answers)
-    return steps.look(host, policy_of({}))
+    return host
+
+
+def looked(root: Path, conf: str = "", **answers: str) -> list[tuple[str, int]]:
+    """Project and number of its containers."""
+    return [(found.name, found.containers) for found in steps.look(unseen(root, conf, **answers), policy_of({}))]
 
 
 @pytest.mark.parametrize(
     ("seen", "said"),
     [
         ({"containers": labelled("/srv/other")}, "a mailcow of /srv/other is left in Docker"),
-        ({"volumes": json.dumps({"Volumes": [{"Name": f"{PROJECT}_vmail-vol-1"}]})}, "1 volume of the project"),
+        ({"volumes": VOLUME}, "1 volume of the project"),
         ({"containers": labelled(PLACE)}, "1 container of the project"),  # its mailcow.conf is gone
     ],
 )
@@ -283,10 +292,29 @@ def test_a_mailcow_in_a_daemon_that_the_facts_do_not_see(tmp_path: Path, seen: d
 
 
 def test_nothing_and_its_own_mailcow_in_a_daemon_that_the_facts_do_not_see(tmp_path: Path) -> None:
-    assert looked(tmp_path / "empty") == ()
-    assert looked(tmp_path / "own", f"{CONF}DBROOT=p\nREDISPASS=p\n", containers=labelled(PLACE)) == (PROJECT,)
+    assert looked(tmp_path / "empty") == []
+    assert looked(tmp_path / "own", WHOLE, containers=labelled(PLACE)) == [(PROJECT, 1)]
     other = labelled(PLACE).replace(PROJECT, "mailcow")  # as Compose named it before mailcow.conf did
-    assert looked(tmp_path / "renamed", f"{CONF}DBROOT=p\nREDISPASS=p\n", containers=other) == ("mailcow",)
+    assert looked(tmp_path / "renamed", WHOLE, containers=other) == [("mailcow", 1)]
+
+
+def untouched(*_: object) -> Any:
+    raise AssertionError("the machine is to be left alone")
+
+
+def test_a_mailcow_that_somebody_took_down_stays_down(tmp_path: Path) -> None:
+    """`docker compose down`, on a machine whose mail has moved away, say: the next boot's install started it again."""
+    host = unseen(tmp_path, WHOLE, volumes=VOLUME)
+    steps_ = tuple(document.Step(name, 1.0, 2.0) for name in document.STEPS)
+    told = document.Document(PLACE, state=document.DONE, steps=steps_, generated=True)
+    (tmp_path / "var/lib/cowgate").mkdir(parents=True)
+    host.write_atomic(document.PATH, json.dumps(codec.encode(told)).encode())
+    around = steps.Surroundings("mail.example.org", "UTC", 1, untouched, untouched, untouched, quiet)
+    for _ in range(2):
+        with pytest.raises(InstallError, match="its containers were removed"):
+            steps.Install(host, policy_of({}), around).perform()
+    after = document.read(host)
+    assert after is not None and after.state == document.DONE and after.finished("watch") and host.ran == []
 
 
 # -- drift -----------------------------------------------------------------------------------------------------------
