@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.errors import CowgateError, InstallError, StateError, UsageError
@@ -23,8 +23,9 @@ CLONE_TIMEOUT = 1800.0
 GIT_TIMEOUT = 120.0
 # mailcow's own branches come first: a release is on all of them.
 BRANCHES = ("master", "nightly", "legacy")
-# What root runs or trusts in a checkout.
-TRUSTED = ("", "/.git", "/generate_config.sh", "/update.sh", "/_modules", "/docker-compose.yml", "/.env")
+# What root runs or trusts in a checkout; of the last two also what is in them. git runs what its configuration names.
+TRUSTED = ("", "/.git", "/.git/HEAD", "/.git/config", "/generate_config.sh", "/update.sh", "/docker-compose.yml", "/.env")
+TRUSTED_WHOLE = ("/_modules", "/.git/hooks")
 
 
 def shown(repository: str) -> str:
@@ -66,8 +67,8 @@ class Source:
 
     def demand_root_owns_it(self) -> None:
         """root will run the scripts of this checkout: nobody else may own them. Raises StateError."""
-        for name in TRUSTED:
-            path = f"{self.directory}{name}"
+        below = (path for name in TRUSTED_WHOLE for path in self._whole(f"{self.directory}{name}"))
+        for path in (*(f"{self.directory}{name}" for name in TRUSTED), *below):
             try:
                 found = self.host.stat(path, follow=False)
             except (FileNotFoundError, NotADirectoryError):
@@ -77,6 +78,13 @@ class Source:
                     f"{path} can be changed by others than root, and root would run the scripts of this checkout",
                     hint=f"look at them, then: chown -R root:root {self.directory} && chmod -R go-w {self.directory}",
                 )
+
+    def _whole(self, path: str) -> Iterator[str]:
+        """A path, and all that is below it."""
+        yield path
+        if self.host.readlink(path) is None:
+            for name in self.host.listdir(path):
+                yield from self._whole(f"{path}/{name}")
 
     def clone(self) -> None:
         self.progress(f"cloning {shown(self.repository)} at {self.ref} into {self.directory}")

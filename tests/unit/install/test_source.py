@@ -9,7 +9,7 @@ from typing import Optional
 
 import pytest
 
-from cowgate.errors import UsageError
+from cowgate.errors import StateError, UsageError
 from cowgate.install.source import Source
 from cowgate.machine.host import Completed, Host
 from tests.unit.conftest import policy_of
@@ -84,3 +84,19 @@ def test_what_the_web_interface_calls_it(origin: Path, ref: str, branch: str, at
 def test_a_ref_that_nobody_has(origin: Path) -> None:
     with pytest.raises(UsageError, match="no branch, tag or commit 2031-01"):
         installed(origin, "2031-01")
+
+
+@pytest.mark.parametrize("name", [".git/config", ".git/hooks/post-checkout", "_modules/scripts/core.sh", "_modules/scripts"])
+def test_what_root_would_run_is_roots(origin: Path, name: str) -> None:
+    """git reads core.fsmonitor in .git/config and runs it, whoever owns the file: the owners of directories are no answer."""
+    source = installed(origin, "master")
+    place = Path(source.directory)
+    (place / "_modules" / "scripts").mkdir(parents=True)
+    (place / "_modules" / "scripts" / "core.sh").touch()
+    (place / ".git" / "hooks" / "post-checkout").touch()
+    for path in (place, *place.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o022)
+    source.demand_root_owns_it()
+    (place / name).chmod((place / name).stat().st_mode | 0o002)
+    with pytest.raises(StateError, match=f"{name} can be changed by others than root"):
+        source.demand_root_owns_it()
