@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Union
 
 from cowgate.errors import MissingModule, PolicyError
@@ -156,10 +156,16 @@ def _dotted(path: Iterable[str | int]) -> str:
 
 def validate(found: PolicyFile) -> None:
     """Compare with schemas/policy.schema.json. Raises PolicyError for the first problem; ImportError without jsonschema."""
-    from jsonschema import Draft7Validator
+    from jsonschema import Draft7Validator, ValidationError, validators
+
+    def whole(_validator: object, pattern: str, value: object, _schema: object) -> Iterator[ValidationError]:
+        """To JSON Schema (ECMA 262) `$` is the end; to Python it is also a place before a last newline."""
+        if isinstance(value, str) and not re.search(re.sub(r"\$\Z", r"\\Z", pattern), value):
+            yield ValidationError(f"{value!r} does not match {pattern!r}")
 
     problems = []
-    for error in Draft7Validator(schema("policy")).iter_errors(found.values):
+    checker = validators.extend(Draft7Validator, {"pattern": whole})  # type: ignore[no-untyped-call]  # its stubs lack it
+    for error in checker(schema("policy")).iter_errors(found.values):
         path: Path = tuple(error.absolute_path)
         if error.validator == "additionalProperties":
             known: Any = error.schema
