@@ -193,6 +193,11 @@ def test_4_the_status_of_a_sound_mailcow(server: MailServer) -> None:
     assert f"mailcow in {PLACE}, {TAG}: sound (18 containers run)" in sound.stdout
     user = server.run("setpriv", "--reuid=65534", "--clear-groups", COWGATE, "status")
     assert user.returncode == 0 and user.stdout == sound.stdout and "as root saw it just now" in user.stderr
+    # git tells root nothing of what another user owns: that is no detached HEAD.
+    server.sh(f"chown 1000 {PLACE} {PLACE}/.git")
+    theirs = server.run(COWGATE, "status")
+    server.sh(f"chown 0 {PLACE} {PLACE}/.git")
+    assert theirs.returncode == 0, theirs.stdout
 
 
 def test_5_each_drift_is_named(server: MailServer) -> None:

@@ -20,6 +20,7 @@ from cowgate.requirements.catalogue import all_requirements
 from cowgate.requirements.installed import install_state
 
 if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
@@ -97,7 +98,7 @@ class Look:
             found += drift.of_certificate(self._certificate(), now)
             found += drift.of_waivers(notes(self.policy, datetime.fromtimestamp(now, timezone.utc).date()))
             found += drift.of_clock(now, self._commit_time())
-            found += drift.of_branch(*self._branch())
+            found += self._of_checkout(evaluation.facts)
             found += drift.of_release(release)
             running, more = self._stack(prove)
             found += more
@@ -184,12 +185,14 @@ class Look:
     def _git(self, *words: str) -> str:
         return self._ask("git", "-C", self.directory, *words)
 
+    @staticmethod
+    def _of_checkout(facts: Facts) -> list[Finding]:
+        """By git's files: git itself tells root nothing of a checkout that another user owns."""
+        tree = facts.mailcow.value.tree
+        return drift.of_branch(tree.branch, tree.remote_branch and tree.upstream) if tree.git else []
+
     def _release(self) -> str:
         return self._git("describe", "--tags", "--abbrev=0")
-
-    def _branch(self) -> tuple[str, bool]:
-        branch = self._git("symbolic-ref", "--quiet", "--short", "HEAD")
-        return branch, bool(branch) and self._git("rev-parse", "--abbrev-ref", "@{upstream}") == f"origin/{branch}"
 
     def _commit_time(self) -> Optional[float]:
         said = self._git("log", "-1", "--format=%ct", "HEAD")
