@@ -23,6 +23,10 @@ def test_output_code_and_environment() -> None:
     assert (done.code, done.out, done.err) == (3, "C.UTF-8 x\n", "to err\n")
 
 
+def test_docker_is_the_one_of_this_machine() -> None:
+    assert HOST.run(["sh", "-c", "echo $DOCKER_CONTEXT"]).out == "default\n"
+
+
 def test_input_and_none() -> None:
     assert HOST.run(["cat"], input="addr show\n").out == "addr show\n"
     assert HOST.run(["cat"]).out == ""

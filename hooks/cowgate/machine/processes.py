@@ -16,7 +16,8 @@ from cowgate.machine.clocks import Clocks
 from cowgate.machine.files import PATH, Files
 from cowgate.quoting import Origin, masked, quoted, shapes_masked, visible
 
-ENVIRONMENT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PATH": PATH, "HOME": "/root"}
+# Docker's own command asks the daemon of this machine, whatever context /root/.docker/config.json has.
+ENVIRONMENT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PATH": PATH, "HOME": "/root", "DOCKER_CONTEXT": "default"}
 
 SHOWN = 80  # characters of a command in a message
 
