@@ -314,7 +314,7 @@ def _digest(options: Options, files: Sequence[File]) -> str:
 
 
 def _carried(name: str) -> str:
-    return importlib.resources.files("cowgate.boot").joinpath("carried", name).read_text()
+    return importlib.resources.files("cowgate.boot").joinpath("carried").joinpath(name).read_text()
 
 
 def _without_comments(script: str) -> str:
