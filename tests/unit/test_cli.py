@@ -382,7 +382,7 @@ def test_alone_it_says_where_the_machine_stands_and_what_comes_next(
     assert cli.main([]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("Nothing blocks: ") and told[1].startswith("The gate is shut: ")
-    assert told[2:] == ["There is nothing to repair", "Next: sudo cowgate run", "All commands: cowgate help"]
+    assert told[2:] == ["There is nothing to repair", "Next, to open the gate: sudo cowgate run", "All commands: cowgate help"]
 
 
 def test_a_look_loads_nothing_of_what_changes_a_machine() -> None:

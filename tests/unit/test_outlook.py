@@ -93,28 +93,29 @@ def report(patch: dict[str, Any], phase: Phase = Phase.AUDIT, **options: Any) ->
     return build(evaluation, policy_of(HOST), NO_MACHINE, outlook=outlook(evaluation, policy_of(HOST)), **options)
 
 
-def test_the_summary_says_whose_the_repairs_are_and_counts_every_row() -> None:
+def test_the_summary_says_whose_the_repairs_are_and_counts_every_block() -> None:
+    """Seven rows of a missing Docker are one cause: somebody who reads "7 are yours" would look for seven."""
     document = report({**NO_DOCKER, **CONTAINER})
     verdict, tally, following = closing.lines(document, Situation(sudo=True))
     rows = sort(document)
-    number = len(rows.blocked) + len(rows.warned)
     assert verdict == headline(document)
-    assert tally.endswith("will be repaired by `sudo cowgate run`, 1 is yours")
-    assert int(tally.split()[0]) + 1 == number
+    assert tally == "2 causes: 1 will be repaired by `sudo cowgate run`, 1 is yours"
+    follow = closing.folded(rows)
+    assert len(rows.blocked) + len(rows.warned) == 2 + sum(map(len, follow.values())) > 4
     assert following == "Next: sudo cowgate run"
 
 
 @pytest.mark.parametrize(
     ("situation", "expected"),
     [
-        (Situation(), "Next: cowgate run"),
-        (Situation(sudo=True), "Next: sudo cowgate run"),
-        (Situation(command="hooks/cowgate.sh"), "Next: hooks/cowgate.sh run"),
+        (Situation(), "Next, to open the gate: cowgate run"),
+        (Situation(sudo=True), "Next, to open the gate: sudo cowgate run"),
+        (Situation(command="hooks/cowgate.sh"), "Next, to open the gate: hooks/cowgate.sh run"),
         (Situation(part=True), "Next: cowgate check"),
         (Situation(replay=True), "Next, on that machine: cowgate run"),
         (Situation(run=True, open=True), "Next: cowgate install"),
         (Situation(run=True, open=True, mailcow=True), "Next: cowgate status"),
-        (Situation(run=True, open=False), "Next: cowgate run"),
+        (Situation(run=True, open=False), "Next, to open the gate: cowgate run"),
     ],
 )
 def test_after_a_machine_on_which_nothing_blocks(situation: Situation, expected: str) -> None:

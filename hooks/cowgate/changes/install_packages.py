@@ -58,7 +58,7 @@ class InstallPackagesAction(Action[InstallPackages]):
         return f"install {self.target}"
 
     def describe(self, pending: Pending) -> str:
-        return f"{command_line(*self._install())}  # cannot be undone by cowgate\n"
+        return f"# packages stay: this cannot be undone by cowgate\n{command_line(*self._install())}\n"
 
     def _install(self) -> tuple[str, ...]:
         names = self.change.names

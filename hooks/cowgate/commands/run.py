@@ -150,8 +150,8 @@ class _Run:
         situation = common.situation_of(self.options, document, mailcow=common.has_mailcow(result.evaluation))._replace(
             run=False
         )
-        sys.stderr.write(f"{headline(document)}\n\n{plan_text(result.planned)}{left_text(document)}")
-        sys.stderr.write("\nDo this? It can be taken back with `cowgate undo`. [y/N] ")
+        verdict = common.folded(headline(document), "    ")
+        sys.stderr.write(f"{verdict}\n\n{plan_text(result.planned)}{left_text(document)}\n{question(result.planned)} ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return True
@@ -283,6 +283,13 @@ def plan_text(planned: Iterable[PlannedFix]) -> str:
     if not lines:
         return "Nothing would be changed.\n"
     return "What `cowgate run` would do:\n\n" + visible_lines("\n".join(lines))
+
+
+def question(planned: Iterable[PlannedFix]) -> str:
+    """What is asked below a plan, with the truth about an undo."""
+    stays = any("cannot be undone by cowgate" in text for entry in planned for text in entry.texts)
+    but = ", except where it says otherwise" if stays else ""
+    return common.folded(f"Do this? `cowgate undo` takes it back{but}. [y/N]", "    ")
 
 
 def left_text(document: Document) -> str:

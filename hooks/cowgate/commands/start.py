@@ -38,7 +38,7 @@ def run(options: common.Options) -> int:
         document = publication.load(host, f"{options.state_dir}/{REPORT}")
     except StateError as error:
         next_step = "status" if situation.mailcow else "check"
-        told = [f"{error.message}: the gate is shut", f"Next: {situation.privileged} {next_step}"]
+        told = [error.message, "The gate is shut", f"Next: {situation.privileged} {next_step}"]
     else:
         when = document["finished"].replace("T", " ").replace("Z", " UTC")
         verdict, tally, following = closing.lines(document, situation)

@@ -52,10 +52,11 @@ def repair_of(row: Document, rows: Document) -> str:
 
 
 def tally(document: Document, situation: Situation) -> str:
-    """How many of the rows that are not met a run repairs, and how many are the reader's."""
+    """How many of the blocks above a run repairs, and how many are the reader's; what follows from another is not counted."""
     rows = sort(document)
     by_id = {row["id"]: row for row in document["rows"]}
-    kinds = [repair_of(row, by_id) for row in (*rows.blocked, *rows.warned)]
+    follow = {row["id"] for consequences in folded(rows).values() for row in consequences}
+    kinds = [repair_of(row, by_id) for row in (*rows.blocked, *rows.warned) if row["id"] not in follow]
     parts = []
     if kinds.count("run"):
         parts.append(f"{kinds.count('run')} will be repaired by `{run_command(document, situation)}`")
@@ -64,7 +65,8 @@ def tally(document: Document, situation: Situation) -> str:
     if kinds.count("manual"):
         parts.append(f"{kinds.count('manual')} {'is' if kinds.count('manual') == 1 else 'are'} yours")
     if parts:
-        return ", ".join(parts)
+        causes = f"{len(kinds)} cause{'s' if len(kinds) > 1 else ''}: " if follow else ""
+        return causes + ", ".join(parts)
     return "There is nothing to repair" + (" in what was checked" if situation.part else "")
 
 
@@ -94,7 +96,7 @@ def next_step(document: Document, situation: Situation) -> str:
         return f"Next: {situation.privileged} status"
     if situation.open:
         return f"Next: {situation.privileged} install"
-    return f"Next: {run}"
+    return f"Next, to open the gate: {run}"
 
 
 def lines(document: Document, situation: Situation) -> tuple[str, str, str]:

@@ -144,7 +144,7 @@ class _Page:
             self.wrapped(f"    Repair: `{self.situation.privileged} run` does it", "            ")
         if kind != "run" or self.verbose:
             self.remedy(row["remedy"], "    By hand" if kind == "run" else "    Yours to do")
-        self.line(f"    more: {command} explain {row['id']}")
+        self.wrapped(f"    more: {command} explain {row['id']}", "        ")
 
     def remedy(self, remedy: dict[str, Any] | None, label: str) -> None:
         if remedy is None:
@@ -183,14 +183,15 @@ class _Page:
 
 
 def fold(text: str, width: int, indent: str) -> list[str]:
-    """One line as several of at most `width` columns, broken between words; a longer word stays whole."""
+    """One line as several of at most `width` columns, broken between words; a longer word stays whole, and a long one is
+    indented less."""
     lines = []
     first, *words = text.split(" ")
     line = first
     for word in words:
         if len(line) + len(word) >= width and line.strip():
             lines.append(line.rstrip())
-            line = indent + word
+            line = indent[: max(0, width - len(word))] + word
         else:
             line += f" {word}"
     return [*lines, line.rstrip()] if line.strip() else lines

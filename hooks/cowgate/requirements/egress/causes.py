@@ -25,11 +25,12 @@ FOR_NOW = (429, 500, 502, 503, 504)
 
 
 class Cause(NamedTuple):
-    """`text` is a clause for the diagnosis, "" where the answers have said it all."""
+    """`text` is a clause for the diagnosis, "" where the answers have said it all. `whole`: nothing gets out at all."""
 
     remedy: str
     commands: Commands = ()
     text: str = ""
+    whole: bool = False
 
     @property
     def clause(self) -> str:
@@ -223,12 +224,13 @@ def dead_cause(facts: Facts, family: str) -> Cause:
     if len(ways) > 1:
         return _other_way(routes, family)
     silent = [path.target for path in probes.path_mtu if path.gateway and path.family == family and path.mtu is None]
-    gateway = f", not even the gateway {silent[0]}" if silent else ", though the gateway does" if ways else ""
+    gateway = f", not even the gateway {silent[0]}" if silent else ", although the gateway does" if ways else ""
     return Cause(
         "repair the way out: the address, the gateway and the link, in the provider's console and in the machine's network"
         " configuration; where they are right, a firewall on the way drops everything, and the provider can tell",
         (("ip", f"-{number}", "addr"), ("ip", f"-{number}", "route"), ("ip", f"-{number}", "neigh")),
-        f"Nothing outside answers over {FAMILY[family]}, on no port and not to echo requests{gateway}",
+        f"Nothing outside answers over {FAMILY[family]}, neither on any port nor to echo requests{gateway}",
+        whole=True,
     )
 
 

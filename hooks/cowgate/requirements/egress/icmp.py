@@ -47,10 +47,12 @@ def _no_echo(facts: Facts, result: Result, policy: Policy, expected: str) -> Ver
             observed=observed,
             evidence=evidence_of((result,)),
         )
+    skip = "; or set SKIP_UNBOUND_HEALTHCHECK=y in mailcow.conf (policy: fix.skip_unbound_healthcheck)"
     return failed(
         diagnosis,
-        remedy=f"{cause.remedy}; or set SKIP_UNBOUND_HEALTHCHECK=y in mailcow.conf (policy: fix.skip_unbound_healthcheck)",
-        commands=(*cause.commands, ("ping", "-c", "3", result.target.hosts[0])),
+        # Where nothing gets out at all, the rows of all probes have the one remedy, and are one block.
+        remedy=cause.remedy if cause.whole else f"{cause.remedy}{skip}",
+        commands=cause.commands if cause.whole else (*cause.commands, ("ping", "-c", "3", result.target.hosts[0])),
         expected=expected,
         observed=observed,
         evidence=evidence_of((result,)),
