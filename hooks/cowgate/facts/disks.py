@@ -24,6 +24,7 @@ CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 CONTAINERD_ROOT = "/var/lib/containerd"
 PID_FILE = "/run/docker.pid"
 UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+OPENRC, OPENRC_SETTINGS = "/run/openrc/softlevel", "/etc/conf.d/docker"
 ROOMY = 20 * 10**9  # bytes; with more than that free nobody needs to know what a volume group has left
 ST_NOEXEC = 8  # statvfs(3); os.ST_NOEXEC is not there with every C library
 
@@ -81,8 +82,7 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
     docker, *others = _measure(host, mounts, lines, (data_root, policy.install_dir, "/", containerd))
     if docker.fstype == "xfs" and not docker.reason:
         docker = docker._replace(ftype=_ftype(host, docker.mount))
-    units = "\n".join(_text(host, path) for path in _docker_units(host))
-    late = tuple(dict.fromkeys(f.mount for f in (docker, others[2]) if is_late(f.mount, lines, units)))
+    late = tuple(mount for mount in dict.fromkeys((docker.mount, others[2].mount)) if _is_late(host, mount, lines))
     return Fact.of(Disks(docker, others[0], others[1], others[2], late))
 
 
@@ -155,12 +155,34 @@ def _docker_units(host: Host) -> list[str]:
     return found
 
 
+def _is_late(host: Host, mount: str, lines: tuple[tuple[str, ...], ...]) -> bool:
+    if host.exists(OPENRC):
+        return is_late_with_openrc(mount, lines, _text(host, OPENRC_SETTINGS))
+    return is_late(mount, lines, "\n".join(_text(host, path) for path in _docker_units(host)))
+
+
+def is_late_with_openrc(mount: str, lines: tuple[tuple[str, ...], ...], settings: str) -> bool:
+    """Whether OpenRC starts Docker without this mount: `settings`, those of its service, demand no file that lies there."""
+    if mount == "/" or "nofail" not in _options(mount, lines):
+        return False
+    for line in settings.splitlines():
+        key, _, value = line.strip().partition("=")
+        paths = value.strip("\"'").split() if key in ("required_files", "required_dirs") else ()
+        if any(path.startswith(f"{mount}/") for path in paths):
+            return False
+    return True
+
+
+def _options(mount: str, lines: tuple[tuple[str, ...], ...]) -> list[str]:
+    return [word for line in lines if line[1] == mount and len(line) > 3 for word in line[3].split(",")]
+
+
 def is_late(mount: str, lines: tuple[tuple[str, ...], ...], units: str) -> bool:
     """Whether Docker may start before this mount of /etc/fstab is there: systemd orders nothing after one with nofail.
 
     `units` are the texts of Docker's unit and its drop-ins.
     """
-    options = [word for line in lines if line[1] == mount and len(line) > 3 for word in line[3].split(",")]
+    options = _options(mount, lines)
     if mount == "/" or "nofail" not in options:
         return False
     if any(word in options for word in (f"x-systemd.{how}=docker.service" for how in ("before", "required-by", "wanted-by"))):

@@ -13,6 +13,7 @@ from cowgate.facts.disks import (
     Disks,
     collect,
     is_late,
+    is_late_with_openrc,
     mount_of,
     parse_containerd_root,
     parse_mountinfo,
@@ -237,6 +238,31 @@ def late(options: str, units: str = "", mount: str = "/srv") -> bool:
 def test_a_mount_that_docker_does_not_wait_for(options: str, units: str, expected: bool) -> None:
     assert late(options, units) is expected
     assert not late(options, units, "/")
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "expected"),
+    [
+        ("nofail", "", True),
+        ("defaults", "", False),
+        ("nofail,x-systemd.before=docker.service", "", True),
+        ("nofail", 'required_files="$required_files /srv/.docker-disk"\n', False),
+        ("nofail", "required_dirs=/srv/docker\n", False),
+        ("nofail", '# required_files="/srv/x"\nrequired_files="/srv /srvother/x"\n', True),
+    ],
+)
+def test_a_mount_that_openrc_starts_docker_without(options: str, settings: str, expected: bool, tmp_path: Path) -> None:
+    directory(tmp_path, "/srv/docker")
+    put(tmp_path, "/etc/fstab", f"UUID=1 /srv ext4 {options} 0 2\n")
+    put(tmp_path, "/etc/conf.d/docker", settings)
+    put(tmp_path, "/etc/docker/daemon.json", '{"data-root": "/srv/docker"}')
+    # A drop-in for systemd counts for nothing there.
+    put(tmp_path, "/etc/systemd/system/docker.service.d/x.conf", "[Unit]\nRequiresMountsFor=/srv\n")
+    put(tmp_path, "/run/openrc/softlevel", "default\n")
+    mounts = MOUNTS + "28 27 254:2 / /srv rw - ext4 /dev/vdb rw\n"
+    assert value(Machine(tmp_path, {"/proc/self/mountinfo": mounts})).late == (("/srv",) if expected else ())
+    lines = ((("UUID=1", "/", "ext4", "nofail")),)
+    assert not is_late_with_openrc("/", lines, "")
 
 
 def test_the_unit_of_a_mount_is_named_as_systemd_escapes_it() -> None:

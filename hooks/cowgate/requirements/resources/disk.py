@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DISK_SOLD = 20 * 10**9
 
 DROP_IN = "/etc/systemd/system/docker.service.d"
+DISK_MARK = ".docker-disk"  # lies on the disk, and not in the directory that it is mounted on
 
 DISK_TOLERANCE = 0.90
 
@@ -166,7 +167,9 @@ def _late(facts: Facts) -> Verdict | None:
     return warned(
         f"/etc/fstab mounts {mounts} with nofail, and Docker does not wait for it: when the mount is late, Docker starts with "
         "an empty data directory, and mailcow with empty volumes",
-        remedy="make Docker wait for it",
+        remedy="have Docker start only where a file of that disk is there"
+        if with_openrc(facts)
+        else "make Docker wait for it",
         commands=_wait_for(disks.late, with_openrc(facts)),
         observed=f"nofail on {mounts}",
     )
@@ -178,13 +181,10 @@ def _wait_for(mounts: tuple[str, ...], openrc: bool) -> Commands:
     if not openrc:
         text = f"printf '[Unit]\\nRequiresMountsFor={names}\\n' > {DROP_IN}/mounts.conf"
         return (("mkdir", "-p", DROP_IN), ("sh", "-c", text), ("systemctl", "daemon-reload"))
-    # OpenRC's localmount waits for each mount, and fails only for those that are called critical.
-    edits = (f"\\|^[^#]\\S*\\s+{mount}\\s|s/\\bnofail\\b/auto/" for mount in mounts)
-    return (
-        *(("sed", "-i", "-E", edit, "/etc/fstab") for edit in edits),
-        ("sh", "-c", f"echo 'critical_mounts=\"{names}\"' >> /etc/conf.d/localmount"),
-        ("sh", "-c", "echo 'rc_need=localmount' >> /etc/conf.d/docker"),
-    )
+    # OpenRC mounts once, in localmount; where that fails it starts no network, so it must not be made to fail.
+    marks = [f"{mount}/{DISK_MARK}" for mount in mounts]
+    needed = f"echo 'required_files=\"$required_files {' '.join(marks)}\"' >> /etc/conf.d/docker"
+    return (("touch", *marks), ("sh", "-c", needed))
 
 
 def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
