@@ -63,12 +63,14 @@ class Machine:
         monkeypatch.setattr(evaluate, "collect", self._collect)
 
     def _collect(self, host: Host, _policy: Policy, names: list[str], **_: object) -> Facts:
-        assert {"mailcow", "docker"} <= set(names)
-        texts = {name: host.read_or_none(f"/etc/{name}") for name in names if name not in ("mailcow", "docker")}
+        always = ("mailcow", "docker", "tools")
+        assert set(always) <= set(names)
+        texts = {name: host.read_or_none(f"/etc/{name}") for name in names if name not in always}
         return Facts(
             {
                 "mailcow": self.mailcow,
                 "docker": self.docker,
+                "tools": Fact.absent(),
                 **{name: Fact.of(SimpleNamespace(text=text)) for name, text in texts.items()},
             }
         )

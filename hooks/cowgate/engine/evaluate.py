@@ -13,6 +13,8 @@ from cowgate.gate.contract import conf_of
 from cowgate.model import Level, Phase, Remedy, Requirement, Row, Status, Verdict, deferred, unknown
 from cowgate.policy.model import Policy
 from cowgate.requirements.installed import is_installed
+from cowgate.requirements.system.dialect import spoken
+from cowgate.requirements.system.shared import manager_of
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -32,6 +34,7 @@ def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy,
     rows = []
     root = facts.system.content is not None and facts.system.content.root
     installed = facts.mailcow.state == "value" and is_installed(facts)
+    manager = manager_of(facts)
     for requirement in requirements:
         if phase is Phase.EARLY and Phase.EARLY not in requirement.phases:
             continue
@@ -41,6 +44,8 @@ def judge_all(requirements: Iterable[Requirement], facts: Facts, policy: Policy,
         verdict = _judge(requirement, facts, policy, phase)
         if root and verdict.remedy:
             verdict = verdict._replace(remedy=_as_root(verdict.remedy))
+        if verdict.remedy:
+            verdict = verdict._replace(remedy=Remedy(verdict.remedy.text, spoken(verdict.remedy.commands, manager)))
         if installed and verdict.remedy:
             verdict = verdict._replace(remedy=_by_hand(verdict.remedy))
         if verdict.status is Status.FAIL and level is Level.ADVISED:
@@ -132,11 +137,12 @@ def collect_facts(
     early: bool = False,
     progress: Optional[Callable[[str], None]] = None,
 ) -> Facts:
-    """The facts that the requirements need, and whether mailcow is installed: that decides whether anything may be fixed.
+    """The facts that the requirements need, and whether mailcow is installed: that decides whether anything may be fixed. And
+    which tools there are, for the words of remedies.
 
     Early there is no network to look at, and the standard library only: what rows merely want is not asked.
     """
-    names = {"mailcow", "docker"}.union(*(each.needs if early else each.needs + each.wants for each in requirements))
+    names = {"mailcow", "docker", "tools"}.union(*(each.needs if early else each.needs + each.wants for each in requirements))
     return collect(host, policy, sorted(names), progress=progress)
 
 

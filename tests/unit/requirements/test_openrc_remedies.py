@@ -16,6 +16,7 @@ import pytest
 from cowgate.engine.evaluate import judge_all
 from cowgate.model import Phase
 from cowgate.requirements.catalogue import all_requirements
+from cowgate.requirements.system.dialect import spoken
 from tests.unit.conftest import healthy_facts, merge_patch, policy_of
 
 CASES = Path(__file__).parent / "cases"
@@ -49,6 +50,20 @@ def on_alpine(facts: dict[str, Any]) -> dict[str, Any]:
     return patched
 
 
+# What an Alpine has by itself; other programs are there where the facts of a case have them (Docker, git, chrony, a firewall).
+# Made of BusyBox 1.37, apk-tools 3, OpenRC and cowgate.
+ALPINES = (
+    *("apk", "blkid", "cat", "chattr", "cp", "getent", "ls", "mv", "chmod", "chown", "cowgate", "date", "dd", "df", "dmesg"),
+    *("du", "echo", "env", "grep", "hostname", "install", "ip", "kill", "ln", "mkdir"),
+    *("mkswap", "modprobe", "mount", "netstat", "ping", "printf", "ps", "rc-service", "rc-update", "reboot"),
+    *("rm", "sed", "sh", "swapon", "sysctl", "tail", "touch", "umask", "vi", "wget"),
+)
+BROUGHT = (
+    *("chronyc", "curl", "docker", "dockerd", "firewall-cmd", "git", "iptables", "lvextend", "nft", "openssl"),
+    *("ufw", "update-alternatives", "xfs_info"),
+)
+
+
 @pytest.mark.parametrize("row", all_requirements(), ids=lambda row: row.id)
 def test_no_remedy_names_what_is_not_there(row: Any) -> None:
     for path in sorted((CASES / row.id).glob("*.json")):
@@ -61,3 +76,24 @@ def test_no_remedy_names_what_is_not_there(row: Any) -> None:
         remedy = judged.verdict.remedy
         told = "" if remedy is None else "\n".join([remedy.text, *(" ".join(command) for command in remedy.commands)])
         assert not ELSEWHERE.search(told), (path.stem, told)
+        named = {command[0] for command in remedy.commands} if remedy else set()
+        assert named <= {*ALPINES, *BROUGHT}, (path.stem, named - {*ALPINES, *BROUGHT})
+
+
+@pytest.mark.parametrize(
+    ("command", "there"),
+    [
+        (("nano", "/etc/x"), ("vi", "/etc/x")),
+        (("findmnt", "/srv"), ("grep", " /srv ", "/proc/mounts")),
+        (("findmnt", "-T", "/srv/docker"), ("df", "-T", "/srv/docker")),
+        (("ss", "-Hltnp", "( sport = :443 )"), ("netstat", "-ltnp")),
+        (("lsblk", "-o", "NAME"), ("blkid",)),
+        (("dmesg", "--level", "err"), ("dmesg",)),
+        (("ps", "-o", "pid", "-p", "7"), ("cat", "/proc/7/cmdline")),
+        (("ip", "route"), ("ip", "route")),
+    ],
+)
+def test_a_command_as_busybox_has_it(command: tuple[str, ...], there: tuple[str, ...]) -> None:
+    assert spoken((command,), "apk") == (there,)
+    assert spoken((command,), "apt") == (command,)
+    assert spoken((command,), "dnf") == ((there if command[0] == "nano" else command),)
