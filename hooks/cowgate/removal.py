@@ -35,10 +35,12 @@ ADMIN_PASSWORD = f"{STATE_DIR}/mailcow-admin.password"
 LOGS = ("/var/log/cowgate.log", "/var/log/cowgate-install.log")
 ONBOARDING = "/etc/profile.d/zz-cowgate-onboarding.sh"  # of marketplace images
 SETUP = f"{STATE_DIR}/setup"  # what the launcher's --setup asked the package manager for, a line each time
+ONCE = "/var/lib/cloud/scripts/per-instance/cowgate"  # as well
 OF_THE_BOOT = (BEGIN_TOLD, f"{BEGIN_TOLD}.log", "/run/cowgate-said.log")
 ALL_UNITS = (*UNITS, BEGIN_UNIT, update_hooks.SERVICE, update_hooks.TIMER)
 STOPPED = ("cowgate-retry.timer", "cowgate-retry.service", BEGIN_UNIT, update_hooks.TIMER, update_hooks.SERVICE)
-TIMEOUT = 60.0  # seconds for systemctl
+SERVICES_STOPPED = ("cowgate-install", "cowgate", BEGIN_SERVICE)  # cowgate has the further looks in it
+TIMEOUT = 60.0  # seconds for systemctl, and for one service of OpenRC
 
 Progress = Callable[[str], None]
 
@@ -58,14 +60,15 @@ def parts(host: Host, install_dir: str) -> Parts:
         *(f"{UNIT_DIR}/{unit}" for unit in ALL_UNITS),
         *(f"{SERVICE_DIR}/{name}" for name in (*SERVICES, BEGIN_SERVICE)),
         *_links(host, wants),
-        *(CLEAN_HOOK, MOTD, PROFILE, ONBOARDING, *LOGS, *OF_THE_BOOT),
+        *(CLEAN_HOOK, MOTD, PROFILE, ONBOARDING, *LOGS, *OF_THE_BOOT, ONCE, update_hooks.JOB),
         *(path for path in (f"{install_dir}/{name}" for name in update_hooks.HOOKS) if _is_ours(host, path)),
     ]
     if _starts_ours(host):
         files.append(COMMAND)
     there = [path for path in files if _is_there(host, path)]
     trees = tuple(path for path in (HOME, POLICY, STATE_DIR) if _is_there(host, path))
-    return Parts(tuple(there), trees, wants)
+    # A runlevel that is empty then is still one that OpenRC looks for.
+    return Parts(tuple(there), trees, tuple(path for path in wants if path.endswith(".wants")))
 
 
 def remove(host: Host, found: Parts, progress: Progress) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -73,6 +76,7 @@ def remove(host: Host, found: Parts, progress: Progress) -> tuple[tuple[str, ...
     stays = []
     _mark_begun(host)
     _systemctl(host, "stop", *(unit for unit in STOPPED if f"{UNIT_DIR}/{unit}" in found.files))
+    _stop_with_openrc(host, *(name for name in SERVICES_STOPPED if f"{SERVICE_DIR}/{name}" in found.files))
     kept = ADMIN_PASSWORD if host.exists(ADMIN_PASSWORD) else ""
     for path in (*found.files, *_spared(host, found.trees, kept)):
         try:
@@ -156,3 +160,14 @@ def _systemctl(host: Host, verb: str, *units: str) -> None:
         host.run(("systemctl", verb, *units), timeout=TIMEOUT, ok=None)
     except CowgateError:
         return
+
+
+def _stop_with_openrc(host: Host, *services: str) -> None:
+    """As above. What still ran would look again, with a program that is gone."""
+    if not host.live or not host.exists("/run/openrc/softlevel"):
+        return
+    for service in services:
+        try:
+            host.run(("rc-service", service, "stop"), timeout=TIMEOUT, ok=None)
+        except CowgateError:
+            continue

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 MARK = "# Written by cowgate"
 TIMER, SERVICE = "cowgate-status.timer", "cowgate-status.service"
 UNIT_TIMEOUT = 60.0
+# Alpine's crond runs what is executable there, in the same minutes as the timer.
+PERIODIC = "/etc/periodic/15min"
+JOB = f"{PERIODIC}/cowgate-status"
+RUNLEVELS = "/etc/runlevels"
 
 BEFORE = f"""\
 #!/bin/sh
@@ -38,6 +42,11 @@ AFTER = f"""\
 # update.sh decides anew at every run whether mailcow has IPv6: what was right before may be an open relay now.
 [ ! -x /usr/local/sbin/cowgate ] || /usr/local/sbin/cowgate status --after-update
 """
+AGAIN = f"""\
+#!/bin/sh
+{MARK} (install.status_timer in /etc/cowgate/policy.yaml).
+[ ! -x /usr/local/sbin/cowgate ] || /usr/local/sbin/cowgate status --quiet
+"""
 HOOKS = {"pre_update_hook.sh": BEFORE, "post_update_hook.sh": AFTER}
 
 
@@ -52,11 +61,21 @@ def place(host: Host, policy: Policy, progress: Callable[[str], None]) -> None:
                 progress(f"{path} is there already and is kept; `cowgate status --{_option(name)}` can be called from it")
             elif before != text:
                 host.write_atomic(path, text.encode("ascii"), mode=0o755)
-    if policy.install.status_timer and host.exists("/run/systemd/system"):
+    if not policy.install.status_timer:
+        return
+    if host.exists("/run/systemd/system"):
         try:
             _start_timer(host)
         except CowgateError as error:
             progress(f"{TIMER} was not started: {error.message}")
+    elif host.exists(PERIODIC):
+        host.write_atomic(JOB, home.adapt(AGAIN).encode("ascii"), mode=0o755)
+        if not any("crond" in host.listdir(f"{RUNLEVELS}/{level}") for level in host.listdir(RUNLEVELS)):
+            progress(f"{JOB} waits for crond, which no runlevel has: `rc-update add crond` and `rc-service crond start`")
+    else:
+        progress(
+            "no timer looks at mailcow: there is neither systemd nor /etc/periodic; call `cowgate status` by one of yours"
+        )
 
 
 def _option(name: str) -> str:

@@ -26,8 +26,9 @@ def root(tmp_path: Path) -> Path:
     tmp_path.chmod(0o755)
     for name in ("usr/lib/systemd", "usr/local/sbin", "etc/systemd/system/cloud-init.target.wants", "etc/cloud/clean.d"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("etc/update-motd.d", "etc/profile.d", "var/lib", "var/log", "opt/mailcow-dockerized"):
+    for name in ("etc/update-motd.d", "etc/profile.d", "etc/periodic/15min", "var/log", "opt/mailcow-dockerized"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "var/lib/cloud/scripts/per-instance").mkdir(parents=True)
     (tmp_path / "usr/lib/systemd/systemd").write_text("#!/bin/sh\n")
     for name in ("etc/update-motd.d/10-uname", "etc/profile.d/own.sh", "opt/mailcow-dockerized/post_update_hook.sh"):
         (tmp_path / name).write_text(OWNERS)
@@ -58,6 +59,9 @@ def begin(root: Path) -> None:
     (wants / "cowgate-install.service").symlink_to("/etc/systemd/system/cowgate-install.service")
     (root / "var/log/cowgate-install.log").write_text("x")
     (root / "opt/mailcow-dockerized/pre_update_hook.sh").write_text(update_hooks.BEFORE)
+    for name in (removal.ONCE, update_hooks.JOB):
+        (root / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (root / name[1:]).write_text("#!/bin/sh\n")
 
 
 def uninstall(root: Path, *options: str) -> int:
@@ -76,6 +80,24 @@ def test_the_tree_is_as_it_was(root: Path, capsys: pytest.CaptureFixture[str]) -
     assert uninstall(root) == 0
     assert tree_listing(root) == before
     assert capsys.readouterr().err == "cowgate: nothing of cowgate is on this machine\n"
+
+
+def test_a_runlevel_stays_when_it_is_empty(root: Path) -> None:
+    """OpenRC looks for it at the next boot."""
+    (root / "sbin").mkdir()
+    (root / "sbin/openrc-run").write_text("")
+    shutil.rmtree(root / "usr/lib/systemd")
+    for level in ("boot", "default"):
+        (root / f"etc/runlevels/{level}").mkdir(parents=True)
+    install(root)
+    assert (root / "etc/runlevels/default/cowgate").is_symlink()
+    shutil.rmtree(root / "var/lib/cowgate")  # as on a clone of an image
+    assert uninstall(root) == 0
+    assert {str(path.relative_to(root)) for path in (root / "etc/runlevels").rglob("*")} == {
+        "etc/runlevels/boot",
+        "etc/runlevels/default",
+    }
+    assert not (root / "etc/init.d/cowgate").exists()
 
 
 def test_what_was_sealed_away_from_the_journal_goes_too(root: Path) -> None:
@@ -128,7 +150,6 @@ def test_the_password_of_mailcows_admin_stays(root: Path, capsys: pytest.Capture
 def test_user_data_does_not_bring_it_back(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     install(root)
     (root / "opt/cowgate/carried").write_text("0123456789abcdef\n")
-    (root / "var/lib/cloud").mkdir()
     assert removal.BEGUN == user_data.BEGUN
     assert uninstall(root) == 0
     assert (root / "var/lib/cloud/cowgate-begun").read_text() == "0123456789abcdef\n"

@@ -38,3 +38,29 @@ def test_each_names_the_command_that_is_there(home: Home, tmp_path: Path) -> Non
     # A package has brought both; a second copy would stand before it, and outlive it.
     assert written == (set() if home.packaged else {hooks.SERVICE, hooks.TIMER})
     assert told and hooks.TIMER in told[0], "no system runs in this tree, so the timer could not be started"
+
+
+@pytest.mark.parametrize("crond", [False, True])
+def test_on_alpine_its_crond_looks_again(crond: bool, tmp_path: Path) -> None:
+    for directory in (
+        PLACE,
+        "etc/periodic/15min",
+        "etc/runlevels/default",
+        *(["etc/runlevels/default/crond"] if crond else []),
+    ):
+        (tmp_path / directory).mkdir(parents=True)
+    told: list[str] = []
+    hooks.place(Host(str(tmp_path)), policy_of({"install": {"update_hooks": False}}), told.append)
+    job = tmp_path / "etc/periodic/15min/cowgate-status"
+    assert job.read_text().endswith("|| /usr/local/sbin/cowgate status --quiet\n") and job.stat().st_mode & 0o777 == 0o755
+    assert [("rc-update add crond" in line) for line in told] == ([] if crond else [True])
+    job.unlink()
+    hooks.place(Host(str(tmp_path)), policy_of({"install": {"update_hooks": False, "status_timer": False}}), told.append)
+    assert not job.exists()
+
+
+def test_where_nothing_could_look_again_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / PLACE).mkdir(parents=True)
+    told: list[str] = []
+    hooks.place(Host(str(tmp_path)), policy_of({"install": {"update_hooks": False}}), told.append)
+    assert "no timer looks at mailcow" in told[0]
