@@ -103,6 +103,10 @@ def test_only_and_skip(facts: str, policy: str, capsys: pytest.CaptureFixture[st
     assert document["machine"] == NO_MACHINE
     assert cli.main([*arguments, "--only", "resources.swop"]) == 2
     assert "there is no requirement 'resources.swop'; did you mean 'resources.swap'?" in capsys.readouterr().err
+    assert cli.main([*arguments, "--only", "swap"]) == 2
+    assert "there is no requirement 'swap'; did you mean 'resources.swap'?" in capsys.readouterr().err
+    assert cli.main([*arguments, "--only", "time", "--skip", "time"]) == 2
+    assert "leave nothing to judge" in capsys.readouterr().err
 
 
 def test_a_domain_stands_for_all_its_rows(facts: str, policy: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,10 @@ def requirements_of(options: Options) -> tuple[Requirement, ...]:
     rows = all_requirements()
     known = {row.id for row in rows}
     only, skip = demand_ids(options.only, known), demand_ids(options.skip, known)
-    return tuple(row for row in rows if (not only or row.id in only) and row.id not in skip)
+    left = tuple(row for row in rows if (not only or row.id in only) and row.id not in skip)
+    if not left:
+        raise UsageError("--only and --skip leave nothing to judge")
+    return left
 
 
 def demand_ids(text: str, known: set[str]) -> set[str]:
