@@ -63,6 +63,11 @@ CRYPT_HASH = (
     r"|\{(?:SSHA|SMD5|SHA|SSHA256|SSHA512|SHA256|SHA512|MD5)\}[A-Za-z0-9+/]{20,}={0,2}"
     r"|\{[A-Z0-9-]*CRYPT\}\S{13,}"
     r"|\{(?:PLAIN|CLEARTEXT|CRAM-MD5)\}\S+"
+    r"|\bSCRAM-SHA-(?:1|256|512)\$\d+:[A-Za-z0-9+/]{8,}={0,2}\$[A-Za-z0-9+/]{20,}={0,2}:[A-Za-z0-9+/]{20,}"  # PostgreSQL
+    r"|(?<=['\"])md5[0-9a-f]{32}(?=['\"])"
+    r"|-pbkdf2-[0-9a-f]{40,},[0-9a-f]{16,},\d+"  # CouchDB
+    r"|\bSHA-(?:256|512),[0-9A-Fa-f]{64,},[0-9A-Fa-f]{16,}"  # Neo4j
+    r"|\bOBF:1[a-z0-9]{8,}"  # Jetty: no hash, and as good as the password
 )
 # Who gives it, what each of them holds (looking for that first makes the search a hundred times as fast), and the shape.
 _TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -118,6 +123,73 @@ _TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Scaleway", ("SCW_SECRET_KEY=",), r"SCW_SECRET_KEY=[0-9a-f-]{36}"),
     ("age", ("AGE-SECRET-KEY-1",), r"AGE-SECRET-KEY-1[A-Z0-9]{50,}"),
     ("1Password", ("ops_eyJ",), r"ops_eyJ[A-Za-z0-9_-]{100,}"),
+    # Prefixes that services document, for tokens that are found by them wherever they stand.
+    ("Atlassian", ("ATATT3x", "ATCTT3x", "BBDC-"), r"AT[AC]TT3x[A-Za-z0-9+/=_-]{40,}|BBDC-[A-Za-z0-9+/@]{40}"),
+    ("Databricks", ("dapi",), r"dapi[a-f0-9]{32}(?:-\d)?"),
+    ("Dynatrace", ("dt0",), r"dt0[a-z]\d\d\.[A-Z0-9]{20,28}\.[A-Z0-9]{60,68}"),
+    ("Heroku", ("HRKU-",), r"HRKU-[A-Za-z0-9_-]{36,}"),
+    ("HubSpot", ("pat-na", "pat-eu"), r"pat-(?:na|eu)\d-[0-9a-f]{8}-[0-9a-f-]{27}"),
+    ("Alibaba Cloud", ("LTAI",), r"LTAI[A-Za-z0-9]{16,26}"),
+    ("Postman", ("PMAK-",), r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}"),
+    ("Brevo", ("xkeysib-", "xsmtpsib-"), r"x(?:key|smtp)sib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
+    ("Square", ("sq0", "EAAA"), r"sq0[a-z]{3}-[A-Za-z0-9_-]{22,}|EAAA[A-Za-z0-9_-]{56,}"),
+    ("Artifactory", ("AKCp",), r"AKCp[A-Za-z0-9]{65,}"),
+    (
+        "Fly.io",
+        ("fm1", "fm2_", "fo1_"),
+        r"fm1[ar]_[A-Za-z0-9+/]{50,}={0,3}|fm2_[A-Za-z0-9+/]{50,}={0,3}|fo1_[A-Za-z0-9_-]{43}",
+    ),
+    ("EasyPost", ("EZAK", "EZTK"), r"EZ[AT]K[A-Za-z0-9]{54}"),
+    ("Octopus Deploy", ("API-",), r"API-[A-Z0-9]{26}"),
+    ("Flutterwave", ("FLWSECK",), r"FLWSECK(?:_TEST)?-[a-zA-Z0-9]{12,}"),
+    ("OpenShift", ("sha256~",), r"sha256~[A-Za-z0-9_-]{43}"),
+    ("Yandex Cloud", ("AQVN",), r"AQVN[A-Za-z0-9_-]{35,38}"),
+    (
+        "a web service",
+        (
+            *(
+                "aio_",
+                "lin_api_",
+                "ntn_",
+                "secret_",
+                "pscale_",
+                "sntrys_",
+                "sntryu_",
+                "tfp_",
+                "pnu_",
+                "rdme_",
+                "shippo_",
+                "figd_",
+                "CFPAT-",
+            ),
+            *(
+                "bkua_",
+                "duffel_",
+                "fio-u-",
+                "ico-",
+                "pplx-",
+                "r8_",
+                "sgp_",
+                "sbp_",
+                "gsk_",
+                "xai-",
+                "nfp_",
+                "rnd_",
+                "napi_",
+                "re_",
+                "p8e-",
+            ),
+            *("lob_", "CLOJARS_", "nvapi-", "tk-us-", "dnkey-", "apify_api_", "oy2", "sl."),
+        ),
+        r"aio_[A-Za-z0-9]{28}|lin_(?:api|oauth)_[A-Za-z0-9]{32,}|ntn_[A-Za-z0-9]{40,}|secret_[A-Za-z0-9]{43}"
+        r"|pscale_(?:tkn|oauth|pw)_[A-Za-z0-9=._-]{32,}|sntry[su]_[A-Za-z0-9+/=_-]{60,}|tfp_[A-Za-z0-9_.=-]{40,}|pnu_[A-Za-z0-9]{36}"
+        r"|rdme_[a-z0-9]{70}|shippo_(?:live|test)_[a-f0-9]{40}|figd_[A-Za-z0-9_-]{36,}|CFPAT-[A-Za-z0-9_-]{40,}|bkua_[a-f0-9]{40}"
+        r"|duffel_(?:live|test)_[A-Za-z0-9_=-]{43}|fio-u-[A-Za-z0-9_=-]{64}|ico-[A-Za-z0-9]{32}|pplx-[A-Za-z0-9]{40,}"
+        r"|r8_[A-Za-z0-9]{37}|sgp_[a-z0-9_]{40,}|sbp_[a-f0-9]{40}|gsk_[A-Za-z0-9]{50,}|xai-[A-Za-z0-9]{70,}|nfp_[A-Za-z0-9]{36,}"
+        r"|rnd_[A-Za-z0-9]{28,}|napi_[a-z0-9]{60,}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}|p8e-[a-z0-9]{32}|CLOJARS_[a-z0-9]{60}"
+        r"|nvapi-[A-Za-z0-9_-]{60,}|tk-us-[A-Za-z0-9_-]{48}|dnkey-[a-z0-9=_-]{26}-[a-z0-9=_-]{52}|apify_api_[A-Za-z0-9-]{36}"
+        r"|oy2[a-z0-9]{43}|sl\.[A-Za-z0-9_=-]{130,}",
+    ),
     (
         "somebody's web service (a JSON Web Token)",
         ("eyJ",),
@@ -142,6 +214,10 @@ _HASH_PARTS = (
     "grub.pbkdf2",
     "SHA",
     "}",
+    "md5",
+    "-pbkdf2-",
+    "SHA-",
+    "OBF:",
 )
 
 
@@ -178,11 +254,13 @@ def shapes_masked(text: str) -> str:
 # The end of a key's name. Not: file names (password_file), counts (passwd_tries), public keys.
 SECRET_NAME = (
     r"(?:pass(?:word|wd|phrase|wort|code)[0-9]?|(?:[._-]|\b|(?:db|root|redis|smtp|imap|mail|user|admin|sql|login|bind|ldap|key|"
-    r"store|ftp|rcon|require|master|proxy|vnc|rpc|repl|auth))pass|pass_?(?:plain|hash)|pwd|passwd_?hash|pw_?hash|rootpw|"
-    r"secrets?|secret[_-]?(?:id|string|value|token|base|key[_-]?base)|tokens?|"
+    r"store|ftp|rcon|require|master|proxy|vnc|rpc|repl|auth|remote|local|server|client|host|web|site|account))pass|pass_?plain|"
+    r"(?:pass(?:word|wd|phrase)?|pw)[._-]?(?:hash|digest|hashed|crypt(?:ed)?|enc(?:rypted)?|salt)|pwd|(?:root|bind|admin|db|user|ldap)pw|authtok|macaroon|"
+    r"secrets?|secret[_-]?(?:id|string|value|token|base)|key_base|tokens?|"
     r"api[_-]?keys?|(?:secret|access|private|account|encryption|signing|license|licence|master|shared|auth|dqs|app|client|consumer|"
     r"session|service|storage|registration|activation|subscription|root|deploy|tsig|hmac|crypt|cipher|ssh|webhook|ingest|write|"
-    r"integration|routing|application|bearer|stream|admin|preshared|pre-shared)[_-]?keys?(?:[_-]data)?|psk|wep_key\d|"
+    r"integration|routing|application|bearer|stream|admin|preshared|pre-shared|unseal|recovery)[_-]?keys?(?:[_-]data)?|psk|"
+    r"(?:unseal|recovery|backup|scratch)[ _-](?:keys?|codes?)|wep_key\d|"
     r"credentials?|authorization|(?:^|[^a-z])auth|_?auth(?:token|[_-]secret)?|requirepass|masterauth|community|cookie)"
 )
 _SETTING = (
@@ -202,7 +280,7 @@ def holds_secret(key: str) -> bool:
 
 # A line without one of these words has no key of a secret in it, and neither has one long word (the bundle of user-data has
 # 400,000 characters): asking first keeps long texts cheap.
-_HINT = "pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|pw_?hash|proxy"
+_HINT = "pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|pw_?hash|proxy|macaroon|code"
 _LONG = 1 << 14
 _BETWEEN = "[:=<-]"
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from tests.lab.files import scratch
 from tests.lab.netns import Namespace
@@ -88,10 +88,10 @@ def base_disk() -> str:
 class Build:
     """One Packer build with the qemu template in `directory`, where its output and its reports are left.
 
-    customize: the text of a script that runs between the checks and the seal.
+    customize: the text of a script that runs between the checks and the seal. more: other variables of the template.
     """
 
-    def __init__(self, directory: Path, customize: str = "") -> None:
+    def __init__(self, directory: Path, customize: str = "", more: Optional[Mapping[str, str]] = None) -> None:
         self.directory = directory
         self.base = base_disk()
         layer = directory / "base.qcow2"
@@ -117,6 +117,7 @@ class Build:
             "qemu_arguments": json.dumps(machine),
             "report_directory": str(directory / "reports"),
             "output_directory": str(directory / "output"),
+            **(more or {}),
         }
         if customize:
             script = directory / "customize.sh"
@@ -158,10 +159,11 @@ class Clone(Machine):
     Its user-data also does what many do: it tries to start the install itself, which is long before the first check.
     """
 
-    def __init__(self, build: Build, name: str) -> None:
+    def __init__(self, build: Build, name: str, told: Optional[Mapping[str, Any]] = None) -> None:
         super().__init__(TREE, memory=6656)
         self.build = build
         self.name = name
+        self.told = policy(name) if told is None else told
 
     def _disk(self) -> str:
         disk = f"{self._scratch}/disk.qcow2"
@@ -177,7 +179,7 @@ class Clone(Machine):
             "locale": "C.UTF-8",
             "fqdn": f"{self.name}.cowgate.test",
             "manage_etc_hosts": True,
-            "write_files": [{"path": "/etc/cowgate/policy.yaml", "content": json.dumps(policy(self.name))}],
+            "write_files": [{"path": "/etc/cowgate/policy.yaml", "content": json.dumps(self.told)}],
             "runcmd": [["sh", "-c", f"cowgate gate -- echo INSTALLED >{TOO_EARLY} 2>&1; echo $? >>{TOO_EARLY}"]],
         }
         seed = {

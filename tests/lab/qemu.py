@@ -188,6 +188,9 @@ class Machine:
     def read(self, path: str) -> str:
         return self.run(["cat", path], check=True).stdout
 
+    def exists(self, path: str) -> bool:
+        return self.run(["test", "-e", path]).returncode == 0
+
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file in the guest, its directories made as needed."""
         quoted = shlex.quote(path)

@@ -1,4 +1,4 @@
-"""A person at a terminal of a container: a pseudo-terminal, on which one waits for words and types others."""
+"""A person at a terminal of a machine: a pseudo-terminal, on which one waits for words and types others."""
 
 from __future__ import annotations
 
@@ -13,22 +13,32 @@ from typing import Optional
 
 from tests.lab.container import Container
 from tests.lab.process import ENVIRONMENT
+from tests.lab.qemu import Machine
 
 
 class Terminal:
-    """A shell command on a terminal of `machine`. Context manager; at its end the command gets SIGHUP, as when a line is cut.
+    """A shell command on a terminal of `machine`, or root's login over ssh where that is an emulated one. Context manager; at
+    its end the command gets SIGHUP, as when a line is cut.
 
     `said` is everything that was printed so far, with \\r\\n made \\n.
     """
 
-    def __init__(self, machine: Container, command: str = "login -f root") -> None:
-        self.machine = machine
+    def __init__(self, machine: Container | Machine, command: str = "login -f root") -> None:
+        self.argv = self._ssh(machine) if isinstance(machine, Machine) else self._script(machine, command)
+        self.said = ""
+        self._read = 0  # up to where expect() has looked
+
+    @staticmethod
+    def _ssh(machine: Machine) -> list[str]:
+        *options, name = machine._ssh()
+        return [*options, "-tt", name]  # no command: sshd starts a login shell
+
+    @staticmethod
+    def _script(machine: Container, command: str) -> list[str]:
         # The terminal has to be one of the container's: script(1) makes it there. Without exec a shell such as dash stays
         # as the session's leader, and login's vhangup(2) ends it, and with it the line.
         inside = ["script", "-qec", f"exec {command}", "/dev/null"]
-        self.argv = ["nsenter", "--target", str(machine._leader), "--all", "--root", "--wd", "--", *inside]
-        self.said = ""
-        self._read = 0  # up to where expect() has looked
+        return ["nsenter", "--target", str(machine._leader), "--all", "--root", "--wd", "--", *inside]
 
     def __enter__(self) -> Terminal:
         self._pid, self._fd = pty.fork()

@@ -83,6 +83,8 @@ _PROGRAM = frozenset(
         ".erb",
     ]
 )
+# Of these, text in which somebody may have written a password down as a value.
+_CODE = frozenset((".py", ".pl", ".pm", ".rb", ".js", ".mjs", ".cjs", ".ts", ".lua", ".go", ".java", ".kt", ".cs", ".tcl"))
 _PROSE = frozenset((".txt", ".log", ".csv", ".lst"))
 _TALK = r"(?i)^(readme|license|licence|copying|notice|changelog|changes|news|authors|contributing|todo|install|makefile)\b"
 # What a package manager of a language put there: examples and tests come with it, settings do not.
@@ -96,6 +98,12 @@ def is_settings(path: str) -> bool:
     """Whether a file may be a configuration file, or the data of a program, that something reads a password from."""
     name = os.path.basename(path)
     return os.path.splitext(name)[1].lower() not in _PROGRAM and not re.match(_TALK, name) and not re.search(_LIBRARY, path)
+
+
+def is_program(path: str) -> bool:
+    """Whether a file is program text of somebody's own: no library's, no sample, no documentation."""
+    name = os.path.basename(path)
+    return os.path.splitext(name)[1].lower() in _CODE and not re.match(_TALK, name) and not re.search(_LIBRARY, path)
 
 
 # -- the rules ---------------------------------------------------------------------------------------------------------------
@@ -113,12 +121,17 @@ def reason(path: str, data: bytes) -> Optional[str]:
         if found:
             return found
     if _is_binary(data):
-        return _shaped(data.decode("latin-1"), library=True)
+        return _shaped(data.decode("latin-1"), library=True) or _named_data(path, data)
     text = _decoded(data)
+    named = _named_data(path, data) if re.search(r"[\x01-\x08\x0e-\x1f\ufffd]", text) else None  # bytes without a NUL
+    if named:
+        return named
     library = not is_settings(path)
     found = _shaped(text, library=library)
-    if found or library:
+    if found:
         return found
+    if library:
+        return _literals(text) if is_program(path) else None
     return _settings(path, text)
 
 
@@ -156,6 +169,8 @@ _OTHER_KEYS = (
     rb"|AGE-SECRET-KEY-1[A-Z0-9]{20}"
     rb"|== ed25519v1-secret: type0 [=]="  # Tor
 )
+_RSA = rb"\"(?:modulus|n|Modulus)\"\s*:"
+_RSA_SECRET = rb"\"[dD]\"\s*:\s*\"[A-Za-z0-9+/=_-]{32,}\""
 _JWK = rb"\"kty\"\s*:\s*\"(?:RSA|EC|OKP|oct)\""
 _JWK_SECRET = rb"\"[dk]\"\s*:\s*\"[A-Za-z0-9_=-]{8,}\""
 
@@ -170,7 +185,21 @@ def _text_key(data: bytes) -> Optional[str]:
         return KEY
     if re.search(_JWK, data) and re.search(_JWK_SECRET, data):
         return f"{KEY} (a JSON Web Key)"
+    if re.search(_RSA_SECRET, data) and re.search(_RSA, data):
+        return f"{KEY} (the numbers of an RSA key)"
     return None
+
+
+# What programs keep secrets in, by how it begins.
+_STORES = (
+    (b"\x05\x04\0", "tickets of Kerberos"),
+    (b"GnomeKeyring\n\r\0\n", "a password store (GNOME)"),
+    (b"\x3f\xd7\x6c\x17", f"{KEY} store (Elasticsearch)"),
+    (b"\xd4\xc3\xb2\xa1", "recorded traffic"),
+    (b"\xa1\xb2\xc3\xd4", "recorded traffic"),
+    (b"\x0a\x0d\x0d\x0a", "recorded traffic"),
+)
+_COLUMN = rb"(?i)CREATE TABLE[^\0]{0,2000}?[ (,\"'`\[](?:\w*(?:password|passwd|secret|token)(?:_value|_hash)?|nssPrivate)[ (\"'`\]]|secret://"
 
 
 def _binary_key(data: bytes) -> Optional[str]:
@@ -180,6 +209,13 @@ def _binary_key(data: bytes) -> Optional[str]:
         return f"{KEY} (a Kerberos keytab)"
     if data.startswith((b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5", b"\x03\xd9\xa2\x9a\x65\xfb\x4b\xb5")):
         return "a password store (KeePass)"
+    for magic, what in _STORES:
+        if data.startswith(magic):
+            return what
+    if data.startswith(b"SQLite format 3\0") and re.search(_COLUMN, data):
+        return "a database with passwords or tokens in it"
+    if b"MIT-MAGIC-COOKIE-1\0" in data[:512]:
+        return "a way to somebody's screen"
     if data[:6] in (b"LUKS\xba\xbe", b"SKUL\xba\xbe"):
         return "the header of an encrypted disk"
     if data[0] == 0x30:
@@ -311,16 +347,18 @@ def _repeats(text: str) -> bool:
 
 _VALUE = r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\])]+)"
 _KEYED = (
-    rf"(?i)(?<![A-Za-z0-9_$/])(?P<quote>[\"']?)(?P<key>[A-Za-z0-9_.-]*?{SECRET_NAME})(?P=quote)[ \t]*(?:=>|[?:]?=|:)[ \t]*"
-    rf"{_VALUE}"
+    rf"(?i)(?<![A-Za-z0-9_$/])(?P<quote>[\"']?)(?P<key>[A-Za-z0-9_.-]*?{SECRET_NAME}(?:[ _-]?\d{{1,2}})?)(?P=quote)[ \t]*"
+    rf"\]?[ \t]*(?:=>|[?:]?=|:)[ \t]*{_VALUE}"
 )
 _WORD_PAIR = (  # where a space stands between name and value: msmtp, fetchmail, redis, kickstart, netrc
-    r"(?i)^[ \t]*(?:(?:set|user|default_user)[ \t]+)?(?:password|passwd|passphrase|requirepass|masterauth|rootpw|sslpassword|"
-    rf"secret|sasl_passwd|authkey|encryption_key)[ \t]+(?:--?[a-z]+[ \t]+)*{_VALUE}"
+    r"(?i)^[ \t]*(?:(?:set|user|default_user)[ \t]+)?(?:password|passwd|passphrase|requirepass|masterauth|sslpassword|secret|"
+    rf"(?:root|bind|rootbind|adminbind)pw|sasl_passwd|authkey|encryption_key)[ \t]+(?:--?[a-z]+[ \t]+)*{_VALUE}"
 )
 _PRESEED = r"(?i)^[ \t]*\S+[ \t]+\S*(?:passw(?:or)?d|passphrase|secret|token)\S*[ \t]+(?:password|string)[ \t]+(?P<value>\S+)"
 _ON_A_COMMAND_LINE = (
-    r"(?i)(?:--(?:[a-z-]*(?:password|passwd|passphrase|token|secret|api-?key|auth-?key))[ =]|\bsshpass +-p *|"
+    r"(?i)(?:\b(?:zip|unzip|7za?)\b[^\n;|]*? -[Pp](?=\S* *\S) *|\bredis-cli\b[^\n;|]*? -a *|\bldap[a-z]+\b[^\n;|]*? -w *|"
+    r"\bopenssl\b[^\n;|]*? -pass(?:in|out)? +pass:|\b(?:smbclient|net|rpcclient)\b[^\n;|]*? -U *[^\s%]+%|"
+    r"--(?:[a-z-]*(?:password|passwd|passphrase|token|secret|api-?key|auth-?key))[ =]|\bsshpass +-p *|"
     r"\b(?:curl|wget)\b[^\n]*? (?:-u|--user)[ =]\S+:|"
     r"\b(?:mysql|mysqldump|mariadb|mysqladmin)\b[^\n]*? -p(?=[^\s]))(?P<value>\"[^\"\n]*\"|'[^'\n]*'|\S+)"
 )
@@ -333,6 +371,19 @@ _COMMUNITY = r"(?i)^[ \t]*r[ow]community6?[ \t]+(?P<value>\S+)"  # SNMP
 _GOSSIP = r"^[ \t]*\"?encrypt\"?[ \t]*[=:][ \t]*(?P<value>\"[A-Za-z0-9+/]{22,}={0,2}\")"  # Nomad, Consul
 _POLL = r"(?i)^[ \t]*poll\b.*?\bpass(?:word)?[ \t]+(?P<value>\"[^\"\n]+\"|\S+)"  # fetchmail
 _CONNECTION = r"(?i)(?:^|;)\s*(?:password|pwd)\s*=\s*(?P<value>[^;]+)"  # of a database, in one text
+_NETRC = rf"(?i)\b(?:login|account|user)[ \t]+\S+[ \t]+(?:password|passwd)[ \t]+{_VALUE}"  # on one line
+_PASS_PAIR = r"(?i)^[ \t]*pass[ \t]+(?!(?:in|out|all|on|quick)\b)(?P<value>\"[^\"\n]+\"|\S+)[ \t]*$"  # isync
+_SNMP_USER = rf"(?i)^[ \t]*createUser[ \t]+(?:-e[ \t]+\S+[ \t]+)?\S+[ \t]+(?:MD5|SHA[0-9-]*)[ \t]+{_VALUE}"
+_ACL = r"^[ \t]*user[ \t]+\S+[ \t].*?(?:#(?=[0-9a-f]{64}\b)|(?<=[ \t])>)(?P<value>\S+)"  # Redis
+_SQL = (
+    r"(?i)\b(?:IDENTIFIED[ \t]+(?:WITH[ \t]+\S+[ \t]+)?(?:BY|AS)|PASSWORD)"
+    r"[ \t]+(?:PASSWORD[ \t]+)?(?P<value>'[^'\n]+')"
+)
+_REGISTER = r"(?i)^[ \t]*register[ \t]*=>[ \t]*[^\s:]+:(?P<value>[^\s@:]+)@"  # Asterisk
+_NAMELESS_KEY = r"(?i)^[ \t]*[\"']?key[\"']?[ \t]*[:=][ \t]*[\"']?(?P<value>[A-Za-z0-9+/_=-]{24,})[\"']?[ \t]*$"
+_XML_ATTRIBUTE = rf"(?i)[\s<](?:\w+:)?\w*?{SECRET_NAME}=(?P<value>\"[^\"]+\")"
+_XML_VALUE = r"(?i)<\w*password>\s*<value>(?P<value>[^<]+)<"
+_XML_CONNECTION = r"(?i)[;\"](?:password|pwd)\s*=\s*(?P<value>[^;\"]+)"
 _COMMENT = r"\s*(#(?!cloud-config)|;|//|--\s|!|<!--)"
 _FILE_NAME = r"/[\w.-]+\.(?:key|pem|crt|cer|p12|pfx|jks|gpg|asc|pub|txt|conf|cnf|ya?ml|json|secret|keytab|db|sock)\Z"
 _MACRO = r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?:/.*)?"  # the name of something that stands elsewhere
@@ -428,12 +479,16 @@ def _settings(path: str, text: str) -> Optional[str]:
         return None
     if _is_all_secret(name, text.strip()):
         return SETTING
+    if re.fullmatch(_IDENTITY_FILE, name) and re.fullmatch(_IDENTITY, text.strip()):
+        return IDENTITY
+    if re.match(r"[A-Z2-7]{16,}\n\"[ ]", text):  # Google's authenticator
+        return f"{SETTING}, line 1"
     document = _json(text) if text.lstrip()[:1] in ("{", "[") else None
     if document is not None:
         key = _secret_key(document)
         return f"{SETTING} (key {key})" if key else None
     prose = os.path.splitext(name)[1].lower() in _PROSE
-    patterns = (_ELEMENT, _ATTRIBUTE) if text.lstrip().startswith("<?xml") else _PATTERNS
+    patterns = _XML if text.lstrip().startswith(("<?xml", "<!DOCTYPE")) else _PATTERNS
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > LINE or not re.search(_HINT, line.lower()) or re.match(_COMMENT, line):
             continue
@@ -442,7 +497,11 @@ def _settings(path: str, text: str) -> Optional[str]:
                 before = line[: match.start()]
                 # `spf = pass:softfail`: what looks like a key stands in a value
                 talks = prose and pattern in _OF_ITS_OWN and before.strip() not in ("", "export", "set")
-                if talks or (pattern == _KEYED and before.endswith(("= ", "=\t"))):
+                if (talks and not _looks_random(match["value"])) or (pattern == _KEYED and before.endswith(("= ", "=\t"))):
+                    continue
+                if pattern == _NAMELESS_KEY and not _looks_random(match["value"]):
+                    continue
+                if pattern in _MADE_UP and not _is_made_up(match["value"]):
                     continue
                 if _tells(match["value"], line[match.end() :]):
                     return f"{SETTING}, line {number}"
@@ -453,26 +512,144 @@ _SECRETS_FILE = r"(?i)pass(word|phrase|wd|wort)?\b|(^|[._-])(secret|token|cookie
 _KEY_FILE = r"(?i)(^|[._-])key\Z"
 _WORD = r"[!-~]{8,256}"
 _BARE_KEY = r"[0-9A-Fa-f]{32,128}|[A-Za-z0-9+/_-]{42,86}={0,2}"
+_HOLDS_KEYS = r"(?i)(^|[._-])(\w*m?key(file)?|secrets?|cookie|psk|\w*_secret)(\.(txt|bin|dat|key))?\Z"
+_PUBLIC = r"(?i)pub|ring|keyboard|keymap|known|authorized|trust|anchor"
+_LINES_OF_IT = r"(?:[A-Za-z0-9+/_-]{16,}={0,2}\s*)+"
+_STANDING_FOR_NOTHING = r"(?i)\b(?:DNSKEY|DS|ssh-\w+|ecdsa-\S+|AAAA[A-Za-z0-9+/]{16,})\b"  # public by their format
+_SECRETS_LIST = (
+    r"(?i)(^|[._-])(?:secrets?|(?:psks?|creds?|credentials?|passwords?|passphrases?|logins)(?:\.(?:txt|lst|list|csv)))\Z"
+)
+_USERS_FILE = r"(?i)(users?|logins?|accounts?|auth)(\.(txt|lst|list|conf|db))?\Z"
+_USER_LINE = r"[A-Za-z0-9_.@-]{1,64}:(?P<value>[^\s:]{6,})"
+_KEY_LOG = r"(?m)^CLIENT_(?:RANDOM|HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_0) [0-9a-f]{64} [0-9a-f]{48,}"
+_KUBERNETES = r"(?m)^kind:[ \t]*[\"']?Secret\b"
+_BELOW = rf"(?im)^[ \t]*\w*?{SECRET_NAME}:[ \t]*\n(?:[ \t]+\w+:[^\n]*\n){{0,2}}[ \t]+value:[ \t]*(?P<value>\S+)"
+_CREDENTIALS = r"(?i)\.?credentials?(\.(json|ya?ml|toml|ini|xml|conf|env))?"
+_IDENTITY_FILE = (
+    r"(?i)(.*(host|machine|instance|node|agent|device|installation|client|server|system|unique)[._-]?)?(uu|gu)?id(\.txt)?"
+)
+_IDENTITY = r"\{?[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\}?|[0-9a-fA-F]{32}"
+IDENTITY = "the identity of one machine at a service"
 
 
 def _is_all_secret(name: str, text: str) -> bool:
-    """Whether a file is one word, and its name says that this is a passphrase, a cookie, a token or a key."""
-    if not re.fullmatch(_WORD, text) or name.endswith(".pub") or "public" in name.lower():
+    """Whether a file holds nothing else, as its name tells: a passphrase, a cookie, a token, a key, credentials."""
+    if name.endswith(".pub") or "public" in name.lower() or not text:
+        return False
+    if re.fullmatch(_CREDENTIALS, name) or re.search(_SECRETS_LIST, name):
+        return any(len(line) > 3 and not re.match(_IDLE, line) for line in text.splitlines()) and _is_more_than_words(text)
+    if re.search(_HOLDS_KEYS, name) and not re.search(_PUBLIC, name) and not re.search(_STANDING_FOR_NOTHING, text):
+        words = text.split()
+        if re.fullmatch(_LINES_OF_IT, text) and len(text) >= 24 and _looks_random(text.replace("\n", "")):
+            return True
+        if len(words) <= 4 and any(re.fullmatch(_BARE_KEY, word) and _looks_random(word) for word in words):
+            return True
+    if not re.fullmatch(_WORD, text):
         return False
     if re.search(_KEY_FILE, name):
         return bool(re.fullmatch(_BARE_KEY, text))
     return bool(re.search(_SECRETS_FILE, name)) and _tells(text)
 
 
+_IDLE = r"\s*(?:#|;|//|include\b|$)"
+
+
+def _is_more_than_words(text: str) -> bool:
+    """Whether there is a value in it: two words in a line, a quoted one, or one with a digit."""
+    lines = [line for line in text.splitlines() if not re.match(_IDLE, line)]
+    return any(re.search(r"\S\s+\S|[:=]\s*\S|\d", line) and _tells(line.split()[-1]) for line in lines)
+
+
+def _looks_random(value: str) -> bool:
+    """Whether nobody made it up: at least sixteen characters of letters and digits, few of them twice, in no order."""
+    bare = value.strip("\"'`=")
+    if len(bare) < 16 or not re.search(r"\d", bare) or not re.search(r"[A-Za-z]", bare) or re.search(r"\s", bare):
+        return False
+    if re.fullmatch(r"(?:[a-z]+|[A-Z]+|\d{1,4})(?:[._/-](?:[a-z]+|[A-Z]+|\d{1,4}))*", bare):
+        return False  # words and numbers with something between them
+    return len(set(bare)) >= min(10, len(bare) // 2) and not _repeats(bare)
+
+
+# -- data, and program text --------------------------------------------------------------------------------------------------
+
+_DATA_OF_SECRETS = (
+    r"(?i)(passw|secret|cred|sasl|keystore|keyring|vault|wallet).*"
+    r"\.(db|db3|sqlite3?|lmdb|mdb|ldb|cdb|dir|pag|tdb|kdb|dat|bin|keystore)\Z"
+)
+# Of images, archives and programs
+_FORMATS = (
+    *(b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"BZh", b"\xfd7zXZ"),
+    *(b"\x28\xb5\x2f\xfd", b"\x7fELF"),
+)
+
+
+def _named_data(path: str, data: bytes) -> Optional[str]:
+    """Of data that is no text the name tells what it is for: the store of secrets of a program, or the bytes of a key."""
+    name = os.path.basename(path)
+    if len(data) == 8 and name.endswith("passwd"):
+        return f"{SETTING} (of VNC)"
+    if re.search(_DATA_OF_SECRETS, name) and not re.search(r"(?i)pub|trusted", name):
+        return f"{SETTING} (a data file of them)"
+    if not re.search(_HOLDS_KEYS, name) or re.search(_PUBLIC, name) or data.startswith(_FORMATS):
+        return None
+    public = data[0] == 0x30 or (data[0] & 0x80 and (data[0] >> 2) & 0x0F == 6) or data[0] == 0xC6  # DER, OpenPGP
+    sample = data[:4096]
+    return None if public or len(sample) < 16 or len(set(sample)) < min(180, len(sample) * 3 // 5) else f"{KEY} (its bytes)"
+
+
+_VARIABLE = rf"(?i)\$\w*?{SECRET_NAME}\d?[ \t]*=[ \t]*(?P<value>\"[^\"\s$]+\"|'[^'\n]+')"  # PHP, Perl
+_LOGIN = (
+    r"(?i)\b\w*(?:auth|login|authenticate|connect|credentials|sign_?in)\w*\([ \t]*(?P<q>[\"'])[^\"'\n]+(?P=q)[ \t]*,[ \t]*"
+    r"(?P<value>\"[^\"\n]+\"|'[^'\n]+')"
+)
+_LITERAL = (
+    rf"(?i)(?<![A-Za-z0-9_])(?P<quote>[\"']?)\w*?{SECRET_NAME}\d?(?P=quote)\]?[ \t]*(?::[ \t]*\w+[ \t]*)?(?:=>|:?=|:)[ \t]*"
+    r"(?P<value>\"[^\"\n]+\"|'[^'\n]+')"
+)
+_NO_PASSWORD = (
+    r"(?i).*(?:example|change|your|placeholder|dummy|sample|fake|todo|redacted|required|invalid|missing|password|passwd|secret|token|"
+    r"test|foo|bar|hidden|default).*"
+)
+
+
+def _literals(text: str) -> Optional[str]:
+    """In program text a value counts that stands there as a literal and is no word of a language."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > LINE or not re.search(_HINT, line.lower()) or re.match(_COMMENT, line):
+            continue
+        for pattern in (_LITERAL, _LOGIN):
+            for match in re.finditer(pattern, line):
+                if _is_made_up(match["value"]):
+                    return f"{SETTING}, line {number}"
+    return None
+
+
+def _is_made_up(value: str) -> bool:
+    """Whether a literal is a password: eight characters, a digit or a sign among letters, no name, path or pattern."""
+    bare = value.strip("\"'")
+    if len(bare) < 8 or re.fullmatch(_NO_PASSWORD, bare) or re.search(r"\s", bare) or not _tells(value):
+        return False
+    if re.fullmatch(r"[A-Za-z_]+(?:[._:/-][A-Za-z_]+)*[:=/]?|[\d.:/-]+", bare):
+        return False
+    kinds = sum(bool(re.search(kind, bare)) for kind in (r"[a-z]", r"[A-Z]", r"\d", r"[^A-Za-z0-9._/:-]"))
+    return kinds >= 2 and not re.search(r"://|%[sd]|\\|[{}<>|]|\.(?:[a-z]{2,5})\Z", bare)
+
+
 _OF_ITS_OWN = (_KEYED, _WORD_PAIR)  # in prose they count on a line of their own
+_XML = (_ELEMENT, _ATTRIBUTE, _XML_ATTRIBUTE, _XML_VALUE, _XML_CONNECTION)
+_MADE_UP = (_VARIABLE, _LOGIN, _PASS_PAIR)  # what many other things look like: the value has to look like a password
 _PATTERNS = (
     *(_KEYED, _WORD_PAIR, _PRESEED, _ON_A_COMMAND_LINE, _HEADER, _ELEMENT, _PROXY),
-    *(_CALL, _ATTRIBUTE, _COMMUNITY, _GOSSIP, _POLL),
+    *(_CALL, _ATTRIBUTE, _COMMUNITY, _GOSSIP, _POLL, _NETRC, _PASS_PAIR, _SNMP_USER, _ACL, _SQL, _VARIABLE, _LOGIN, _REGISTER),
+    _NAMELESS_KEY,
 )
 
 
 # Most lines hold none of these words: asking for them first makes a scan ten times as fast.
-_HINT = "pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|curl|wget|mysql|maria|proxy|encrypt"
+_HINT = (
+    "pass|pwd|secret|token|key|psk|credential|auth|cookie|community|rootpw|curl|wget|mysql|maria|proxy|encrypt|identified|createuser|register|zip|7z|ldap|openssl|smbclient|"
+    "macaroon|^ *user |code|login|pw"
+)
 LINE = 1 << 14  # characters: what is longer is no setting that a person wrote
 
 
@@ -485,6 +662,10 @@ def _tells(value: str, whole: str = "") -> bool:
         return False
     if re.match(_HASHED, bare):
         return True
+    if any(_looks_random(part) for part in re.findall(r"[A-Za-z0-9+/=]{20,}", bare[1:])) and re.match(
+        r"[{\[][A-Za-z0-9+/]", bare
+    ):
+        return True  # encrypted, or with its method before it
     if bare[0] in "$%<{@&[(" or re.match(r"(?:~?/|\./|file:|env:|vault:|!)[\w.~-]", bare) or bare.endswith(("(", "{", "()")):
         return False
     if re.search(_FILE_NAME, bare) or re.fullmatch(_MACRO, bare):
@@ -507,6 +688,17 @@ def _accounts(name: str, text: str) -> Optional[str]:
         return f"{HASH}, line 1"
     if match:
         return f"{HASH}, {_at(text, match.start())}"
+    lines = [line for line in text.splitlines() if not re.match(_IDLE, line)]
+    if lines and re.search(_USERS_FILE, name):
+        pairs = [re.fullmatch(_USER_LINE, line.strip()) for line in lines]
+        if all(pair and _is_made_up(pair["value"]) for pair in pairs):
+            return f"{SETTING}, line 1"
+    for pattern in (_KEY_LOG, _BELOW):
+        match = re.search(pattern, text)
+        if match and (pattern == _KEY_LOG or _tells(match["value"])):
+            return f"{SETTING}, {_at(text, match.start())}"
+    if re.search(_KUBERNETES, text) and re.search(r"(?m)^(?:data|stringData):[ \t]*\n[ \t]+\S+:[ \t]*\S", text):
+        return f"{SETTING} (a Secret of Kubernetes)"
     match = re.search(_MODULE, text) if name == "rsyncd.secrets" else None
     return f"{SETTING}, {_at(text, match.start())}" if match else None
 
@@ -530,7 +722,7 @@ def _secret_key(document: Any) -> str:
                 if isinstance(value, str):
                     if holds_secret(key) and value and _tells(value):
                         return str(key)[:40]
-                    inner = re.search(_CONNECTION, value) if ";" in value else None
+                    inner = re.search(_CONNECTION, value) if ";" in value else re.search(_ON_A_COMMAND_LINE, value)
                     if inner and _tells(inner["value"]):
                         return str(key)[:40]
                 else:

@@ -245,9 +245,24 @@ REFUSED: tuple[Rule, ...] = (
             "/var/lib/snmp/snmpd.conf",
             "/var/lib/teleport/**",
             "/var/lib/snapd/device/private-keys-v1/*",
+            "/var/lib/landscape/client/*",
         ),
         REFUSE,
         "the credentials or identity of one machine at a service",
+        probe="content",
+    ),
+    Rule(
+        "trusted-hosts",
+        ("~/.rhosts", "~/.shosts", "/etc/hosts.equiv", "/etc/ssh/shosts.equiv"),
+        REFUSE,
+        "a way in",
+        probe="content",
+    ),
+    Rule(
+        "terraform-state",
+        ("**/*.tfstate", "**/*.tfstate.*"),
+        REFUSE,
+        "the state of Terraform, which holds passwords as they are",
         probe="content",
     ),
     Rule(
@@ -467,7 +482,17 @@ STATE: tuple[Rule, ...] = (
 TRACES: tuple[Rule, ...] = (
     Rule(
         "history",
-        ("~/.*history*", "~/.lesshst", "~/.local/state/**", "~/.local/share/nvim/**", "~/.config/*/history"),
+        (
+            "~/.*history*",
+            "~/.lesshst",
+            "~/.local/state/**",
+            "~/.local/share/nvim/**",
+            "~/.local/share/*/*history*",
+            "~/.config/*/*history*",
+            "~/.nano/*history*",
+            "~/.vim/*undo*/*",
+            "~/nohup.out",
+        ),
         REMOVE,
         "what was typed on the builder",
         probe="regular",
@@ -539,6 +564,19 @@ TRACES: tuple[Rule, ...] = (
         probe="regular",
     ),
     Rule("installer", ("/var/log/installer", "/var/log/anaconda", "~/*-ks.cfg"), REMOVE, "what the installer was told"),
+    # Each holds the environment of whoever gave it, and a clone would run it at once.
+    Rule(
+        "at-jobs",
+        (
+            "/var/spool/cron/atjobs/[a-zA-Z=]*",
+            "/var/spool/cron/atspool/*",
+            "/var/spool/at/[a-zA-Z=]*",
+            "/var/spool/at/spool/*",
+        ),
+        REMOVE,
+        "jobs of the builder",
+        probe="regular",
+    ),
     Rule("recordings", ("/var/log/sudo-io", "/var/log/tlog"), REMOVE, "what was typed on the builder"),
     Rule(
         "login-records",  # those of Debian 13
@@ -620,7 +658,7 @@ LEFT: tuple[Rule, ...] = (
 RULES = (*REFUSED, *IDENTITY, *STATE, *TRACES, *LEFT)
 
 # What something lies in that no package owns, and that is no secret by its content: listed, for a person to look at.
-LOOKED_AT = ("/etc", "/root", "/home", "/opt", "/srv", "/usr/local", "/var/lib")
+LOOKED_AT = ("/etc", "/root", "/home", "/opt", "/srv", "/usr/local", "/var/lib", "/var/www", "/var/spool/cron")
 
 # Below them: what cowgate, Docker, cloud-init, package managers and systemd put there themselves, as globs.
 EXPECTED = (

@@ -1,6 +1,7 @@
 """A hundred secrets as programs keep them, written down without a look at the rules of image.hygiene.
 
-The values are made up. 79 were found when this was written down; then rules were made for 15 of the others.
+The values are made up. 79 were found when this was written down; then rules were made for 15 of the others, and
+two more are found since rules were made for blind.py.
 """
 
 from __future__ import annotations
@@ -119,9 +120,7 @@ SECRETS: dict[str, str] = {
 # What no rule finds: listed as unowned.
 MISSED = (
     "/etc/openvpn/client/auth.txt",
-    "/opt/app/settings.py",
     "/etc/consul.d/acl.hcl",
     "/etc/monit/monitrc",
     "/home/anna/notes.md",
-    "/srv/www/config.inc.php",
 )
