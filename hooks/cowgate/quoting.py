@@ -132,7 +132,7 @@ _TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Alibaba Cloud", ("LTAI",), r"LTAI[A-Za-z0-9]{16,26}"),
     ("Postman", ("PMAK-",), r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}"),
     ("Brevo", ("xkeysib-", "xsmtpsib-"), r"x(?:key|smtp)sib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
-    ("Square", ("sq0", "EAAA"), r"sq0[a-z]{3}-[A-Za-z0-9_-]{22,}|EAAA[A-Za-z0-9_-]{56,}"),
+    ("Square", ("sq0",), r"sq0[a-z]{3}-[A-Za-z0-9_-]{22,}"),
     ("Artifactory", ("AKCp",), r"AKCp[A-Za-z0-9]{65,}"),
     (
         "Fly.io",
@@ -140,55 +140,23 @@ _TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         r"fm1[ar]_[A-Za-z0-9+/]{50,}={0,3}|fm2_[A-Za-z0-9+/]{50,}={0,3}|fo1_[A-Za-z0-9_-]{43}",
     ),
     ("EasyPost", ("EZAK", "EZTK"), r"EZ[AT]K[A-Za-z0-9]{54}"),
-    ("Octopus Deploy", ("API-",), r"API-[A-Z0-9]{26}"),
     ("Flutterwave", ("FLWSECK",), r"FLWSECK(?:_TEST)?-[a-zA-Z0-9]{12,}"),
     ("OpenShift", ("sha256~",), r"sha256~[A-Za-z0-9_-]{43}"),
     ("Yandex Cloud", ("AQVN",), r"AQVN[A-Za-z0-9_-]{35,38}"),
     (
         "a web service",
         (
-            *(
-                "aio_",
-                "lin_api_",
-                "ntn_",
-                "secret_",
-                "pscale_",
-                "sntrys_",
-                "sntryu_",
-                "tfp_",
-                "pnu_",
-                "rdme_",
-                "shippo_",
-                "figd_",
-                "CFPAT-",
-            ),
-            *(
-                "bkua_",
-                "duffel_",
-                "fio-u-",
-                "ico-",
-                "pplx-",
-                "r8_",
-                "sgp_",
-                "sbp_",
-                "gsk_",
-                "xai-",
-                "nfp_",
-                "rnd_",
-                "napi_",
-                "re_",
-                "p8e-",
-            ),
-            *("lob_", "CLOJARS_", "nvapi-", "tk-us-", "dnkey-", "apify_api_", "oy2", "sl."),
+            *("aio_", "lin_api_", "ntn_", "pscale_", "sntrys_", "sntryu_", "tfp_", "pnu_", "rdme_", "shippo_", "figd_"),
+            *("CFPAT-", "bkua_", "duffel_", "fio-u-", "ico-", "pplx-", "r8_", "sgp_", "sbp_", "gsk_", "xai-"),
+            *("nfp_", "rnd_", "napi_", "p8e-", "CLOJARS_", "nvapi-", "tk-us-", "dnkey-", "apify_api_"),
         ),
-        r"aio_[A-Za-z0-9]{28}|lin_(?:api|oauth)_[A-Za-z0-9]{32,}|ntn_[A-Za-z0-9]{40,}|secret_[A-Za-z0-9]{43}"
+        r"aio_[A-Za-z0-9]{28}|lin_(?:api|oauth)_[A-Za-z0-9]{32,}|ntn_[A-Za-z0-9]{40,}"
         r"|pscale_(?:tkn|oauth|pw)_[A-Za-z0-9=._-]{32,}|sntry[su]_[A-Za-z0-9+/=_-]{60,}|tfp_[A-Za-z0-9_.=-]{40,}|pnu_[A-Za-z0-9]{36}"
         r"|rdme_[a-z0-9]{70}|shippo_(?:live|test)_[a-f0-9]{40}|figd_[A-Za-z0-9_-]{36,}|CFPAT-[A-Za-z0-9_-]{40,}|bkua_[a-f0-9]{40}"
         r"|duffel_(?:live|test)_[A-Za-z0-9_=-]{43}|fio-u-[A-Za-z0-9_=-]{64}|ico-[A-Za-z0-9]{32}|pplx-[A-Za-z0-9]{40,}"
         r"|r8_[A-Za-z0-9]{37}|sgp_[a-z0-9_]{40,}|sbp_[a-f0-9]{40}|gsk_[A-Za-z0-9]{50,}|xai-[A-Za-z0-9]{70,}|nfp_[A-Za-z0-9]{36,}"
-        r"|rnd_[A-Za-z0-9]{28,}|napi_[a-z0-9]{60,}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}|p8e-[a-z0-9]{32}|CLOJARS_[a-z0-9]{60}"
-        r"|nvapi-[A-Za-z0-9_-]{60,}|tk-us-[A-Za-z0-9_-]{48}|dnkey-[a-z0-9=_-]{26}-[a-z0-9=_-]{52}|apify_api_[A-Za-z0-9-]{36}"
-        r"|oy2[a-z0-9]{43}|sl\.[A-Za-z0-9_=-]{130,}",
+        r"|rnd_[A-Za-z0-9]{28,}|napi_[a-z0-9]{60,}|p8e-[a-z0-9]{32}|CLOJARS_[a-z0-9]{60}"
+        r"|nvapi-[A-Za-z0-9_-]{60,}|tk-us-[A-Za-z0-9_-]{48}|dnkey-[a-z0-9=_-]{26}-[a-z0-9=_-]{52}|apify_api_[A-Za-z0-9-]{36}",
     ),
     (
         "somebody's web service (a JSON Web Token)",
