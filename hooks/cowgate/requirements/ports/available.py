@@ -10,7 +10,7 @@ from cowgate.requirements.installed import is_own, own_projects
 from cowgate.requirements.network.traffic import Lost, diverted, filters, origin, removals
 from cowgate.requirements.published import taken_sockets, wanted_sockets
 from cowgate.requirements.services.conflicts import is_kept
-from cowgate.requirements.services.shared import listed_with_and, turn_down, turn_off
+from cowgate.requirements.services.shared import called, listed_with_and, turn_down, turn_off
 from cowgate.servers import server_of
 
 if TYPE_CHECKING:
@@ -154,7 +154,12 @@ def _holder(listener: Listener, facts: Facts) -> str:
         return f"an unknown process{user} ({facts.sockets.value.reason})"
     if listener.pid == 1 and listener.unit:
         return f"systemd (pid 1) for {listener.unit}"
-    details = [f"pid {listener.pid}", listener.unit, f"package {listener.package}" if listener.package else ""]
+    manager = facts.services.content.manager if facts.services.content else ""
+    details = [
+        f"pid {listener.pid}",
+        called(listener.unit, manager),
+        f"package {listener.package}" if listener.package else "",
+    ]
     return f"{listener.process} ({', '.join(detail for detail in details if detail)})"
 
 

@@ -9,7 +9,7 @@ from cowgate.changes.values import Change, Command, Link, RemoveFile, UnitState,
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.services.conflicts import Conflict, conflicting, is_kept
-from cowgate.requirements.services.shared import listed_with_and, turn_down
+from cowgate.requirements.services.shared import called, listed_with_and, turn_down
 from cowgate.servers import server_of
 
 if TYPE_CHECKING:
@@ -32,22 +32,22 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         kept = [u.name for u in services.units if (s := server_of(u.name)) and is_kept(s, policy)]
         return passed(f"none{f' (kept by the policy: {listed_with_and(kept)})' if kept else ''}", expected=expected)
     return failed(
-        "; ".join(_describe(conflict) for conflict in found),
+        "; ".join(_describe(conflict, called(conflict.unit.name, services.manager)) for conflict in found),
         remedy="`cowgate run` stops, disables and masks them (nothing is uninstalled, `cowgate undo` brings them back); "
         "to keep one, name it under keep_services in the policy and give it other ports; by hand:",
         commands=tuple(command for c in found for command in turn_down(c.unit.name, services.manager)),
         expected=expected,
-        observed=listed_with_and([conflict.unit.name for conflict in found]),
-        evidence={c.unit.name: _state(c) for c in found},
+        observed=listed_with_and([called(conflict.unit.name, services.manager) for conflict in found]),
+        evidence={called(c.unit.name, services.manager): _state(c) for c in found},
     )
 
 
-def _describe(conflict: Conflict) -> str:
+def _describe(conflict: Conflict, name: str) -> str:
     if not conflict.server.ports:
-        return f"{conflict.unit.name} ({conflict.server.title}) {_state(conflict)}; mailcow brings its own"
+        return f"{name} ({conflict.server.title}) {_state(conflict)}; mailcow brings its own"
     ports = f"port{'s' if len(conflict.ports) > 1 else ''} {listed_with_and(conflict.ports)}"
     verb = "takes" if conflict.unit.running else "will take"
-    return f"{conflict.unit.name} ({conflict.server.title}) {_state(conflict)}: it {verb} {ports}"
+    return f"{name} ({conflict.server.title}) {_state(conflict)}: it {verb} {ports}"
 
 
 def _state(conflict: Conflict) -> str:

@@ -19,6 +19,11 @@ def turn_off(unit: str, manager: str, verbs: tuple[str, ...]) -> list[tuple[str,
     return [("systemctl", verb, unit) for verb in verbs]
 
 
+def called(unit: str, manager: str) -> str:
+    """The service as people there know it: OpenRC has services, and no units with an ending."""
+    return unit.removesuffix(".service") if manager == "openrc" else unit
+
+
 # -- words -----------------------------------------------------------------------------------------------------------
 
 

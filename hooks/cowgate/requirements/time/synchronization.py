@@ -9,6 +9,7 @@ from cowgate.changes.values import Change, Command
 from cowgate.facts.timesources import REFCLOCK
 from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
 from cowgate.requirements.fix import Fix
+from cowgate.requirements.services.shared import called
 from cowgate.requirements.system.shared import manager_of
 from cowgate.requirements.time.shared import (
     daemon_in_use,
@@ -48,11 +49,12 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if clock.tracking:
         evidence["chronyc tracking"] = f"{clock.tracking.source}, stratum {clock.tracking.stratum}, {clock.tracking.leap}"
     name = unit.name if unit else daemon
+    shown = called(name, facts.services.value.manager)
     on = is_on(facts)
     if on is False:
         masked = " and is masked" if unit is not None and unit.masked else ""
         return failed(
-            f"the time daemon {name} is installed but does not run{masked}: nothing keeps the clock right",
+            f"the time daemon {shown} is installed but does not run{masked}: nothing keeps the clock right",
             remedy=f"switch it on, and wait until {_told_by(facts)}",
             commands=_switch_on(facts, name),
             expected=expected,
@@ -63,8 +65,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         names = servers_in_use(facts)
         servers = ", ".join(names) or "none"
         clocks = bool(names) and all(name.startswith(f"{REFCLOCK} ") for name in names)
-        runs = f"{name} runs, but the clock is not synchronized"
-        whether = f"the clock is not synchronized; whether {name} runs was not determined"
+        runs = f"{shown} runs, but the clock is not synchronized"
+        whether = f"the clock is not synchronized; whether {shown} runs was not determined"
         return failed(
             f"{runs if on else whether} (its servers: {servers})",
             remedy="see whether chrony reads its reference clock (the hypervisor's, or a receiver), or name servers as well"
@@ -75,7 +77,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             observed="not synchronized",
             evidence=evidence,
         )
-    return passed(f"synchronized by {name}" if on else f"synchronized, {name} is there", expected=expected, evidence=evidence)
+    return passed(
+        f"synchronized by {shown}" if on else f"synchronized, {shown} is there", expected=expected, evidence=evidence
+    )
 
 
 CHRONY_FOR_BUSYBOX = (
