@@ -33,7 +33,8 @@ class Match(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """`verdict` is accept, drop, reject, return, jump, goto, masquerade, snat, dnat, redirect, mark, or "" (it only counts).
+    """`verdict` is accept, drop, reject, return, jump, goto, masquerade, snat, dnat, redirect, mark, notrack (its address is
+    never changed), queue (a program decides; without it the packet is dropped), or "" (it only counts).
 
     `target` is the chain of a jump, or the address of a translation. `text` is the rule as its program shows it; `handle` is
     nftables' number of it (0: none).
@@ -127,10 +128,10 @@ def _nft_rules(rule: dict[str, Any]) -> Iterator[Rule]:
         verdict, target = _nft_verdict(name, content)
         if verdict:
             yield Rule(" ".join((*shown, _nft_shown(name, content))), verdict, target, tuple(matches), handle)
-            if verdict != "mark":
+            if verdict not in ("mark", "notrack"):
                 return
             shown.append(_nft_shown(name, content))
-        elif name not in ("counter", "log", "mangle", "notrack", "flow"):
+        elif name not in ("counter", "log", "mangle", "flow", "queue"):
             matches.append(_nft_match(name, content))
             shown.append(_nft_shown(name, content))
     yield Rule(" ".join(shown), "", "", tuple(matches), handle)
@@ -167,8 +168,14 @@ def _nft_verdict(name: str, content: Any) -> tuple[str, str]:
         return "redirect", _nft_address(content)
     if name == "mangle" and "mark" in str(content.get("key")):
         return "mark", ""
+    if name == "notrack":
+        return "notrack", ""
+    if name == "queue":
+        bypass = isinstance(content, dict) and "bypass" in str(content.get("flags"))
+        return ("", "") if bypass else ("queue", "")
     if name == "xt" and isinstance(content, dict) and content.get("type") == "target":
-        known = {"MASQUERADE": "masquerade", "SNAT": "snat", "DNAT": "dnat", "REDIRECT": "redirect", "REJECT": "reject"}
+        known = {"MASQUERADE": "masquerade", "SNAT": "snat", "DNAT": "dnat", "REDIRECT": "redirect", "REJECT": "reject",
+                 "NOTRACK": "notrack"}  # fmt: skip
         return known.get(str(content.get("name")), "mark" if content.get("name") == "MARK" else ""), ""
     return "", ""
 
@@ -308,7 +315,7 @@ _PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security"
 _TARGETS = {
     "ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return", "MASQUERADE": "masquerade", "SNAT": "snat",
     "DNAT": "dnat", "REDIRECT": "redirect", "NETMAP": "dnat", "TPROXY": "redirect", "MARK": "mark", "CONNMARK": "mark",
-    "TARPIT": "drop",
+    "TARPIT": "drop", "NOTRACK": "notrack", "NFQUEUE": "queue",
 }  # fmt: skip
 # Options that are no conditions, or go with one that is.
 _NO_CONDITION = (
@@ -323,7 +330,8 @@ _NO_CONDITION = (
     "--hashlimit-mode", "--hashlimit-name", "--hashlimit-srcmask", "--hashlimit-htable-expire", "--rsource", "--seconds",
     "--hitcount", "--reap", "--rttl", "--connlimit-mask", "--connlimit-saddr", "--validmark", "--loose", "--accept-local",
     "--algo",
-    "--to", "--from", "--icase", "--return-nomatch", "--connlimit-upto",
+    "--to", "--from", "--icase", "--return-nomatch", "--connlimit-upto", "--queue-num", "--queue-balance",
+    "--queue-cpu-fanout",
 )  # fmt: skip
 # What the first packet of an ordinary connection does not meet: too many of them, a packet that came in where its sender
 # cannot be reached, a text in its payload, the owner of a socket (there is none for a forwarded packet).
@@ -391,6 +399,10 @@ def _saved_rule(line: str, words: list[str]) -> Rule:
         values, at = words[at:end], end
         if word in ("-j", "-g") and values:
             verdict, target = _saved_verdict(word, values[0])
+        elif word == "--notrack":
+            verdict = "notrack"
+        elif word == "--queue-bypass":
+            verdict = ""
         elif word in ("--to-destination", "--to-source"):
             target = values[0] if values else ""
         elif word == "--syn":
@@ -424,8 +436,8 @@ def _saved_match(what: str, values: list[str], negated: bool) -> Match:
 def _saved_verdict(word: str, target: str) -> tuple[str, str]:
     if target in _TARGETS:
         return _TARGETS[target], ""
-    if target.isupper() and target in ("LOG", "NFLOG", "ULOG", "TCPMSS", "AUDIT", "CT", "NOTRACK", "CHECKSUM", "DSCP", "TOS",
-                                       "CLASSIFY", "TRACE", "SET", "HL", "TTL", "TEE", "NFQUEUE", "CONNSECMARK", "SECMARK",
+    if target.isupper() and target in ("LOG", "NFLOG", "ULOG", "TCPMSS", "AUDIT", "CT", "CHECKSUM", "DSCP", "TOS",
+                                       "CLASSIFY", "TRACE", "SET", "HL", "TTL", "TEE", "CONNSECMARK", "SECMARK",
                                        "RATEEST", "IDLETIMER", "LED", "ECN", "TCPOPTSTRIP", "SYNPROXY"):  # fmt: skip
         return "", ""
     return ("goto" if word == "-g" else "jump"), target

@@ -37,6 +37,8 @@ def verdicts(listing: dict[str, str], *, network: bool, ipv6: bool = False, **pa
     """What the rows say of these rules on an otherwise healthy machine."""
     saved = parse_saved(listing["save4"], "ip") + parse_saved(listing["save6"], "ip6")
     chains = relevant(combined(parse_nft(listing["nft"]), saved))
+    if chains and not network and "DOCKER" not in listing["save6"]:
+        chains += parse_saved(IPV6, "ip6")  # most were made beside a Docker without IPv6
     docker: dict[str, Any] = {}
     if network:
         docker["networks"] = [{**NETWORK, "ipv6": ipv6}]
@@ -54,6 +56,16 @@ def verdicts(listing: dict[str, str], *, network: bool, ipv6: bool = False, **pa
     return {row.requirement.id: row.verdict for row in rows}
 
 
+IPV6 = """\
+*nat
+:PREROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+*filter
+:FORWARD ACCEPT [0:0]
+:DOCKER - [0:0]
+-A FORWARD -o docker0 -j DOCKER
+"""
 HEALTHY = json.loads((Path(__file__).parent / "healthy" / "interfaces.json").read_text())["value"]
 ROUTES4 = [route for route in HEALTHY["routes"] if route["family"] == 4]
 

@@ -8,7 +8,7 @@ from cowgate.facts.interfaces import ipv6_to_come
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.requirements.docker.shared import engine_version, options_place, wanted_keys
 from cowgate.requirements.mailcow.shared import mailcow_network, recreate_commands
-from cowgate.requirements.network.traffic import LOOPBACK, filters, hidden_senders, origin, removals
+from cowgate.requirements.network.traffic import LOOPBACK, filters, hidden_senders, origin, removals, untranslated
 from cowgate.requirements.published import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
 from cowgate.requirements.system.shared import restart
 
@@ -27,13 +27,14 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """A client that connects to SMTP is seen by its own address, over IPv4 and over IPv6.
 
     Postfix relays for its own network (mynetworks_style = subnet). Whoever seems to come from Docker's bridge (172.22.1.1) may
-    relay: all clients do where Docker writes no rules and its proxy carries the connections, where a rule masquerades what
-    enters the bridge, and over IPv6 where mailcow's network has none (mailcow#5242, #4220).
+    relay: all clients do where Docker writes no rules and its proxy carries the connections, where a rule keeps connections
+    from Docker's own rules or masquerades what enters the bridge, and over IPv6 where mailcow's network has none
+    (mailcow#5242, #4220).
     """
     bound = [w for w in wanted_sockets(facts.mailcow.value) if w.key in SMTP_KEYS and not w.address.startswith(LOOPBACK)]
     if not bound:
         return passed("SMTP is published on this machine's loopback alone", expected=EXPECTED)
-    return _without_rules(facts) or _masqueraded(facts) or _over_ipv6(facts)
+    return _without_rules(facts) or _masqueraded(facts) or _untranslated(facts) or _over_ipv6(facts)
 
 
 def _without_rules(facts: Facts) -> Verdict | None:
@@ -72,6 +73,26 @@ def _masqueraded(facts: Facts) -> Verdict | None:
         expected=EXPECTED,
         observed=f"masqueraded by {hidden[0].fate.chain.place}",
         evidence={hidden[0].fate.chain.place: "; ".join(quoted)},
+    )
+
+
+def _untranslated(facts: Facts) -> Verdict | None:
+    """A rule that certainly keeps connections to SMTP from Docker's own: its proxy listens there, too, and takes them."""
+    rules = filters(facts)
+    past = [lost for lost in untranslated(facts, rules, SMTP_KEYS) if lost.fate.certain] if rules else []
+    if not past or facts.docker.value.setting("userland-proxy") is False:
+        return None  # without the proxy nothing listens
+    fate = past[0].fate
+    why = "are not tracked" if fate.verdict == "notrack" else "leave the nat table before Docker's rules"
+    quoted = list(dict.fromkeys(lost.fate.text for lost in past))
+    return failed(
+        f"by the rule `{quoted[0]}` ({fate.chain.place}) connections to port {past[0].port} {why}, so Docker cannot send them "
+        f"to mailcow. Its proxy carries them instead, and all mail seems to come from the bridge, {TRUSTED}",
+        remedy=f"exempt mailcow's ports from it, or take it out; {origin(past[0])}. From the running rules:",
+        commands=removals(past),
+        expected=EXPECTED,
+        observed=f"past Docker's rules by {fate.chain.place}",
+        evidence={fate.chain.place: "; ".join(quoted)},
     )
 
 

@@ -9,8 +9,10 @@ from cowgate.changes.values import Change, RestartUnit
 from cowgate.formats.packetfilter import Chain
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, warned
 from cowgate.requirements.docker.configuration import refusals
+from cowgate.requirements.docker.shared import engine_version, wanted_keys
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.network.packets import DOCKER_CHAINS, DOCKER_TABLES
+from cowgate.requirements.published import mailcow_has_ipv6
 from cowgate.requirements.services.shared import listed_with_and
 from cowgate.requirements.system.shared import restart
 
@@ -41,16 +43,25 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     missing = missing_rules(firewall.chains)
     if missing:
         return _gone(facts, missing, flushes)
+    if needs_ipv6_rules(facts) and missing_rules(firewall.chains, "ip6"):
+        return _without_ipv6(facts)
     if flushes:
         return _will_go(flushes)
     return passed("Docker's chains are there", expected=EXPECTED)
 
 
-def missing_rules(chains: tuple[Chain, ...]) -> tuple[str, ...]:
-    """What is not there of Docker's rules for IPv4: its chains, and the jumps to them."""
-    if any(chain.table in DOCKER_TABLES and chain.family == "ip" and chain.hook for chain in chains):
+def needs_ipv6_rules(facts: Facts) -> bool:
+    """Whether the Docker that runs should have rules for IPv6: mailcow will have IPv6, and the file has the keys for it."""
+    docker, mailcow = facts.docker.value, facts.mailcow.content
+    file_says = docker.daemon_json.state == "ok" and bool(engine_version(docker)) and not wanted_keys(docker)
+    return file_says and docker.setting("ip6tables") is not False and mailcow is not None and mailcow_has_ipv6(facts)
+
+
+def missing_rules(chains: tuple[Chain, ...], family: str = "ip") -> tuple[str, ...]:
+    """What is not there of Docker's rules for IPv4 (ip) or IPv6 (ip6): its chains, and the jumps to them."""
+    if any(chain.table in DOCKER_TABLES and chain.family == family and chain.hook for chain in chains):
         return ()
-    own = [chain for chain in chains if chain.family == "ip" and chain.table in ("nat", "filter")]
+    own = [chain for chain in chains if chain.family == family and chain.table in ("nat", "filter")]
     missing = []
     for table, name, base in (("nat", "DOCKER", "PREROUTING"), ("filter", "DOCKER", "FORWARD")):
         here = [chain for chain in own if chain.table == table]
@@ -89,6 +100,25 @@ def _gone(facts: Facts, missing: tuple[str, ...], flushes: tuple[Flush, ...]) ->
         expected=EXPECTED,
         observed=f"without {listed_with_and(missing)}",
         evidence={"iptables-save": f"without {listed_with_and(missing)}"},
+    )
+
+
+def _without_ipv6(facts: Facts) -> Verdict:
+    """The keys stand in the file, and the daemon that runs was started before, or something emptied its rules since."""
+    docker = facts.docker.value
+    text = "`cowgate run` restarts Docker; by hand:"
+    if docker.containers:
+        many = f"{docker.containers} containers run" if docker.containers > 1 else "a container runs"
+        text = f"restart Docker at a convenient time ({many}, so cowgate does not restart it):"
+    return failed(
+        f"{docker.daemon_json.path} has the keys for IPv6, but the Docker that runs has no rules for it: it was not restarted "
+        "since, or something emptied them. Until it is, all mail over IPv6 seems to come from mailcow's bridge, which Postfix "
+        "trusts: an open relay",
+        remedy=text,
+        commands=restart(facts, "docker.service"),
+        expected=EXPECTED,
+        observed="no rules for IPv6",
+        evidence={"ip6tables-save": f"without {listed_with_and(missing_rules((), 'ip6'))}"},
     )
 
 
@@ -137,7 +167,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         return
     if docker.setting("iptables") is False or refusals(docker, facts.asked.content.dockerd if facts.asked.content else None):
         return
-    if missing_rules(firewall.chains):
+    if missing_rules(firewall.chains) or (needs_ipv6_rules(facts) and missing_rules(firewall.chains, "ip6")):
         yield RestartUnit("docker.service", "it writes its packet filter rules when it starts")
 
 
@@ -147,7 +177,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker",),
-    wants=("firewall", "services", "asked"),
+    wants=("firewall", "services", "asked", "mailcow", "interfaces", "ifupdown"),
     judge=judge,
     fix="docker.rules",
 )

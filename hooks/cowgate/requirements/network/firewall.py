@@ -18,6 +18,7 @@ from cowgate.requirements.network.traffic import (
     origin,
     refusals,
     removals,
+    untranslated,
 )
 from cowgate.requirements.published import SMTP_KEYS, wanted_sockets
 from cowgate.requirements.services.shared import listed_with_and, turn_off
@@ -68,6 +69,7 @@ def _mail_ports(facts: Facts) -> set[int]:
 
 def _doubtful_translations(facts: Facts, rules: Filters) -> Iterator[Lost]:
     yield from hidden_senders(facts, rules, SMTP_KEYS)
+    yield from untranslated(facts, rules, SMTP_KEYS)
     yield from diverted(facts, rules)
 
 

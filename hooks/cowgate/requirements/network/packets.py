@@ -44,7 +44,8 @@ class Packet(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """What one rule, or a chain's policy, does to a packet: `verdict` is drop, reject or a change of its address."""
+    """What one rule, or a chain's policy, does to a packet: `verdict` is drop, reject, queue, a change of its address, or that
+    there is none (notrack; accept, where it was asked what keeps the packet from Docker's own rules)."""
 
     verdict: str
     certain: bool
@@ -78,6 +79,16 @@ class Filters:
             yield from walk.fates()
             packet = packet._replace(mark=walk.packet.mark)
 
+    def untranslated(self, packet: Packet) -> Iterator[Fate]:
+        """What keeps a packet to a published port from Docker's DNAT: connection tracking is off for it, or a rule before
+        Docker's lets it out of iptables' nat table. Docker's proxy listens on the port, and carries the connection then."""
+        yield from (fate for fate in self.fates(packet, "prerouting") if fate.verdict == "notrack")
+        for chain in self.chains:
+            base = chain.table == "nat" and chain.hook == "prerouting" and chain.source != "nft"
+            if base and chain.family == packet.family and any(rule.target == "DOCKER" for rule in chain.rules):
+                walk = _Walk(self, chain, packet, passing=True)
+                yield from (fate for fate in walk.fates() if fate.verdict == "accept")
+
     def mark_after(self, packet: Packet, hook: str) -> Optional[int]:
         """The packet's mark behind a hook; None where some rule may have set one."""
         for chain in self.chains:
@@ -102,8 +113,9 @@ class Filters:
 class _Walk:
     """One packet through one base chain and what it jumps to."""
 
-    def __init__(self, filters: Filters, base: Chain, packet: Packet) -> None:
+    def __init__(self, filters: Filters, base: Chain, packet: Packet, *, passing: bool = False) -> None:
         self.filters, self.base, self.packet = filters, base, packet
+        self.passing = passing  # tell what lets the packet go on before Docker's own rules have seen it
         self.doubt = False  # an earlier condition that could not be told may have ended the walk
 
     def fates(self) -> Iterator[Fate]:
@@ -138,6 +150,8 @@ class _Walk:
                 if rule.verdict == "goto" and certain:
                     return False if depth == 0 else None
             elif rule.verdict in ("accept", "return"):
+                if self.passing and (rule.verdict == "accept" or depth == 0):
+                    yield Fate("accept", certain and not self.doubt, chain, rule)
                 if certain:
                     return True if rule.verdict == "accept" else (False if depth == 0 else None)
                 self.doubt = True
@@ -145,6 +159,8 @@ class _Walk:
                 yield Fate(rule.verdict, certain and not self.doubt, chain, rule)
                 if certain:
                     return True
+            elif rule.verdict in ("notrack", "queue"):  # of a queue nobody knows what its program decides
+                yield Fate(rule.verdict, rule.verdict == "notrack" and certain and not self.doubt, chain, rule)
             elif rule.verdict == "mark":
                 self.packet = self.packet._replace(mark=None)
         return False if depth == 0 else None
@@ -153,6 +169,8 @@ class _Walk:
         if rule.target in DOCKER_CHAINS and chain.table == "filter":
             return True  # Docker's decision
         if rule.target in DOCKER_CHAINS and chain.table == "nat":
+            if self.passing:
+                return True
             self.doubt = True  # what comes behind it counts only where Docker publishes nothing
             return False
         target = self.filters.same_table(chain, rule.target)

@@ -115,7 +115,7 @@ def refusals(facts: Facts, rules: Filters) -> Iterator[Lost]:
 
 def _drops(rules: Filters, packet: Packet, hook: str) -> Iterator[Fate]:
     for fate in rules.fates(packet, hook):
-        if fate.verdict in ("drop", "reject"):
+        if fate.verdict in ("drop", "reject", "queue"):
             yield fate
             if fate.certain:
                 return
@@ -132,6 +132,17 @@ def hidden_senders(facts: Facts, rules: Filters, keys: tuple[str, ...]) -> Itera
                 for fate in rules.fates(packet, "postrouting", ("nat",)):
                     if fate.verdict in ("masquerade", "snat"):
                         yield Lost("in", wanted.port, family, fate)
+                    if fate.certain:
+                        break
+
+
+def untranslated(facts: Facts, rules: Filters, keys: tuple[str, ...]) -> Iterator[Lost]:
+    """Rules that keep a client's packet from Docker's own: its proxy carries the connection, and the sender is the bridge."""
+    for family, link, _ in families(facts):
+        for wanted, address in published(facts, family):
+            if wanted.key in keys:
+                for fate in rules.untranslated(arriving(family, link, wanted, address)):
+                    yield Lost("in", wanted.port, family, fate)
                     if fate.certain:
                         break
 
