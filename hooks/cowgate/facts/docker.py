@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
+from cowgate.facts import dockerclient
 from cowgate.facts.disks import DATA_ROOT, PID_FILE
+from cowgate.facts.dockerclient import Client
 from cowgate.facts.dockerd import DaemonJson, daemon_json, long_options, setting, text_or_reason, unit_options
 from cowgate.facts.fact import Fact
 from cowgate.facts.platform import in_chroot
@@ -97,7 +99,8 @@ class Docker(NamedTuple):
     key of daemon.json that is also given as an option keeps dockerd from starting. `options` are those that rows read, with
     their values. `containers` is how many run, whoever's they are.
     `conflicting` are installed packages that cannot be there together with Docker's own. `repository` is the file that
-    makes Docker's own repository known, "" where none does.
+    makes Docker's own repository known, "" where none does. `client` is what root's docker command takes from elsewhere.
+    `next_data_root` is where the next start will look for the data of the daemon that runs now, "" for the same place.
     """
 
     cli: str = ""
@@ -125,6 +128,8 @@ class Docker(NamedTuple):
     projects: tuple[Project, ...] = ()
     conflicting: tuple[str, ...] = ()
     repository: str = ""
+    client: Client = Client()
+    next_data_root: str = ""
 
     def setting(self, name: str) -> Any:
         """A setting of the next start (iptables, userns-remap, ...): of daemon.json, else of the command line, else None."""
@@ -164,6 +169,7 @@ def collect(host: Host, policy: Policy) -> Fact[Docker]:
         daemon_json=file,
         conflicting=tuple(name for name in CONFLICTING if name in packages),
         repository=_repository(host),
+        client=dockerclient.collect(host),
     )
     if not host.live or in_chroot(host):  # what can be seen through the /proc of a chroot is the builder's daemon
         return Fact.of(docker._replace(reason="an offline tree runs no daemon"))
@@ -298,9 +304,10 @@ def _with_daemon(host: Host, docker: Docker) -> Docker:
     try:
         asked = _ask(host, docker)
         if asked.installed:
-            return asked
+            return asked._replace(next_data_root=_moved(host, asked))
         # no package tells which engine will read the file
-        return asked._replace(daemon_json=daemon_json(host, version_numbers(asked.version), (*asked.flags, *asked.options)))
+        asked = asked._replace(daemon_json=daemon_json(host, version_numbers(asked.version), (*asked.flags, *asked.options)))
+        return asked._replace(next_data_root=_moved(host, asked))
     except PermissionError:
         return docker._replace(reason="only root and the group docker may ask the daemon")
     except OSError as error:
@@ -309,6 +316,15 @@ def _with_daemon(host: Host, docker: Docker) -> Docker:
         )
     except CowgateError as error:
         return docker._replace(running=False, reason=f"dockerd (pid {pid}): {error.message}")
+
+
+def _moved(host: Host, docker: Docker) -> str:
+    """The data root of the next start, where it is another than that of the daemon that runs."""
+    if docker.daemon_json.state not in ("absent", "ok") or docker.daemon_json.problems:
+        return ""
+    wanted = docker.setting("data-root") or DATA_ROOT
+    now, then = host.realpath(docker.data_root), host.realpath(wanted)
+    return "" if f"{now}/".startswith(f"{then}/") else wanted  # a user namespace has a directory of its own below it
 
 
 def _daemons(host: Host) -> tuple[list[int], list[int]]:

@@ -36,6 +36,10 @@ SETTINGS = (
     "ipv6",
     "firewall-backend",
     "config-file",
+    "data-root",
+    "storage-driver",
+    "log-driver",
+    "bip",
 )
 _SWITCHES = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 
@@ -67,6 +71,11 @@ class DaemonJson(NamedTuple):
     ip_masq: Optional[bool] = None
     userns_remap: Optional[str] = None
     firewall_backend: Optional[str] = None
+    log_driver: Optional[str] = None
+    bip: Optional[str] = None
+    log_unknown: bool = False  # Docker has no such log driver, and there is no plugin of that name
+    log_remote: bool = False  # its log driver connects to a server before each container starts
+    network_opts: tuple[str, ...] = ()  # of "default-network-opts" those for bridges, as KEY=VALUE
     problems: tuple[Problem, ...] = ()
     unresolved: tuple[str, ...] = ()  # what only dockerd can tell of it
 
@@ -143,7 +152,13 @@ def daemon_json(host: Host, engine: tuple[int, ...], options: tuple[str, ...]) -
     unresolved: list[str] = []
     if not problems and host.live:
         problems = tuple(p for need in daemonjson.needs(found) for p in _unmet(host, need, unresolved))
-    return parse(found, problems, tuple(unresolved))._replace(path=path)
+    parsed = parse(found, problems, tuple(unresolved))._replace(path=path)
+    driver = setting(parsed, options, "log-driver")
+    if problems or not driver or driver in daemonjson.LOG_DRIVERS or not host.live:
+        return parsed
+    # a plugin that `docker plugin install` brought is known to the daemon alone
+    unknown = bool(_unmet(host, daemonjson.Need("plugin", "log-driver", driver), [])) and not _has_managed_plugins(host)
+    return parsed._replace(log_unknown=unknown)
 
 
 def parse(found: daemonjson.Content, problems: tuple[Problem, ...] = (), unresolved: tuple[str, ...] = ()) -> DaemonJson:
@@ -171,8 +186,20 @@ def parse(found: daemonjson.Content, problems: tuple[Problem, ...] = (), unresol
         ip_masq=typed("ip-masq", bool),
         userns_remap=typed("userns-remap", str),
         firewall_backend=typed("firewall-backend", str),
+        log_driver=typed("log-driver", str),
+        log_remote=daemonjson.logs_to_a_server(found),
+        bip=typed("bip", str),
+        network_opts=_network_options(values.get("default-network-opts")),
         problems=problems,
         unresolved=unresolved,
+    )
+
+
+def _network_options(value: Any) -> tuple[str, ...]:
+    """The options that every new bridge network gets which has none of its own, mailcow's too."""
+    options = value.get("bridge") if isinstance(value, dict) else None
+    return (
+        tuple(f"{key}={text}" for key, text in options.items() if isinstance(text, str)) if isinstance(options, dict) else ()
     )
 
 

@@ -537,8 +537,21 @@ LOG_DRIVERS = (
     "gcplogs",
     "logentries",
 )
+# Those that connect to a server before a container starts; without an answer it does not start.
+_LOG_SERVERS = ("fluentd", "splunk", "awslogs", "gcplogs", "logentries")
 _STORAGE = ("overlay2", "vfs", "btrfs", "zfs", "fuse-overlayfs", "overlayfs", "native", "stargz", "nydus")
 _STORAGE_UNTIL = {"aufs": (24,), "overlay": (24,), "devicemapper": (25,)}  # taken out of the engine
+
+
+def logs_to_a_server(content: Content) -> bool:
+    """Whether each container waits for the server of its log driver when it starts: not where that is a datagram's, or a
+    connection that may come later."""
+    driver, options = content.values.get("log-driver"), content.values.get("log-opts")
+    options = options if isinstance(options, dict) else {}
+    if driver in ("syslog", "gelf"):
+        return str(options.get(f"{driver}-address", "")).startswith("tcp")
+    later = driver == "fluentd" and "true" in (options.get("fluentd-async"), options.get("fluentd-async-connect"))
+    return driver in _LOG_SERVERS and not later
 
 
 def _together(values: Mapping[str, Any], engine: Version) -> Iterator[Problem]:

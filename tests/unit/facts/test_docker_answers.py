@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -70,3 +70,27 @@ def test_one_deadline_for_all_answers(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises((OSError, CommandFailed)):
             docker._ask(Host(), docker.Docker())
         assert time.monotonic() - started < 1.4
+
+
+@pytest.mark.parametrize(
+    ("state", "named", "running", "moved"),
+    [
+        ("absent", None, "/var/lib/docker", ""),
+        ("ok", "/srv/docker", "/var/lib/docker", "/srv/docker"),
+        ("absent", None, "/srv/docker", "/var/lib/docker"),
+        ("ok", "/srv/docker", "/srv/docker/165536.165536", ""),
+        ("invalid", None, "/srv/docker", ""),
+    ],
+)
+def test_where_the_next_start_looks(state: str, named: Optional[str], running: str, moved: str) -> None:
+    file = docker.DaemonJson(state=state, data_root=named)
+    assert docker._moved(Host(), docker.Docker(daemon_json=file, data_root=running)) == moved
+
+
+def test_a_link_is_no_other_place(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    file = docker.DaemonJson(state="ok", data_root=str(tmp_path / "link"))
+    assert docker._moved(Host(), docker.Docker(daemon_json=file, data_root=str(tmp_path / "there"))) == ""
+    by_option = docker.Docker(options=(f"data-root={tmp_path / 'link'}",), data_root=str(tmp_path / "there"))
+    assert docker._moved(Host(), by_option) == ""

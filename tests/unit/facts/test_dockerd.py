@@ -102,6 +102,31 @@ def test_what_it_asks_of_the_machine(tmp_path: Path, text: str, files: dict[str,
     assert [problem.text for problem in found.problems] == ([said] if said else [])
 
 
+@pytest.mark.parametrize(
+    ("text", "files", "unknown", "remote"),
+    [
+        ('{"log-driver": "local"}', {}, False, False),
+        ('{"log-driver": "loki"}', {}, True, False),
+        ('{"log-driver": "loki"}', {"/etc/docker/plugins/loki.spec": "unix:///x"}, False, False),
+        ('{"log-driver": "loki"}', {f"/var/lib/docker/plugins/{64 * 'a'}/config.json": "{}"}, False, False),
+        ('{"log-driver": "fluentd"}', {}, False, True),
+        ('{"log-driver": "fluentd", "log-opts": {"fluentd-async": "true"}}', {}, False, False),
+        ('{"log-driver": "syslog"}', {}, False, False),
+        ('{"log-driver": "syslog", "log-opts": {"syslog-address": "tcp+tls://10.0.0.2:6514"}}', {}, False, True),
+        ('{"log-driver": "gelf", "log-opts": {"gelf-address": "udp://10.0.0.2:12201"}}', {}, False, False),
+    ],
+)
+def test_log_drivers(tmp_path: Path, text: str, files: dict[str, str], unknown: bool, remote: bool) -> None:
+    found = dockerd.daemon_json(Machine(tmp_path, {**files, daemonjson.PATH: text}), (26, 1, 5), ())
+    assert (found.problems, found.log_unknown, found.log_remote) == ((), unknown, remote)
+
+
+def test_options_of_new_networks() -> None:
+    text = '{"default-network-opts": {"bridge": {"a": "b", "c": "d"}, "macvlan": {"e": "f"}}}'
+    assert dockerd.parse(daemonjson.read(text)).network_opts == ("a=b", "c=d")
+    assert dockerd.parse(daemonjson.read('{"default-network-opts": []}')).network_opts == ()
+
+
 def started_with(path: str) -> dict[str, str]:
     return {UNIT: f"[Service]\nExecStart=/usr/bin/dockerd -H fd:// --config-file {path}\n"}
 

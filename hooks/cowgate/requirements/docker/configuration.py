@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, unknown, warned
+from cowgate.requirements.docker.obstacles import EXPECTED, in_the_way
 from cowgate.requirements.docker.shared import options_place
 
 if TYPE_CHECKING:
@@ -12,10 +13,6 @@ if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
     from cowgate.facts.docker import Docker
     from cowgate.policy.model import Policy
-
-EXPECTED = (
-    "daemon.json and the options of docker.service are such that dockerd starts and runs mailcow's privileged containers"
-)
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -30,6 +27,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return _refused(facts, wrong)
     if docker.setting("userns-remap"):
         return _remapped(facts)
+    obstacle = in_the_way(facts)
+    if obstacle is not None:
+        return obstacle
     doubts = list(_doubts(docker))
     if doubts:
         return warned(
@@ -106,6 +106,14 @@ def _doubts(docker: Docker) -> list[tuple[str, str]]:
                 "mailcow: "
                 "Docker does not switch forwarding on then, and there is no chain DOCKER-USER for mailcow's own rules",
                 'take "firewall-backend" out, so that Docker uses iptables',
+            )
+        )
+    if docker.daemon_json.log_remote:
+        found.append(
+            (
+                f"the log driver {docker.setting('log-driver')} connects to its server before a container starts: while that "
+                "does not answer, no container of mailcow's starts, after a reboot either",
+                "look whether it answers, or let it connect later (fluentd-async), or take a driver that needs no server",
             )
         )
     if docker.setting("ip-masq") is False:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,15 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     wrong, networks = mailcow_networks(mailcow)
     if wrong:
         return failed(f"{path}: {'; '.join(wrong)}", remedy=f"correct {path}", commands=(("nano", path),))
+    other = _same_bridge(facts)
+    if other:
+        return failed(
+            f"Docker's network {other} has the bridge br-mailcow already, and Docker makes no second one of that name",
+            expected="subnets that nothing else uses, and no other network's br-mailcow",
+            observed=other,
+            remedy="remove that network, where nothing needs it any more:",
+            commands=(("docker", "network", "rm", other),),
+        )
     taken = list(_taken(facts))
     clashes = [(network, what) for network in networks for other, what in taken if _overlap(network, other)]
     if not clashes:
@@ -58,6 +68,9 @@ def _taken(facts: Facts) -> Iterator[tuple[IPNetwork, str]]:
         for subnet in known.subnets:
             named.add(ip_network(subnet, strict=False))
             yield ip_network(subnet, strict=False), f"Docker's network {known.name} ({subnet})"
+    for key, network in _of_next_start(facts):
+        if network not in named:
+            yield network, f'Docker\'s own bridge from its next start on ("{key}" in daemon.json)'
     for route in interfaces.routes:
         if route.destination == "default" or route.type != "unicast" or route.interface in own:
             continue
@@ -73,6 +86,23 @@ def _taken(facts: Facts) -> Iterator[tuple[IPNetwork, str]]:
         network = ip_network(f"{bare}/{address.prefix}", strict=False)
         if not any(ip_address(bare) in other for other in named):
             yield network, f"the address {bare}/{address.prefix} of {address.interface}"
+
+
+def _same_bridge(facts: Facts) -> str:
+    """The name of another project's network whose bridge has the name of mailcow's own; "" where there is none."""
+    networks = facts.docker.value.networks if facts.docker.state == "value" else ()
+    name = facts.mailcow.value.network_name
+    others = (n for n in networks if n.bridge == "br-mailcow" and n.name != name and not is_own(facts, n.project))
+    return next((n.name for n in others), "")
+
+
+def _of_next_start(facts: Facts) -> Iterator[tuple[str, IPNetwork]]:
+    """What docker0 will have after the next start, by daemon.json or its options; a value that dockerd refuses is none."""
+    if facts.docker.state != "value":
+        return
+    for key in ("bip", "fixed-cidr-v6"):
+        with suppress(ValueError):
+            yield key, ip_network(facts.docker.value.setting(key) or "", strict=False)
 
 
 def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
