@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 LAST = "/etc/sysctl.conf"  # procps reads it after them; Debian links it as 99-sysctl.conf
 IPV4 = ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding")
+LINKS = "/proc/sys/net/ipv4/conf"
 IPV6 = ("net.ipv6.conf.all.forwarding",)
 
 
@@ -28,19 +29,26 @@ class Set(NamedTuple):
 
 class Forwarding(NamedTuple):
     """`ipv4` and `ipv6` are the kernel's switches (None: not told). `ipv4_set` and `ipv6_set` are the lines that win at
-    boot."""
+    boot. `closed` are links whose own switch for IPv4 is off, among them `default`, which new bridges get."""
 
     ipv4: Optional[int] = None
     ipv6: Optional[int] = None
     ipv4_set: Optional[Set] = None
     ipv6_set: Optional[Set] = None
+    closed: tuple[str, ...] = ()
 
 
 def collect(host: Host, policy: Policy) -> Fact[Forwarding]:
     """Always a value; in an offline tree what its files tell."""
     files = _files(host)
     ipv4, ipv6 = (_kernel(host, "/proc/sys/net/ipv4/ip_forward"), _kernel(host, "/proc/sys/net/ipv6/conf/all/forwarding"))
-    return Fact.of(Forwarding(ipv4, ipv6, last_set(files, IPV4), last_set(files, IPV6)))
+    return Fact.of(Forwarding(ipv4, ipv6, last_set(files, IPV4), last_set(files, IPV6), _closed(host)))
+
+
+def _closed(host: Host) -> tuple[str, ...]:
+    """Each link has a switch of its own, which a program may turn off after ip_forward turned all on."""
+    names = sorted(host.listdir(LINKS)) if host.live else []
+    return tuple(name for name in names if name not in ("all", "lo") and _kernel(host, f"{LINKS}/{name}/forwarding") == 0)
 
 
 def _kernel(host: Host, path: str) -> Optional[int]:

@@ -29,6 +29,12 @@ def test_the_kernel_and_the_line_that_wins(tmp_path: Path) -> None:
     assert found.ipv6_set == forwarding.Set("/etc/sysctl.d/60-c.conf", 2, "1")
 
 
+def test_links_with_a_switch_of_their_own(tmp_path: Path) -> None:
+    states = {"all": 1, "lo": 0, "default": 1, "eth0": 0, "eth0.100": 0, "docker0": 1}
+    files = {f"/proc/sys/net/ipv4/conf/{name}/forwarding": f"{state}\n" for name, state in states.items()}
+    assert forwarding.collect(Machine(tmp_path, files), Policy()).value.closed == ("eth0", "eth0.100")
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [

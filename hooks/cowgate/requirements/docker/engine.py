@@ -20,6 +20,7 @@ from cowgate.requirements.docker.shared import (
 )
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.published import mailcow_has_ipv6
+from cowgate.requirements.services.shared import listed_with_and
 from cowgate.requirements.system.shared import install, with_openrc
 
 if TYPE_CHECKING:
@@ -61,7 +62,25 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     verdict = _version_verdict(facts, policy, phase, expected)
     if verdict.status is Status.PASS and phase is not Phase.BUILD and is_disabled(facts):
         return _disabled(facts, expected)
+    masked = _masked(facts)
+    if verdict.status is Status.PASS and masked:
+        return failed(
+            f"Docker runs now, but {listed_with_and(masked)} {'is' if len(masked) == 1 else 'are'} masked, and docker.service "
+            "needs it: after the next reboot, or stop, Docker does not start",
+            remedy="take the mask away:",
+            commands=(("systemctl", "unmask", *masked),),
+            expected=expected,
+            observed=f"{listed_with_and(masked)} masked",
+        )
     return verdict
+
+
+def _masked(facts: Facts) -> tuple[str, ...]:
+    """Units that docker.service cannot start without and that are masked: a mask stops nothing that runs already."""
+    services, docker = facts.services.content, facts.docker.value
+    needed = ("docker.socket", *(("containerd.service",) if "containerd" in docker.flags else ()))
+    found = [services.unit(name) for name in needed] if services and services.manager == "systemd" else []
+    return tuple(unit.name for unit in found if unit is not None and unit.masked)
 
 
 def is_disabled(facts: Facts) -> bool:

@@ -9,6 +9,7 @@ from cowgate.changes.values import Change, Sysctl, WriteFile
 from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, warned
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.mailcow.shared import mailcow_network
+from cowgate.requirements.network.packets import BRIDGE
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 EXPECTED = "net.ipv4.ip_forward is 1 while Docker runs, and net.ipv6.conf.all.forwarding once mailcow's network has IPv6"
 IPV4, IPV6 = "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"
+IN_NETWORKD = " (where systemd-networkd did it, set IPv4Forwarding=yes in its .network file, too)"
 FILE = "/etc/sysctl.d/99-zz-cowgate-forwarding.conf"  # after whatever sets it to 0
 
 
@@ -46,14 +48,28 @@ def _off(facts: Facts) -> tuple[str, ...]:
     """The switches that are off and must not be. IPv6 is judged once mailcow's network is there: Docker waits for it, too."""
     found = facts.forwarding.value
     network = mailcow_network(facts)
-    ipv4 = (IPV4,) if found.ipv4 == 0 else ()
+    ipv4 = (IPV4,) if found.ipv4 == 0 else tuple(f"net.ipv4.conf.{_key(link)}.forwarding" for link in _closed(facts))
     return (*ipv4, *((IPV6,) if found.ipv6 == 0 and network is not None and network.ipv6 else ()))
+
+
+def _closed(facts: Facts) -> tuple[str, ...]:
+    """Of the links with a switch of their own that is off those that mailcow's packets come in by: the one to the outside,
+    mailcow's bridge, or `default` where that is not made yet."""
+    links = facts.interfaces.content.default_interfaces(4) if facts.interfaces.content else ()
+    bridge = "default" if mailcow_network(facts) is None else BRIDGE
+    return tuple(link for link in facts.forwarding.value.closed if link in (*links, bridge))
+
+
+def _key(link: str) -> str:
+    return link.replace(".", "/")  # sysctl(8): a dot inside a name (eth0.100) is written as a slash
 
 
 def _failed(facts: Facts, off: tuple[str, ...]) -> Verdict:
     docker, found = facts.docker.value, facts.forwarding.value
     if docker.setting("ip-forward") is False:
         why = f'"ip-forward" is false in {docker.daemon_json.path} or on the command line, so Docker does not switch it on'
+    elif IPV4 not in off and IPV6 not in off:
+        why = "something switched it off for that link alone (systemd-networkd's IPv4Forwarding=, or a sysctl file)"
     elif found.ipv4_set is not None and found.ipv4_set.value == "0" and IPV4 in off:
         why = f"{found.ipv4_set.path} line {found.ipv4_set.line} sets it to 0"
     else:
@@ -63,7 +79,7 @@ def _failed(facts: Facts, off: tuple[str, ...]) -> Verdict:
     return failed(
         f"{' and '.join(off)} {'are' if len(off) > 1 else 'is'} 0: {why}. Published ports are dead, and containers reach "
         f"nothing",
-        remedy=f"switch it on, now and at each boot{links if learned else ''}:",
+        remedy=f"switch it on, now and at each boot{links if learned else ''}{IN_NETWORKD if 'link alone' in why else ''}:",
         commands=_lasting((*_accepting(learned), *(f"{key}=1" for key in off))),
         expected=EXPECTED,
         observed=", ".join(f"{key}=0" for key in off),
@@ -79,8 +95,7 @@ def _learned(facts: Facts) -> tuple[str, ...]:
 
 
 def _accepting(links: tuple[str, ...]) -> tuple[str, ...]:
-    # sysctl(8): a dot inside a name (eth0.100) is written as a slash.
-    return tuple(f"net.ipv6.conf.{link.replace('.', '/')}.accept_ra=2" for link in links)
+    return tuple(f"net.ipv6.conf.{_key(link)}.accept_ra=2" for link in links)
 
 
 def _lasting(settings: tuple[str, ...]) -> Commands:
