@@ -29,20 +29,26 @@ class Set(NamedTuple):
 
 class Forwarding(NamedTuple):
     """`ipv4` and `ipv6` are the kernel's switches (None: not told). `ipv4_set` and `ipv6_set` are the lines that win at
-    boot. `closed` are links whose own switch for IPv4 is off, among them `default`, which new bridges get."""
+    boot. `closed` are links whose own switch for IPv4 is off, among them `default`, which new bridges get.
+    `bridged`: what goes from port to port of a bridge passes the rules for forwarded packets, too (br_netfilter)."""
 
     ipv4: Optional[int] = None
     ipv6: Optional[int] = None
     ipv4_set: Optional[Set] = None
     ipv6_set: Optional[Set] = None
     closed: tuple[str, ...] = ()
+    bridged: bool = False
 
 
 def collect(host: Host, policy: Policy) -> Fact[Forwarding]:
     """Always a value; in an offline tree what its files tell."""
     files = _files(host)
     ipv4, ipv6 = (_kernel(host, "/proc/sys/net/ipv4/ip_forward"), _kernel(host, "/proc/sys/net/ipv6/conf/all/forwarding"))
-    return Fact.of(Forwarding(ipv4, ipv6, last_set(files, IPV4), last_set(files, IPV6), _closed(host)))
+    return Fact.of(Forwarding(ipv4, ipv6, last_set(files, IPV4), last_set(files, IPV6), _closed(host), _bridged(host)))
+
+
+def _bridged(host: Host) -> bool:
+    return _kernel(host, "/proc/sys/net/bridge/bridge-nf-call-iptables") == 1
 
 
 def _closed(host: Host) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ MAX_ELEMENTS = 64  # of a set that stands in a rule: of a longer one only the fi
 
 class Match(NamedTuple):
     """One condition: `what` is iif, oif, saddr, daddr, proto, sport, dport, origport, origdst, state, status, srctype,
-    dsttype, mark, family, direction, policy, flags, pkttype, never, or "" for one that cannot be told. `values` are
+    dsttype, mark, family, direction, policy, flags, pkttype, bridge, never, or "" for one that cannot be told. `values` are
     alternatives;
     `negated` turns it round. `never` is what the first packet of an ordinary connection does not meet."""
 
@@ -189,7 +189,7 @@ def _nft_address(content: Any) -> str:
 
 _META = {
     "iifname": "iif", "iif": "iif", "oifname": "oif", "oif": "oif", "l4proto": "proto", "mark": "mark", "nfproto": "family",
-    "pkttype": "pkttype", "skuid": "never", "skgid": "never", "cgroup": "never",
+    "ibrname": "bridge", "obrname": "bridge", "pkttype": "pkttype", "skuid": "never", "skgid": "never", "cgroup": "never",
 }  # fmt: skip
 _PAYLOAD = {
     "saddr": "saddr", "daddr": "daddr", "sport": "sport", "dport": "dport", "protocol": "proto", "nexthdr": "proto",

@@ -47,6 +47,7 @@ def verdicts(listing: dict[str, str], *, network: bool, ipv6: bool = False, **pa
     facts: dict[str, Any] = {
         "firewall": {"value": {"chains": codec.encode(chains)}},
         "docker": {"value": docker},
+        "forwarding": {"value": {"bridged": True}},
         **({} if ipv6 or not network else {"interfaces": {"value": {"ipv6": False, "routes": ROUTES4}}}),
         **patch,
     }

@@ -15,6 +15,7 @@ from cowgate.requirements.network.traffic import (
     diverted,
     filters,
     hidden_senders,
+    kept_apart,
     origin,
     refusals,
     removals,
@@ -44,9 +45,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     firewall = facts.firewall.value
     active = active_firewalls(facts)
     rules = filters(facts)
-    lost = list(refusals(facts, rules)) if rules else []
+    lost = [*refusals(facts, rules), *kept_apart(facts, rules)] if rules else []
     certain = [one for one in lost if one.fate.certain]
-    fatal = [one for one in certain if one.way == "out" or one.port in _mail_ports(facts)]
+    fatal = [one for one in certain if one.way != "in" or one.port in _mail_ports(facts)]
     if fatal:
         return _dropped(fatal)
     if active and not (policy.firewall == "docker-user" and _rules_loaded(facts)):
@@ -92,6 +93,8 @@ def _what(lost: list[Lost]) -> str:
         words.append(f"connections{over} to port{'s' if len(ports) > 1 else ''} {listed_with_and(ports)} of mailcow")
     if any(one.way == "out" for one in lost):
         words.append(f"what mailcow's containers send{over}")
+    if any(one.way == "between" for one in lost):
+        words.append(f"what mailcow's containers send to each other{over}")
     return listed_with_and(words)
 
 
@@ -100,11 +103,11 @@ def _quoted(lost: list[Lost]) -> list[str]:
 
 
 def _dropped(lost: list[Lost]) -> Verdict:
-    quoted = _quoted(lost)
+    quoted, ways = _quoted(lost), {one.way for one in lost}
     more = f" and {len(quoted) - MANY} more" if len(quoted) > MANY else ""
     shared = all(one.fate.chain.source == "iptables" for one in lost)
     return failed(
-        f"{_what(lost)} {'is' if all(one.way == 'out' for one in lost) else 'are'} dropped by "
+        f"{_what(lost)} {'is' if len(ways) == 1 and ways != {'in'} else 'are'} dropped by "
         f"{listed_with_and(f'`{text}`' for text in quoted[:MANY])}{more}"
         + ("" if shared else ": what Docker accepts in its own table does not help against another table"),
         remedy=f"remove the rule, or exempt mailcow's bridge (br-mailcow) from it; {origin(lost[0])}. From the running rules:",
@@ -288,7 +291,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT,),
     needs=("firewall", "services", "mailcow"),
-    wants=("docker", "interfaces"),
+    wants=("docker", "interfaces", "forwarding"),
     judge=judge,
     fix="network.firewall",
 )

@@ -71,7 +71,8 @@ class Filters:
 
     def fates(self, packet: Packet, hook: str, kinds: tuple[str, ...] = ("filter", "route")) -> Iterator[Fate]:
         """Everything that refuses the packet or changes its address on its way through a hook, in the kernel's order."""
-        hooked = [c for c in self.chains if c.hook == hook and c.kind in kinds and c.family in (packet.family, "inet")]
+        families = (packet.family, "inet") if packet.family != "bridge" else ("bridge",)
+        hooked = [c for c in self.chains if c.hook == hook and c.kind in kinds and c.family in families]
         if hook == "prerouting":
             hooked += [c for c in self.chains if c.hook == "ingress" and c.device.split(",").count(packet.iif)]
         for chain in sorted(hooked, key=lambda c: c.priority if c.hook != "ingress" else -1000):
@@ -212,6 +213,10 @@ def _on(pattern: str, link: str) -> Optional[bool]:
     return link.startswith(pattern[:-1]) if pattern.endswith("*") else link == pattern
 
 
+def _of_bridge(value: str, _: Packet) -> Optional[bool]:
+    return _on(value, BRIDGE)  # only packets on mailcow's own bridge meet rules of the family bridge
+
+
 def _iif(value: str, packet: Packet) -> Optional[bool]:
     return _on(value, packet.iif)
 
@@ -350,7 +355,7 @@ _TESTS = {
     "iif": _iif, "oif": _oif, "saddr": _source, "daddr": _target, "proto": _protocol, "dport": _port,
     "origport": _original_port, "origdst": _original_target, "state": _state, "status": _status, "srctype": _source_type,
     "dsttype": _target_type, "mark": _mark, "family": _family, "direction": _direction, "policy": _policy, "flags": _flags,
-    "sport": _source_port, "pkttype": _packet_type, "never": _never,
+    "sport": _source_port, "pkttype": _packet_type, "bridge": _of_bridge, "never": _never,
 }  # fmt: skip
 _SERVICES: Mapping[str, int] = {
     "smtp": 25, "http": 80, "pop3": 110, "imap2": 143, "imap": 143, "https": 443, "submissions": 465, "ssmtp": 465,

@@ -29,12 +29,14 @@ FAMILIES = (("ip", 4), ("ip6", 6))
 LOOPBACK = ("127.", "::1")
 # What mailcow's containers connect to: mail exchangers, web servers, name servers.
 OUTGOING = ((25, "tcp"), (443, "tcp"), (53, "udp"))
+# And to each other: the database, Redis, the resolver.
+INWARD = ((3306, "tcp"), (6379, "tcp"), (53, "udp"))
 MAX_ADDRESSES = 16  # of one family that are looked at
 
 
 class Lost(NamedTuple):
-    """A connection that a rule stops or changes: the way it goes (`in` or `out`), the port as the outside knows it, and
-    how."""
+    """A connection that a rule stops or changes: the way it goes (`in`, `out`, or `between` the containers), the port as the
+    outside knows it, and how."""
 
     way: str
     port: int
@@ -111,6 +113,20 @@ def refusals(facts: Facts, rules: Filters) -> Iterator[Lost]:
             packet = leaving(family, link, network, port, protocol)
             for hook in ("prerouting", "forward", "postrouting"):
                 yield from (Lost("out", port, family, f) for f in _drops(rules, packet, hook))
+
+
+def kept_apart(facts: Facts, rules: Filters) -> Iterator[Lost]:
+    """Every rule that drops what mailcow's containers send to each other over their bridge: those of the bridge itself, and
+    where br_netfilter is at work those for forwarded packets."""
+    bridged = facts.forwarding.content is not None and facts.forwarding.content.bridged
+    for family, _, network in families(facts):
+        for port, protocol in INWARD:
+            packet = Packet(family, BRIDGE, BRIDGE, network, network, port, protocol)
+            on_ports = packet._replace(family="bridge", iif="veth0", oif="veth1")
+            for hook in ("prerouting", "forward", "postrouting"):
+                yield from (Lost("between", port, family, f) for f in _drops(rules, on_ports, hook))
+            for hook in ("forward", "postrouting") if bridged else ():
+                yield from (Lost("between", port, family, f) for f in _drops(rules, packet, hook))
 
 
 def _drops(rules: Filters, packet: Packet, hook: str) -> Iterator[Fate]:
