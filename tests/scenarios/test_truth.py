@@ -123,6 +123,28 @@ def test_a_masquerade_hides_the_sender(docker: World, load: list[str], quoted: s
     assert client(docker) == ROUTER and row(docker, "docker.open_relay")["status"] == "pass"
 
 
+@pytest.mark.parametrize(
+    ("rule", "quoted"),
+    [
+        ("-t raw -A PREROUTING -p tcp --dport 25 -j NOTRACK", "-A PREROUTING -p tcp -m tcp --dport 25 -j "),
+        (
+            "-t nat -I PREROUTING -i eth0 -p tcp --dport 25 -j ACCEPT",
+            "-A PREROUTING -i eth0 -p tcp -m tcp --dport 25 -j ACCEPT",
+        ),
+    ],
+)
+def test_connections_that_docker_never_sees(docker: World, rule: str, quoted: str) -> None:
+    """Docker's proxy listens on the port, too: it takes what Docker's rules do not get, and mail comes from the bridge."""
+    docker.run(["iptables", *rule.split()], check=True)
+    docker.run(["conntrack", "-F"])
+    assert client(docker) == "172.22.1.1"
+    found = row(docker, "docker.open_relay")
+    assert found["status"] == "fail" and quoted in found["diagnosis"]
+    paste(docker, found["remedy"])
+    docker.run(["conntrack", "-F"])
+    assert client(docker) == ROUTER and row(docker, "docker.open_relay")["status"] == "pass"
+
+
 def test_docker_without_rules_is_a_relay(world: World) -> None:
     served(world, text='{"iptables": false}')
     try:
@@ -200,6 +222,32 @@ def test_rules_that_are_gone_and_forwarding_that_is_off(docker: World) -> None:
     assert found["status"] == "fail" and "net.ipv4.ip_forward is 0" in found["diagnosis"]
     paste(docker, found["remedy"])
     assert client(docker) == ROUTER and row(docker, "network.forwarding")["status"] == "pass"
+
+
+def test_what_dockerd_starts_with_and_mailcow_does_not_run_with(world: World) -> None:
+    """Published on the loopback alone by "default-network-opts"; a log driver that nobody has; another data root next time."""
+    bound = '{"default-network-opts": {"bridge": {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"}}}'
+    served(world, text=bound)
+    try:
+        assert client(world) == ""
+        found = row(world, "docker.configuration")
+        assert found["status"] == "fail" and "published on that address alone" in found["diagnosis"]
+        world.write(daemonjson.PATH, '{"data-root": "/srv/docker"}')
+        found = row(world, "docker.configuration")
+        assert found["status"] == "fail" and "its next start takes /srv/docker" in found["diagnosis"]
+    finally:
+        world.stop()
+    world.clean()
+    world.write(daemonjson.PATH, '{"log-driver": "loki"}')
+    assert world.start() == ""
+    try:
+        world.docker("import", "/srv/image/image.tar", IMAGE)
+        refused = world.run(["docker", "run", "--rm", IMAGE, "true"])
+        assert refused.returncode != 0 and "loki" in refused.stderr
+        found = row(world, "docker.configuration")
+        assert found["status"] == "fail" and "no container does" in found["diagnosis"]
+    finally:
+        world.stop()
 
 
 @pytest.mark.parametrize("shape", [s for s in SHAPES if s["name"] in AGAIN], ids=lambda shape: shape["name"])
