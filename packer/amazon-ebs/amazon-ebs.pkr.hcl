@@ -1,5 +1,9 @@
 # An AMI in an account of AWS. Its user is no root: -var 'become=sudo -n'.
 
+locals {
+  builder = "amazon-ebs"
+}
+
 variable "access_key" {
   type        = string
   default     = env("AWS_ACCESS_KEY_ID")
@@ -65,86 +69,5 @@ source "amazon-ebs" "mailcow-ready" {
     volume_size           = 20
     volume_type           = "gp2"
     delete_on_termination = true
-  }
-}
-
-locals {
-  # /dev/shm: nothing that Packer uploads may be left in the image, and /tmp is looked into.
-  uploads = "/dev/shm"
-  execute = "${var.become} env {{ .Vars }} sh {{ .Path }}"
-  scripts = "${path.root}/../scripts"
-}
-
-build {
-  sources = ["source.amazon-ebs.mailcow-ready"]
-
-  provisioner "file" {
-    source      = var.cowgate_pyz
-    destination = "${local.uploads}/cowgate.pyz"
-  }
-
-  provisioner "file" {
-    source      = var.policy
-    destination = "${local.uploads}/policy.yaml"
-  }
-
-  provisioner "file" {
-    source      = "${path.root}/../marketplace"
-    destination = local.uploads
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    environment_vars = [
-      "COWGATE_SHA256=${var.cowgate_sha256}",
-      "MAILCOW_VERSION=${var.mailcow_version}",
-      "ONBOARDING=${var.onboarding}",
-    ]
-    scripts = [
-      "${local.scripts}/wait.sh",
-      "${local.scripts}/install.sh",
-      "${local.scripts}/build.sh",
-      "${local.scripts}/pull.sh",
-      "${local.scripts}/onboarding.sh",
-    ]
-  }
-
-  provisioner "file" {
-    direction   = "download"
-    source      = "/var/lib/cowgate/readiness.json"
-    destination = "${var.report_directory}/amazon-ebs.json"
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    scripts = [
-      var.customize_script,
-      "${local.scripts}/seal.sh",
-    ]
-  }
-
-  provisioner "file" {
-    direction   = "download"
-    source      = "${local.uploads}/gate.json"
-    destination = "${var.report_directory}/amazon-ebs-gate.json"
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    scripts         = ["${local.scripts}/gate.sh"]
-  }
-
-  # Only written when the gate passed.
-  post-processor "manifest" {
-    output     = "${var.report_directory}/manifest.json"
-    strip_path = true
-    custom_data = {
-      verdict        = "passed"
-      report         = "amazon-ebs-gate.json"
-      cowgate_sha256 = var.cowgate_sha256
-    }
   }
 }

@@ -1,5 +1,9 @@
 # An image in a project of Google Cloud. Its user is no root: -var 'become=sudo -n'.
 
+locals {
+  builder = "googlecompute"
+}
+
 variable "project" {
   type        = string
   default     = env("GOOGLE_CLOUD_PROJECT")
@@ -14,8 +18,8 @@ variable "account_file" {
 
 variable "zone" {
   type        = string
-  default     = "europe-west3-a"
-  description = "Where the image is made."
+  default     = "europe-west4-a"
+  description = "Where the image is made; T2A, for arm64, is in europe-west4, us-central1 and asia-southeast1 only."
 }
 
 variable "machine_type" {
@@ -47,85 +51,4 @@ source "googlecompute" "mailcow-ready" {
   ssh_username        = var.ssh_username
   image_name          = "${var.snapshot_name}-${formatdate("YYYYMMDDhhmm", timestamp())}"
   image_family        = var.snapshot_name
-}
-
-locals {
-  # /dev/shm: nothing that Packer uploads may be left in the image, and /tmp is looked into.
-  uploads = "/dev/shm"
-  execute = "${var.become} env {{ .Vars }} sh {{ .Path }}"
-  scripts = "${path.root}/../scripts"
-}
-
-build {
-  sources = ["source.googlecompute.mailcow-ready"]
-
-  provisioner "file" {
-    source      = var.cowgate_pyz
-    destination = "${local.uploads}/cowgate.pyz"
-  }
-
-  provisioner "file" {
-    source      = var.policy
-    destination = "${local.uploads}/policy.yaml"
-  }
-
-  provisioner "file" {
-    source      = "${path.root}/../marketplace"
-    destination = local.uploads
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    environment_vars = [
-      "COWGATE_SHA256=${var.cowgate_sha256}",
-      "MAILCOW_VERSION=${var.mailcow_version}",
-      "ONBOARDING=${var.onboarding}",
-    ]
-    scripts = [
-      "${local.scripts}/wait.sh",
-      "${local.scripts}/install.sh",
-      "${local.scripts}/build.sh",
-      "${local.scripts}/pull.sh",
-      "${local.scripts}/onboarding.sh",
-    ]
-  }
-
-  provisioner "file" {
-    direction   = "download"
-    source      = "/var/lib/cowgate/readiness.json"
-    destination = "${var.report_directory}/googlecompute.json"
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    scripts = [
-      var.customize_script,
-      "${local.scripts}/seal.sh",
-    ]
-  }
-
-  provisioner "file" {
-    direction   = "download"
-    source      = "${local.uploads}/gate.json"
-    destination = "${var.report_directory}/googlecompute-gate.json"
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    scripts         = ["${local.scripts}/gate.sh"]
-  }
-
-  # Only written when the gate passed.
-  post-processor "manifest" {
-    output     = "${var.report_directory}/manifest.json"
-    strip_path = true
-    custom_data = {
-      verdict        = "passed"
-      report         = "googlecompute-gate.json"
-      cowgate_sha256 = var.cowgate_sha256
-    }
-  }
 }

@@ -1,5 +1,9 @@
 # A template on a Proxmox VE, made from a template with cloud-init that is there.
 
+locals {
+  builder = "proxmox-clone"
+}
+
 variable "proxmox_url" {
   type        = string
   default     = env("PROXMOX_URL")
@@ -49,85 +53,4 @@ source "proxmox-clone" "mailcow-ready" {
   os            = "l26"
   ssh_username  = var.ssh_username
   template_name = "${var.snapshot_name}-${formatdate("YYYYMMDDhhmm", timestamp())}"
-}
-
-locals {
-  # /dev/shm: nothing that Packer uploads may be left in the image, and /tmp is looked into.
-  uploads = "/dev/shm"
-  execute = "${var.become} env {{ .Vars }} sh {{ .Path }}"
-  scripts = "${path.root}/../scripts"
-}
-
-build {
-  sources = ["source.proxmox-clone.mailcow-ready"]
-
-  provisioner "file" {
-    source      = var.cowgate_pyz
-    destination = "${local.uploads}/cowgate.pyz"
-  }
-
-  provisioner "file" {
-    source      = var.policy
-    destination = "${local.uploads}/policy.yaml"
-  }
-
-  provisioner "file" {
-    source      = "${path.root}/../marketplace"
-    destination = local.uploads
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    environment_vars = [
-      "COWGATE_SHA256=${var.cowgate_sha256}",
-      "MAILCOW_VERSION=${var.mailcow_version}",
-      "ONBOARDING=${var.onboarding}",
-    ]
-    scripts = [
-      "${local.scripts}/wait.sh",
-      "${local.scripts}/install.sh",
-      "${local.scripts}/build.sh",
-      "${local.scripts}/pull.sh",
-      "${local.scripts}/onboarding.sh",
-    ]
-  }
-
-  provisioner "file" {
-    direction   = "download"
-    source      = "/var/lib/cowgate/readiness.json"
-    destination = "${var.report_directory}/proxmox-clone.json"
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    scripts = [
-      var.customize_script,
-      "${local.scripts}/seal.sh",
-    ]
-  }
-
-  provisioner "file" {
-    direction   = "download"
-    source      = "${local.uploads}/gate.json"
-    destination = "${var.report_directory}/proxmox-clone-gate.json"
-  }
-
-  provisioner "shell" {
-    remote_folder   = local.uploads
-    execute_command = local.execute
-    scripts         = ["${local.scripts}/gate.sh"]
-  }
-
-  # Only written when the gate passed.
-  post-processor "manifest" {
-    output     = "${var.report_directory}/manifest.json"
-    strip_path = true
-    custom_data = {
-      verdict        = "passed"
-      report         = "proxmox-clone-gate.json"
-      cowgate_sha256 = var.cowgate_sha256
-    }
-  }
 }

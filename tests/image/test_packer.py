@@ -65,7 +65,8 @@ def test_every_builder_validates(builder: str, tmp_path: Path) -> None:
 def test_every_directory_is_a_builder_that_is_tested() -> None:
     assert {path.name for path in PACKER.iterdir() if path.is_dir()} == {*BUILDERS, *OTHERS}
     for builder in BUILDERS:
-        assert os.readlink(PACKER / builder / "variables.pkr.hcl") == "../shared/variables.pkr.hcl"
+        for shared in ("variables.pkr.hcl", "build.pkr.hcl"):
+            assert os.readlink(PACKER / builder / shared) == f"../shared/{shared}"
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
@@ -112,33 +113,36 @@ def test_two_readers_see_the_same_template(builder: str) -> None:
     (source,) = document["source"]
     assert list(source) == [builder]
     assert list(source[builder]) == ["mailcow-ready"]
-    (steps,) = document["build"]
-    assert steps["sources"] == [f"source.{builder}.mailcow-ready"]
+    assert document["locals"] == [{"builder": builder}]
+    assert "build" not in document
+
+
+def test_there_is_one_build_and_its_steps_are_in_order() -> None:
+    path = PACKER / "shared" / "build.pkr.hcl"
+    (steps,) = parsed(path)["build"]
     (manifest,) = (step["manifest"] for step in steps["post-processor"])
     assert manifest["custom_data"]["verdict"] == "passed"
-
-
-@pytest.mark.parametrize("builder", BUILDERS)
-def test_the_steps_are_the_same_and_in_order(builder: str) -> None:
-    """A build block cannot be shared between files, so it is compared: all but the name of the builder."""
-
-    def steps(name: str) -> str:
-        text = (PACKER / name / f"{name}.pkr.hcl").read_text()
-        return text[text.index("locals {") :].replace(name, "BUILDER")
-
-    assert steps(builder) == steps("qemu")
+    text = path.read_text()
     order = [
         "wait.sh",
         "install.sh",
         "build.sh",
         "pull.sh",
         "onboarding.sh",
-        "/BUILDER.json",
+        "/${local.builder}.json",
         "customize",
         "seal.sh",
-        "/BUILDER-gate.json",
+        "/${local.builder}-gate.json",
         "gate.sh",
         "manifest",
     ]
-    places = [steps(builder).index(word) for word in order]
+    places = [text.index(word) for word in order]
     assert places == sorted(places)
+
+
+def test_a_builder_that_is_called_otherwise_than_its_source_is_refused(tmp_path: Path) -> None:
+    """The one build block finds its source by that name."""
+    file = template("qemu", tmp_path) / "qemu.pkr.hcl"
+    file.write_text(file.read_text().replace('builder = "qemu"', 'builder = "hcloud"'))
+    code, said = packer(["validate", *arguments(variables("qemu", tmp_path)), str(file.parent)], tmp_path)
+    assert code != 0 and "Unknown source hcloud.mailcow-ready" in said
