@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 from pathlib import Path
 
 import pytest
 
+from cowgate.boot import user_data as userdata
+from cowgate.boot.user_data import Options
 from tests.lab.bare import Bare
 from tests.lab.package import download
 from tests.lab.process import run
@@ -72,9 +77,77 @@ print(json.dumps(found))
 """
 
 
+# A whole document as cloud-init takes it: which boothooks it would run, and what is left of the two keys.
+PROCESS = """\
+import json, os, sys, tempfile
+import yaml
+from cloudinit import handlers, helpers, subp, user_data
+from cloudinit.handlers.boot_hook import BootHookPartHandler
+from cloudinit.handlers.cloud_config import CloudConfigPartHandler
+class Datasource:
+    def get_instance_id(self):
+        return "i-1"
+found = {}
+for name in sys.argv[1:]:
+    place, ran = tempfile.mkdtemp(), []
+    paths = helpers.Paths({"cloud_dir": place, "run_dir": place})
+    paths.datasource = Datasource()
+    os.makedirs(place + "/instances/i-1/boothooks")
+    subp.subp = lambda words, **_: ran.append(os.path.relpath(words[0], place + "/instances/i-1"))
+    with open(name, "rb") as document:
+        message = user_data.UserDataProcessor(paths).process(document.read())
+    config, hook = CloudConfigPartHandler(paths), BootHookPartHandler(paths, Datasource())
+    known = {kind: each for each in (config, hook) for kind in each.list_types()}
+    told = {"handlers": known, "handlerdir": place, "data": None, "frequency": "always", "handlercount": 0, "excluded": []}
+    for each in (config, hook):
+        handlers.call_begin(each, None, "always")
+    handlers.walk(message, handlers.walker_callback, told)
+    for each in (config, hook):
+        handlers.call_end(each, None, "always")
+    with open(config.cloud_fn) as merged:
+        left = yaml.safe_load(merged)
+    both = [left.get(key, []) for key in ("bootcmd", "runcmd")]
+    found[name] = [ran, *([" ".join(item) for item in one] for one in both)]
+print(json.dumps(found))
+"""
+BOOTHOOK = "boothooks/cowgate"
+AGAIN = "sh /var/lib/cloud/instance/boothooks/cowgate"
+
+
+def multipart(*parts: str) -> str:
+    document = MIMEMultipart()
+    for part in parts:
+        document.attach(MIMEText(part, part.partition("\n")[0].lstrip("#"), "utf-8"))
+    return document.as_string()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_part_of_another_replaces_ours(version: str, tmp_path: Path) -> None:
+    """--part in either order, and --with: a boothook starts cowgate, and theirs is as it was."""
+    ours = userdata.build_parts(Options(hostname="mail.cowgate.test", url="https://x/y", sha256="0" * 64))
+    part, both = userdata.archive(ours), THEIRS["both"]
+    together = userdata.combine(ours, both)
+    documents = {"alone": part, "before": multipart(part, both), "behind": multipart(both, part), "with": together}
+    documents["a multipart"] = userdata.combine(ours, multipart(both, THEIRS["run"].replace("run", "boot")))
+    files = {f"/srv/{name}": text for name, text in documents.items()} | {"/srv/process.py": PROCESS}
+    python = f"PYTHONPATH={NEWEST}/usr/lib/python3/dist-packages python3" if version == "newest" else "python3"
+    with Bare(VERSIONS[version][0], copy=newest(version, tmp_path), files=files) as system:
+        names = " ".join(map(shlex.quote, documents))
+        said = system.run(["sh", "-c", f"cd /srv && {python} process.py {names}"], check=True).stdout
+    theirs = "echo theirs"
+    assert json.loads(said) == {
+        "alone": [[BOOTHOOK], [AGAIN], [AGAIN]],
+        "before": [[BOOTHOOK], [theirs], [theirs]],
+        "behind": [[BOOTHOOK], [theirs, AGAIN], [theirs, AGAIN]],
+        "with": [[BOOTHOOK], [theirs, AGAIN], [theirs, AGAIN]],
+        # The owner's second part replaces the bootcmd of the first, as it did without ours.
+        "a multipart": [[BOOTHOOK], [theirs, AGAIN], [theirs, AGAIN]],
+    }
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_another_part_in_either_order(version: str, tmp_path: Path) -> None:
-    """Nothing is lost where ours comes last, and one of our two keys is enough. README warns of a later part with both."""
+    """Nothing is lost where ours comes last, and one of our two keys is enough. For a later part with both there is --part."""
     tree = VERSIONS[version][0]
     files = {f"/srv/{name}": text for name, text in THEIRS.items()}
     files |= {"/srv/ours": (PLACE / "self-hoster.yaml").read_text(), "/srv/merge.py": MERGE}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import email
 import gzip
 import hashlib
 import io
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cowgate import cli
+from cowgate import cli, removal
 from cowgate.boot import user_data as userdata
 from cowgate.boot.user_data import FIELDS, Options
 from cowgate.formats.proxy_settings import parse_dropin
@@ -130,6 +131,75 @@ def test_cloud_init_fails_with_it_only_when_asked() -> None:
     document = parsed(userdata.build(Options(hostname=NAME, fail_cloud_init=True)))
     assert document["runcmd"][-1] == ["sh", "/opt/cowgate/begin", "--once"]
     assert yaml.safe_load(content(document, userdata.SETTINGS))["fail_cloud_init"] is True
+
+
+def test_a_part_for_a_multipart_is_a_boothook_and_a_second_way_to_it() -> None:
+    """No key of another part replaces a boothook. Read as cloud-init reads it, it is the very script of bootcmd."""
+    options = Options(hostname=NAME, url="https://x/y", sha256="0" * 64)
+    text = userdata.archive(userdata.build_parts(options))
+    assert text.startswith("#cloud-config-archive\n") and len(text) < len(userdata.build(options)) + 500
+    hook, beside = yaml.safe_load(text)
+    assert (hook["type"], hook["filename"]) == ("text/cloud-boothook", "cowgate")
+    first, shebang, about, script = hook["content"].split("\n", 3)
+    assert (first, shebang, about[:10]) == ("#cloud-boothook", "#!/bin/sh", "# cowgate ")
+    assert script == yaml.safe_load(userdata.build(options))["bootcmd"][0]
+    assert beside["type"] == "text/cloud-config" and beside["content"].startswith("#cloud-config\n")
+    second = yaml.safe_load(beside["content"])
+    again = [["sh", "/var/lib/cloud/instance/boothooks/cowgate"]]
+    assert second == {"merge_how": second["merge_how"], "bootcmd": again, "runcmd": again}
+
+
+def test_cloud_init_fails_with_a_part_too() -> None:
+    (hook, _) = userdata.build_parts(Options(hostname=NAME, url="https://x/y", sha256="0" * 64, fail_cloud_init=True))
+    assert f"put {removal.ONCE} 755 <<'END-OF-FILE'\n#!/bin/sh\nexec sh /opt/cowgate/begin --once\n" in hook.text
+
+
+@pytest.mark.parametrize(
+    ("theirs", "kind"),
+    [
+        ("#cloud-config\nruncmd: [ls]\n", "text/cloud-config"),
+        ("\ufeff#!/bin/sh\necho ü\n", "text/x-shellscript"),
+        ("\n#Cloud-config\nruncmd: [ls]\n", "text/cloud-config"),
+        ('#cloud-config-jsonp\n[{"op": "add", "path": "/x", "value": 1}]\n', "text/cloud-config-jsonp"),
+        ("#cloud-config-archive\n- '#!/bin/sh'\n", "text/cloud-config-archive"),
+        ("## template: jinja\n#cloud-config\n", "text/jinja2"),
+    ],
+)
+def test_with_a_file_of_the_owners_one_document_holds_both(theirs: str, kind: str) -> None:
+    ours = userdata.build_parts(Options(hostname=NAME, url="https://x/y", sha256="0" * 64, ssh_keys=(KEY,)))
+    document = email.message_from_string(userdata.combine(ours, theirs))
+    parts = [(part.get_content_type(), part.get_filename()) for part in document.get_payload()]
+    assert parts == [(kind, None), ("text/cloud-boothook", "cowgate"), ("text/cloud-config", None)]
+    held = [part.get_payload(decode=True).decode().rstrip("\n") for part in document.get_payload()]
+    assert held == [text.rstrip("\n") for text in (theirs.lstrip("\ufeff"), *(part.text for part in ours))]
+    assert yaml.safe_load(held[2])["ssh_authorized_keys"] == [KEY]
+
+
+def test_a_multipart_of_the_owners_keeps_its_parts() -> None:
+    theirs = userdata.combine((userdata.Part("x-shellscript", "#!/bin/sh\nls\n"),), "#cloud-config\nruncmd: [ls]\n")
+    ours = userdata.build_parts(Options(hostname=NAME, url="https://x/y", sha256="0" * 64))
+    for text in (theirs, "MIME-Version: 1.0\n" + theirs.replace("MIME-Version: 1.0\n", "", 1)):
+        document = email.message_from_string(userdata.combine(ours, text))
+        kinds = [part.get_content_type() for part in document.walk() if not part.is_multipart()]
+        expected = ["text/cloud-config", "text/x-shellscript", "text/cloud-boothook", "text/cloud-config"]
+        assert kinds == expected and not document.defects
+
+
+def test_what_cloud_init_does_not_know_is_refused() -> None:
+    with pytest.raises(userdata.UsageError, match="'runcmd: "):
+        userdata.combine((), "runcmd: [ls]\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--part", "--with", "x"], "--with FILE makes the whole document"),
+        (["--part", "--ssh-key", KEY], "--part takes no --ssh-key"),
+    ],
+)
+def test_a_part_goes_with_neither(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--hostname", NAME, *words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_another_user_data_begins_anew() -> None:

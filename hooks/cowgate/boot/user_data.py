@@ -1,7 +1,8 @@
 """Builds user-data that carries all of cowgate: paste it into a provider's console and nothing of ours is downloaded.
 
 The result is a plain #cloud-config, the one form that every datasource understands, with one command of bootcmd: that runs at
-every boot, before the rest, and goes on until the check is started. The same input gives the same bytes.
+every boot, before the rest, and goes on until the check is started. Beside other parts the same command is a boothook, which
+runs at the same moments, and which no key of another part replaces. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ HOME = "/opt/cowgate"
 BEGUN = "/var/lib/cloud/cowgate-begun"
 
 SETTINGS = "/etc/cowgate/policy.d/50-user-data.yaml"
+# cloud-init keeps a boothook there, and runs it at every boot; not where /var allows no programs, so bootcmd runs it as well.
+HOOK = "cowgate"
+HOOKS = "/var/lib/cloud/instance/boothooks"
+# Runs late in the first boot, and fails cloud-init with it.
+ONCE = "/var/lib/cloud/scripts/per-instance/cowgate"
+ABOUT = f"cowgate {VERSION}: makes this machine ready for mailcow, and keeps the install shut until it is."
 
 
 FIELDS = {id: provider.user_data for id, provider in PROVIDERS.items() if provider.user_data}
@@ -81,9 +88,37 @@ class File(NamedTuple):
     manager: str = ""
 
 
+class Part(NamedTuple):
+    """One part of a multipart or an archive; `kind` is its text/ subtype."""
+
+    kind: str
+    text: str
+    name: str = ""
+
+
 def build(options: Options) -> str:
     """The user-data, as text."""
-    files = [File(SETTINGS, settings(options).encode())]
+    return _render(options, _whole_script(options, []))
+
+
+def build_parts(options: Options) -> tuple[Part, ...]:
+    """The same as parts for a document with others: what starts the check is a boothook. See HOOK."""
+    once = [File(ONCE, f"#!/bin/sh\nexec sh {HOME}/begin --once\n".encode(), mode="755")] if options.fail_cloud_init else []
+    boothook = f"#cloud-boothook\n#!/bin/sh\n# {ABOUT}\n" + _whole_script(options, once)
+    return Part("cloud-boothook", boothook, HOOK), Part("cloud-config", _beside(options))
+
+
+def archive(parts: Iterable[Part]) -> str:
+    """The parts as one text: user-data as a whole, or one part of a multipart (text/cloud-config-archive)."""
+    out = ["#cloud-config-archive", f"# {ABOUT}"]
+    for part in parts:
+        out += [f"- type: text/{part.kind}", *([f"  filename: {part.name}"] if part.name else []), "  content: |"]
+        out += [f"    {line}" if line else "" for line in part.text.split("\n")[:-1]]
+    return "\n".join(out) + "\n"
+
+
+def _whole_script(options: Options, more: Sequence[File]) -> str:
+    files = [File(SETTINGS, settings(options).encode()), *more]
     if options.policy:
         files.append(File("/etc/cowgate/policy.yaml", options.policy.encode()))
     if options.proxy:
@@ -91,35 +126,45 @@ def build(options: Options) -> str:
     if not options.url:
         files.append(File(f"{HOME}/bundle", bundle()))
     carried = _digest(options, files)
-    return _render(options, _script([*files, *_begin(options, carried)], carried))
+    return _script([*files, *_begin(options, carried)], carried)
 
 
-def combine(ours: str, theirs: str) -> str:
+def combine(ours: Sequence[Part], theirs: str) -> str:
     """One document of both, the owner's own cloud-config first: ours appends to its lists and replaces nothing.
 
     Raises UsageError where the other text is of no kind that cloud-init knows by its first line.
     """
-    first = theirs.lstrip("\ufeff").split("\n", 1)[0].rstrip()
-    kind = next((kind for start, kind in KINDS if first.startswith(start)), None)
+    theirs = theirs.lstrip("\ufeff")
+    first = theirs.lstrip().split("\n", 1)[0].rstrip()
+    kind = next((kind for start, kind in KINDS if first.lower().startswith(start)), None)
     if kind is None:
         raise UsageError(
             f"its first line is {first[:40]!r}, by which cloud-init does not know what it is",
             hint="a cloud-config begins with the line #cloud-config, a script with #!",
         )
-    boundary = "cowgate-" + hashlib.sha256((ours + theirs).encode()).hexdigest()[:24]
+    parts = (Part(kind, theirs), *ours)
+    boundary = "cowgate-" + hashlib.sha256("".join(part.text for part in parts).encode()).hexdigest()[:24]
     lines = [f'Content-Type: multipart/mixed; boundary="{boundary}"', "MIME-Version: 1.0", ""]
-    for text, subtype in ((theirs.lstrip("\ufeff"), kind), (ours, "cloud-config")):
-        lines += [f"--{boundary}", f'Content-Type: text/{subtype}; charset="utf-8"', "MIME-Version: 1.0"]
+    for part in parts:
+        if part.kind == MULTIPART:  # it has headers of its own
+            lines += [f"--{boundary}", part.text.lstrip()]
+            continue
+        lines += [f"--{boundary}", f'Content-Type: text/{part.kind}; charset="utf-8"', "MIME-Version: 1.0"]
+        lines += [f'Content-Disposition: attachment; filename="{part.name}"'] if part.name else []
         lines += (
-            ["Content-Transfer-Encoding: 7bit", "", text]
-            if text.isascii()
-            else ["Content-Transfer-Encoding: base64", "", base64.encodebytes(text.encode()).decode()]
+            ["Content-Transfer-Encoding: 7bit", "", part.text]
+            if part.text.isascii()
+            else ["Content-Transfer-Encoding: base64", "", base64.encodebytes(part.text.encode()).decode()]
         )
     return "\n".join([*lines, f"--{boundary}--", ""])
 
 
+MULTIPART = "multipart"
 # By the first line, as cloud-init itself does it.
 KINDS = (
+    ("content-type: multipart/", MULTIPART),
+    ("mime-version:", MULTIPART),
+    ("#cloud-config-jsonp", "cloud-config-jsonp"),
     ("#cloud-config-archive", "cloud-config-archive"),
     ("#cloud-config", "cloud-config"),
     ("#cloud-boothook", "cloud-boothook"),
@@ -351,7 +396,7 @@ MERGE_HOW = (
 def _render(options: Options, script: str) -> str:
     out = [
         "#cloud-config",
-        f"# cowgate {VERSION}: makes this machine ready for mailcow, and keeps the install shut until it is.",
+        f"# {ABOUT}",
         MERGE_HOW.rstrip("\n"),
     ]
     if options.ssh_keys:
@@ -369,6 +414,14 @@ def _render(options: Options, script: str) -> str:
         # Only the last command's exit code reaches cloud-init's own status.
         out.append(f'  - ["sh", "{HOME}/begin", "--once"]')
     return "\n".join(out) + "\n"
+
+
+def _beside(options: Options) -> str:
+    """The cloud-config beside the boothook: keys, and a second way to it. Nothing of it is needed where it can run itself."""
+    out = ["#cloud-config", MERGE_HOW.rstrip("\n")]
+    if options.ssh_keys:
+        out += ["ssh_authorized_keys:", *(f"  - {json.dumps(key)}" for key in options.ssh_keys)]
+    return "\n".join([*out, "bootcmd:", f"  - &begin [sh, {HOOKS}/{HOOK}]", "runcmd:", "  - *begin"]) + "\n"
 
 
 def _script(files: Sequence[File], carried: str) -> str:

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cowgate import VERSION
@@ -36,9 +37,8 @@ Carries all of cowgate; where that is more than the provider takes, --bundle FIL
 web server and --source names it, pinned by its digest. The size goes to standard error. The same options give
 the same bytes.
 
-Your own cloud-config goes beside it with --with FILE. In a multipart of your own put this part last: of a
-later part that has both bootcmd and runcmd, and no merge_how, cloud-init takes those alone, and cowgate
-never starts."""
+Your own cloud-config goes beside it with --with FILE. For a multipart of your own --part writes a part
+that may stand anywhere in it (text/cloud-config-archive): no key of another part replaces it."""
 
 
 class Options(common.Options):
@@ -57,6 +57,7 @@ class Options(common.Options):
     bundle: str
     fail_cloud_init: bool
     with_file: str
+    part: bool
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +98,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
         default="",
         help="put your own cloud-config or script beside it, in one document; nothing of either is lost",
     )
+    parser.add_argument(
+        "--part", action="store_true", help="write a part for a multipart of your own, which no other part replaces"
+    )
     parser.add_argument("--output", metavar="FILE", default="", help="write there instead of standard output")
 
 
@@ -110,9 +114,7 @@ def run(options: Options) -> int:
             return EXIT_READY
     provider = _provider(options.provider)
     wanted = _options(options)
-    text = userdata.build(wanted)
-    if options.with_file:
-        text = _together(text, options.with_file)
+    text = _text(options, wanted)
     if provider:
         userdata.demand_fit(provider, text)
         common.progress(
@@ -142,7 +144,19 @@ def _choose_source(options: Options) -> None:
         options.url = options.url or source
 
 
-def _together(ours: str, path: str) -> str:
+def _text(options: Options, wanted: userdata.Options) -> str:
+    if options.part and options.with_file:
+        raise UsageError("--with FILE makes the whole document, --part a part for another", hint="give one of them")
+    if options.part and wanted.ssh_keys:
+        raise UsageError(
+            "--part takes no --ssh-key: a later part with keys would replace them", hint="put the keys into your own part"
+        )
+    if options.with_file:
+        return _together(userdata.build_parts(wanted), options.with_file)
+    return userdata.archive(userdata.build_parts(wanted)) if options.part else userdata.build(wanted)
+
+
+def _together(ours: Sequence[userdata.Part], path: str) -> str:
     try:
         theirs = Host().read(os.path.abspath(path), WITH_LIMIT)
     except OSError as error:

@@ -168,6 +168,7 @@ complete -c cowgate -n '_shtab_cowgate_using user-data' -l proxy -x -d 'the web 
 complete -c cowgate -n '_shtab_cowgate_using user-data' -l bundle -x -d 'write the file for --url, and print its digest'
 complete -c cowgate -n '_shtab_cowgate_using user-data' -l fail-cloud-init -d 'a blocked machine also makes `cloud-init status` an error'
 complete -c cowgate -n '_shtab_cowgate_using user-data' -l with -x -d 'put your own cloud-config or script beside it, in one document; nothing of either is lost'
+complete -c cowgate -n '_shtab_cowgate_using user-data' -l part -d 'write a part for a multipart of your own, which no other part replaces'
 complete -c cowgate -n '_shtab_cowgate_using user-data' -l output -x -d 'write there instead of standard output'
 complete -c cowgate -n '_shtab_cowgate_using; and test $_shtab_cowgate_npos -eq 0' -a install -d 'Install mailcow on a machine that is ready.'
 complete -c cowgate -n '_shtab_cowgate_using install' -s h -l help -d 'show this help message and exit'
