@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from cowgate.commands import common
-from cowgate.errors import EXIT_BLOCKED, EXIT_READY, UsageError
+from cowgate.errors import EXIT_BLOCKED, EXIT_READY
 from cowgate.image import seal as image
 from cowgate.providers import PROVIDERS
 
@@ -47,7 +47,7 @@ def run(options: Options) -> int:
     if options.check:
         result = image.look(host, policy)
     else:
-        if host.live and not options.yes and not _agreed():
+        if host.live and not options.yes and sys.stdin.isatty() and not _agreed():
             common.progress("nothing was changed")
             return EXIT_BLOCKED
         result = image.seal(host, policy, common.progress)
@@ -58,11 +58,6 @@ def run(options: Options) -> int:
 
 
 def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "this would make an image of this machine, for good, and nobody is there to be asked",
-            hint="--yes does it; --check only looks; --root DIR seals the tree of an image",
-        )
     sys.stderr.write(
         "This makes an image of this machine: its SSH host keys, authorized keys, passwords, logs and network state are\n"
         "removed for good, and nobody can log in to it again before it is cloned. Go on? [y/N] "

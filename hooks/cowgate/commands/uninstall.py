@@ -56,9 +56,7 @@ def run(options: Options) -> int:
     journal = Journal(host, state)
     if not options.keep_changes and not options.by_hand and undo.mailcow_is_here(options, host):
         _demand_nothing_taken(journal)
-    if not options.yes and not sys.stdin.isatty():
-        raise UsageError("this cannot be taken back, and nobody is there to be asked", hint="--yes does it")
-    if not options.yes and not _agreed(options, journal, found):
+    if not options.yes and sys.stdin.isatty() and not _agreed(options, journal, found):
         common.progress("nothing was changed")
         return EXIT_READY
     installed = removal.packages(host, journal)

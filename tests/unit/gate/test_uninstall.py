@@ -100,14 +100,6 @@ def test_a_runlevel_stays_when_it_is_empty(root: Path) -> None:
     assert not (root / "etc/init.d/cowgate").exists()
 
 
-def test_where_nobody_can_be_asked_it_wants_to_be_told_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    install(root)
-    before = tree_listing(root)
-    assert cli.main(["uninstall", "--root", str(root)]) == 2
-    assert "--yes does it" in capsys.readouterr().err
-    assert tree_listing(root) == before
-
-
 def test_what_was_sealed_away_from_the_journal_goes_too(root: Path) -> None:
     """An image's journal is emptied: on its clones nothing says any more who wrote the units."""
     before = tree_listing(root)

@@ -299,18 +299,3 @@ def test_the_provider_is_chosen_on_the_command_line(
     assert load(host, waivable={}).provider == "azure"
     assert cli.main(["seal", "--provider", "azur"]) == 2
     assert "did you mean 'azure'?" in capsys.readouterr().err
-
-
-def test_a_live_machine_is_not_sealed_where_nobody_can_be_asked(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`ssh machine cowgate seal` has no terminal: what it takes away there would be gone for good."""
-
-    def sealed(*_: object) -> None:
-        raise AssertionError("sealed")
-
-    monkeypatch.setattr("cowgate.commands.seal.image.seal", sealed)
-    assert cli.main(["seal"]) == 2
-    assert "nobody is there to be asked" in capsys.readouterr().err
-    assert cli.main(["seal", "--yes"]) == 1
-    assert "AssertionError: sealed" in capsys.readouterr().err, "with the word it is begun"
