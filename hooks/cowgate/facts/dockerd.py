@@ -73,6 +73,7 @@ class DaemonJson(NamedTuple):
     firewall_backend: Optional[str] = None
     log_driver: Optional[str] = None
     bip: Optional[str] = None
+    missing: tuple[str, ...] = ()  # programs that each container's start needs and that are not there, as KEY: PATH
     log_unknown: bool = False  # Docker has no such log driver, and there is no plugin of that name
     log_remote: bool = False  # its log driver connects to a server before each container starts
     network_opts: tuple[str, ...] = ()  # of "default-network-opts" those for bridges, as KEY=VALUE
@@ -153,6 +154,8 @@ def daemon_json(host: Host, engine: tuple[int, ...], options: tuple[str, ...]) -
     if not problems and host.live:
         problems = tuple(p for need in daemonjson.needs(found) for p in _unmet(host, need, unresolved))
     parsed = parse(found, problems, tuple(unresolved))._replace(path=path)
+    if host.live and not problems:
+        parsed = parsed._replace(missing=tuple(f"{k}: {p}" for k, p in daemonjson.programs(found) if not _can_be_run(host, p)))
     driver = setting(parsed, options, "log-driver")
     if problems or not driver or driver in daemonjson.LOG_DRIVERS or not host.live:
         return parsed
@@ -201,6 +204,10 @@ def _network_options(value: Any) -> tuple[str, ...]:
     return (
         tuple(f"{key}={text}" for key, text in options.items() if isinstance(text, str)) if isinstance(options, dict) else ()
     )
+
+
+def _can_be_run(host: Host, path: str) -> bool:
+    return host.exists(path) if path.startswith("/") else host.which(path) is not None
 
 
 def _unmet(host: Host, need: daemonjson.Need, unresolved: list[str]) -> tuple[Problem, ...]:

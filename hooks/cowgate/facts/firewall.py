@@ -35,8 +35,9 @@ FLUSHERS = (
 SPARES = {
     "/etc/csf/csf.conf": r"(?m)^\s*DOCKER\s*=\s*[\"']?1",
     "/etc/shorewall/shorewall.conf": r"(?mi)^\s*DOCKER\s*=\s*[\"']?yes",
-    "/etc/ferm/ferm.conf": r"@preserve",
+    "/etc/ferm/ferm.conf": r"chain[^;{}]*\bDOCKER\b[^;{}]*@preserve",
 }
+FERM, FERM_DEFAULTS = "/etc/ferm/ferm.conf", "/etc/default/ferm"  # its service does nothing without ENABLED=yes
 
 
 class Flush(NamedTuple):
@@ -123,7 +124,9 @@ def _flushes(host: Host) -> tuple[Flush, ...]:
     found = []
     for unit, path, pattern in FLUSHERS:
         text = _text(host, path)
-        if text is None or (path in SPARES and re.search(SPARES[path], text)):
+        if text is None or (path in SPARES and re.search(SPARES[path], re.sub(r"(?m)#.*$", "", text))):
+            continue
+        if path == FERM and not re.search(r"(?m)^\s*ENABLED=[\"']?yes\b", _text(host, FERM_DEFAULTS) or ""):
             continue
         plain = re.sub(r"(?m)#.*$", "", text)
         match = re.search(pattern, plain) if pattern else None

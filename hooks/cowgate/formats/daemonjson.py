@@ -554,6 +554,20 @@ def logs_to_a_server(content: Content) -> bool:
     return driver in _LOG_SERVERS and not later
 
 
+def programs(content: Content) -> tuple[tuple[str, str], ...]:
+    """The programs that every container's start needs by this file, each with its key. dockerd starts without them."""
+    values, found = content.values, []
+    runtimes, default = values.get("runtimes"), values.get("default-runtime")
+    runtime = runtimes.get(default) if isinstance(runtimes, dict) and isinstance(default, str) else None
+    if isinstance(runtime, dict):
+        found.append(("default-runtime", runtime.get("path")))
+    if values.get("userland-proxy") is not False:
+        found.append(("userland-proxy-path", values.get("userland-proxy-path")))
+    if values.get("init") is True:
+        found.append(("init-path", values.get("init-path")))
+    return tuple((key, path) for key, path in found if isinstance(path, str) and path)
+
+
 def _together(values: Mapping[str, Any], engine: Version) -> Iterator[Problem]:
     """Keys that are right alone, and not beside each other or with this engine."""
     driver = values.get("log-driver") or "json-file"

@@ -121,6 +121,25 @@ def test_log_drivers(tmp_path: Path, text: str, files: dict[str, str], unknown: 
     assert (found.problems, found.log_unknown, found.log_remote) == ((), unknown, remote)
 
 
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ('{"default-runtime": "x", "runtimes": {"x": {"path": "/opt/x"}}}', ("default-runtime: /opt/x",)),
+        ('{"default-runtime": "x", "runtimes": {"x": {"path": "x-runtime"}}}', ("default-runtime: x-runtime",)),
+        ('{"default-runtime": "x", "runtimes": {"x": {"path": "/opt/here"}}}', ()),
+        ('{"default-runtime": "x", "runtimes": {"x": {"path": "here"}}}', ()),
+        ('{"default-runtime": "runc", "runtimes": {"x": {"path": "/opt/x"}}}', ()),
+        ('{"userland-proxy-path": "/opt/proxy"}', ("userland-proxy-path: /opt/proxy",)),
+        ('{"userland-proxy-path": "/opt/proxy", "userland-proxy": false}', ()),
+        ('{"init": true, "init-path": "/opt/tini"}', ("init-path: /opt/tini",)),
+        ('{"init-path": "/opt/tini"}', ()),
+    ],
+)
+def test_programs_of_each_start(tmp_path: Path, text: str, missing: tuple[str, ...]) -> None:
+    host = Machine(tmp_path, {"/opt/here": "", daemonjson.PATH: text}, {"here": ""})
+    assert dockerd.daemon_json(host, (26, 1, 5), ()).missing == missing
+
+
 def test_options_of_new_networks() -> None:
     text = '{"default-network-opts": {"bridge": {"a": "b", "c": "d"}, "macvlan": {"e": "f"}}}'
     assert dockerd.parse(daemonjson.read(text)).network_opts == ("a=b", "c=d")

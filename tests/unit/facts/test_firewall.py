@@ -89,6 +89,9 @@ def test_the_command_that_takes_a_rule_out() -> None:
     assert removal(native, Rule("drop", "drop", handle=7)) == ("nft", "delete", "rule", "inet", "fw", "forward", "handle", "7")
 
 
+FERM = "domain (ip ip6) table filter chain FORWARD policy DROP;\n"
+
+
 @pytest.mark.parametrize(
     ("files", "flushes"),
     [
@@ -105,6 +108,16 @@ def test_the_command_that_takes_a_rule_out() -> None:
         ({"/etc/shorewall/shorewall.conf": "DOCKER=No\n"}, (Flush("shorewall.service", "/etc/shorewall/shorewall.conf"),)),
         ({"/etc/shorewall/shorewall.conf": "DOCKER=Yes\n"}, ()),
         ({"/etc/csf/csf.conf": 'DOCKER = "1"\n'}, ()),
+        ({"/etc/ferm/ferm.conf": FERM, "/etc/default/ferm": "ENABLED=yes\n"}, (Flush("ferm.service", "/etc/ferm/ferm.conf"),)),
+        ({"/etc/ferm/ferm.conf": FERM, "/etc/default/ferm": "# ENABLED=yes\nENABLED=no\n"}, ()),
+        (
+            {
+                "/etc/ferm/ferm.conf": f"{FERM}chain f2b-sshd @preserve; # chain DOCKER @preserve\n",
+                "/etc/default/ferm": "ENABLED=yes",
+            },
+            (Flush("ferm.service", "/etc/ferm/ferm.conf"),),
+        ),
+        ({"/etc/ferm/ferm.conf": "chain (FORWARD DOCKER) @preserve;\n", "/etc/default/ferm": "ENABLED='yes'\n"}, ()),
     ],
 )
 def test_what_will_empty_all_rules(tmp_path: Path, files: dict[str, str], flushes: tuple[Flush, ...]) -> None:

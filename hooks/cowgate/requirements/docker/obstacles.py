@@ -22,7 +22,7 @@ EXPECTED = (
 def in_the_way(facts: Facts) -> Verdict | None:
     """The first of them; None where nothing is."""
     docker = facts.docker.value
-    return _moved(facts) or _networks(docker) or _logs(docker) or _client(docker)
+    return _moved(facts) or _networks(docker) or _no_container(docker) or _client(docker)
 
 
 def _moved(facts: Facts) -> Verdict | None:
@@ -77,8 +77,18 @@ def _networks(docker: Docker) -> Verdict | None:
     return None
 
 
-def _logs(docker: Docker) -> Verdict | None:
+def _no_container(docker: Docker) -> Verdict | None:
+    """What each container's start needs."""
     driver = docker.setting("log-driver")
+    if docker.daemon_json.missing:
+        return failed(
+            f"{docker.daemon_json.path} names {listed_with_and(docker.daemon_json.missing)}, and there is no such program: "
+            "dockerd starts, but no container does",
+            remedy="install it, or take the key out of the file; then restart Docker",
+            commands=(("cat", docker.daemon_json.path),),
+            expected=EXPECTED,
+            observed=f"without {listed_with_and(docker.daemon_json.missing)}",
+        )
     if not docker.daemon_json.log_unknown:
         return None
     return failed(

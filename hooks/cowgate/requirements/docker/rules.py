@@ -154,7 +154,8 @@ def _remedy(flushes: tuple[Flush, ...]) -> str:
         elif "shorewall" in path:
             words.append(f"set DOCKER=Yes in {path}")
         elif "ferm" in path:
-            words.append(f"keep Docker's chains with @preserve in {path}")
+            names = " ".join(dict.fromkeys(("FORWARD", "DOCKER-USER", *DOCKER_CHAINS, "DOCKER-ISOLATION-STAGE-2")))
+            words.append(f"in {path} write `chain ({names}) @preserve;` for your own chain FORWARD in the table filter")
         else:
             words.append(f"take the lines with DOCKER out of {path} (save the rules while Docker is stopped)")
     return f"To keep them: {'; '.join(words)}. Until then restart Docker after each start of that service."
