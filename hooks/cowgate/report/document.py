@@ -129,13 +129,13 @@ def row_of(row: Row) -> Document:
         "observed": one_line(verdict.observed),
         "diagnosis": one_line(verdict.diagnosis),
         "remedy": {
-            "text": printable(remedy.text),
+            "text": one_line(remedy.text),
             "commands": [[one_line(argument) for argument in command] for command in remedy.commands],
         }
         if remedy and (remedy.text or remedy.commands)
         else None,
         "docs": row.requirement.docs,
-        "evidence": {printable(source): printable(verdict.evidence[source]) for source in sorted(verdict.evidence)},
+        "evidence": {one_line(source): printable(verdict.evidence[source]) for source in sorted(verdict.evidence)},
         "changes": [{key: printable(change[key]) for key in sorted(change)} for change in verdict.changes],
         "measured": [{"name": one.name, "number": one.number, "unit": one.unit} for one in verdict.measured],
         "seconds": round(row.seconds, 3),

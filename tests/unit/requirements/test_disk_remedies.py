@@ -14,6 +14,7 @@ from cowgate.engine.evaluate import judge_all
 from cowgate.facts.disks import is_late
 from cowgate.formats import fstab
 from cowgate.model import Phase, Remedy
+from cowgate.report.render.remedy import quoted
 from cowgate.requirements.resources.disk import ROW
 from cowgate.requirements.resources.swap import swap_remedy
 from tests.unit.conftest import healthy_facts, policy_of
@@ -39,15 +40,40 @@ def paste(command: tuple[str, ...], paths: dict[str, Path]) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
-def test_noexec_goes_from_its_own_line_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mount", "written"),
+    [("/opt", "/opt"), ("/media/a $(id)|b.c'*", "/media/a\\040$(id)|b.c'*"), ("/a\\b\n", "/a\\134b\\012")],
+)
+def test_noexec_goes_from_its_own_line_alone(mount: str, written: str, tmp_path: Path) -> None:
+    """Whatever the mount point is called: who may mount a stick names it."""
     table = tmp_path / "fstab"
-    table.write_text(FSTAB)
-    (command,) = remedy(install={"mount": "/opt", "noexec": True, "fstab": True}).commands
-    edit, _, remount = command[2].partition(" && ")
-    assert remount == "mount -o remount,exec /opt"
-    paste(("sh", "-c", edit), {"/etc/fstab": table})
-    changed = [(a, b) for a, b in zip(FSTAB.splitlines(), table.read_text().splitlines()) if a != b]
-    assert changed == [("UUID=2\t/opt\text4\tdefaults,noexec,nodev\t0 2", "UUID=2\t/opt\text4\tdefaults,exec,nodev\t0 2")]
+    before = FSTAB.replace("\t/opt\t", f"\t{written}\t")
+    table.write_text(before)
+    edit, remount = remedy(install={"mount": mount, "noexec": True, "fstab": True}).commands
+    assert remount == ("mount", "-o", "remount,exec", mount)
+    paste(("sh", "-c", " ".join(quoted(word) for word in edit)), {"/etc/fstab": table})
+    changed = [(a, b) for a, b in zip(before.splitlines(), table.read_text().splitlines()) if a != b]
+    line = f"UUID=2\t{written}\text4\tdefaults,noexec,nodev\t0 2"
+    assert changed == [(line, line.replace("noexec", "exec"))]
+
+
+@pytest.mark.parametrize("openrc", [False, True])
+def test_a_mount_point_is_waited_for_whatever_it_is_called(openrc: bool, tmp_path: Path) -> None:
+    name = f"/media/a $(touch {tmp_path}/ran) `id` \"'%h\\"
+    facts = {"disks": {"value": {"late": [name]}}, **({"services": {"value": {"manager": "openrc"}}} if openrc else {})}
+    (row,) = judge_all([ROW], healthy_facts(facts), policy_of(None), Phase.BOOT, date(2026, 1, 1))
+    assert row.verdict.remedy is not None
+    (script,) = (command for command in row.verdict.remedy.commands if command[:2] == ("sh", "-c"))
+    (tmp_path / "mounts.conf").touch()
+    paste(script, {"/etc/systemd/system/docker.service.d": tmp_path, "/etc/conf.d/docker": tmp_path / "docker"})
+    assert not (tmp_path / "ran").exists()
+    if not openrc:
+        escaped = name.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+        assert (tmp_path / "mounts.conf").read_text() == f'[Unit]\nRequiresMountsFor="{escaped}"\n'
+        return
+    read = ["sh", "-c", '. "$1" && printf %s "$required_files"', "sh", str(tmp_path / "docker")]
+    assert subprocess.run(read, capture_output=True, text=True, timeout=20).stdout.startswith(f" {name}/")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_docker_waits_for_its_disk(tmp_path: Path) -> None:

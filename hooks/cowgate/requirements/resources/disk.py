@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Measured, Phase, Requirement, Status, Verdict, deferred, failed, passed, warned
@@ -140,19 +142,24 @@ def _grow(place: Filesystem, missing: int) -> tuple[str, Commands]:
     return remedy, (("lvextend", "--resizefs", "-l", "+100%FREE", place.source),)
 
 
+def _octal(match: re.Match[str]) -> str:
+    """A character as fstab(5) writes it."""
+    return f"\\{ord(match.group()):03o}"
+
+
 def _noexec(facts: Facts) -> Verdict | None:
     place = facts.disks.value.install
     if not place.noexec:
         return None
-    drop = (
-        f"sed -i -E '\\|^[^#]\\S*\\s+{place.mount}\\s|s/\\bnoexec\\b/exec/' /etc/fstab && mount -o remount,exec {place.mount}"
-    )
+    # The name of a mount point is anybody's who may mount one: here it is one argument, and literal within the expression.
+    literal = re.sub(r"[][\\.^$*+?(){}|/]", r"\\\g<0>", re.sub(r"[\s\\]", _octal, place.mount))
+    drop = f"\\|^[^#]\\S*\\s+{literal}\\s|s/\\bnoexec\\b/exec/"
     return failed(
         f"{place.mount} ({place.source}) is mounted noexec, and the install runs scripts in {place.path}",
         remedy="allow programs to run from there, now and after the next boot"
         if place.fstab
         else f"remove noexec where {place.mount} is mounted (not in /etc/fstab), or set another install_dir in the policy",
-        commands=(("sh", "-c", drop),)
+        commands=(("sed", "-i", "-E", drop, "/etc/fstab"), ("mount", "-o", "remount,exec", place.mount))
         if place.fstab
         else (("grep", f" {place.mount} ", "/proc/mounts") if with_openrc(facts) else ("systemctl", "status", place.mount),),
         observed="noexec",
@@ -177,14 +184,23 @@ def _late(facts: Facts) -> Verdict | None:
 
 def _wait_for(mounts: tuple[str, ...], openrc: bool) -> Commands:
     """What keeps Docker from starting before these are mounted, or without them."""
-    names = " ".join(mounts)
     if not openrc:
-        text = f"printf '[Unit]\\nRequiresMountsFor={names}\\n' > {DROP_IN}/mounts.conf"
+        line = quote(f"RequiresMountsFor={' '.join(_in_a_unit(mount) for mount in mounts)}")
+        text = f"printf '%s\\n' '[Unit]' {line} > {DROP_IN}/mounts.conf"
         return (("mkdir", "-p", DROP_IN), ("sh", "-c", text), ("systemctl", "daemon-reload"))
     # OpenRC mounts once, in localmount; where that fails it starts no network, so it must not be made to fail.
     marks = [f"{mount}/{DISK_MARK}" for mount in mounts]
-    needed = f"echo 'required_files=\"$required_files {' '.join(marks)}\"' >> /etc/conf.d/docker"
-    return (("touch", *marks), ("sh", "-c", needed))
+    names = re.sub(r'[$`"\\]', r"\\\g<0>", " ".join(marks))  # a shell reads that file
+    line = quote(f'required_files="$required_files {names}"')
+    return (("touch", *marks), ("sh", "-c", f"printf '%s\\n' {line} >> /etc/conf.d/docker"))
+
+
+def _in_a_unit(path: str) -> str:
+    """A path as a unit's list of paths takes it, see systemd.syntax(7)."""
+    if re.fullmatch(r"[\w/.@:+-]+", path):
+        return path
+    escaped = re.sub(r'["\\]', r"\\\g<0>", path.replace("%", "%%")).replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:

@@ -35,8 +35,8 @@ def silent(place: Filesystem) -> Verdict:
     """A filesystem that could not be asked, and what may be the cause."""
     return unknown(
         f"{place.mount} ({place.source}, {place.fstype}), which holds {place.path}, does not answer: {place.reason}",
-        remedy=f"find out why: a network filesystem whose server is gone hangs like this; bring it back, or `umount -l "
-        f"{place.mount}` and take its line out of /etc/fstab",
+        remedy="find out why: a network filesystem whose server is gone hangs like this; bring it back, or unmount it with "
+        "`umount -l` and take its line out of /etc/fstab",
         commands=(("findmnt", place.mount), ("dmesg", "--level", "emerg,alert,crit,err")),
     )
 
