@@ -46,34 +46,47 @@ def fits(password: str, stored: str) -> bool:
     return secrets.compare_digest(hashlib.sha256(password.encode() + salt).digest(), digest)
 
 
-def password_of(host: Host, given: str) -> tuple[str, str]:
-    """The password that the account gets, and the file that has it. It is on the disk before it is used anywhere.
+def given_password(host: Host, given: str) -> str:
+    """The password in a file of the owner's. Raises StateError where that is missing, empty, or readable by others than
+    root."""
+    try:
+        found, text = host.stat(given), host.read(given, 4096)
+    except OSError as error:
+        raise StateError(f"install.admin_password_file: {given}: {error.strerror}") from None
+    if found.st_uid != host.euid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise StateError(
+            f"install.admin_password_file: others than root can read {given}",
+            hint=f"chown root {given}; chmod 600 {given}",
+        )
+    first = text.splitlines()[0] if text.splitlines() else ""
+    if not re.fullmatch(r"[ -~]{8,128}", first):
+        raise StateError(
+            f"install.admin_password_file: the first line of {given} is no password",
+            hint="8 to 128 letters, digits and signs of ASCII, in one line",
+        )
+    return first
 
-    `given` names a file of the owner's. Raises StateError where that is missing, empty, or readable by others than root.
-    """
+
+def password_of(host: Host, given: str) -> tuple[str, str]:
+    """The password that the account gets, and the file that has it (`given`, where the owner named one). It is on the disk
+    before it is used anywhere. Raises StateError."""
     if given:
-        try:
-            found, text = host.stat(given), host.read(given, 4096)
-        except OSError as error:
-            raise StateError(f"install.admin_password_file: {given}: {error.strerror}") from None
-        if found.st_uid != host.euid() or stat.S_IMODE(found.st_mode) & 0o077:
-            raise StateError(
-                f"install.admin_password_file: others than root can read {given}",
-                hint=f"chown root {given}; chmod 600 {given}",
-            )
-        first = text.splitlines()[0] if text.splitlines() else ""
-        if not re.fullmatch(r"[ -~]{8,128}", first):
-            raise StateError(
-                f"install.admin_password_file: the first line of {given} is no password",
-                hint="8 to 128 letters, digits and signs of ASCII, in one line",
-            )
-        return first, given
+        return given_password(host, given), given
     before = (host.read_or_none(PASSWORD_FILE) or "").strip()
     if before:  # of an install that was cut off between the two
         return before, PASSWORD_FILE
     made = secrets.token_urlsafe(18)
     host.write_atomic(PASSWORD_FILE, f"{made}\n".encode("ascii"), mode=0o600)
     return made, PASSWORD_FILE
+
+
+def file_of(host: Host, given: str, stored: str) -> str:
+    """The file that has the password which is stored, "" where somebody chose another one."""
+    for path in (given, PASSWORD_FILE):
+        kept = (host.read_or_none(path) or "").splitlines() if path else []
+        if kept and fits(kept[0], stored):
+            return path
+    return ""
 
 
 class Database:
@@ -107,20 +120,21 @@ class Database:
             )
 
 
-def set_password(host: Host, database: Database, given: str, progress: Callable[[str], None]) -> str:
-    """Give the account a password of its own where it has the default one. Returns the file that has it, "" where somebody
-    chose another one before. Raises InstallError, StateError."""
-    until = host.monotonic() + DATABASE_WAIT
+def set_password(
+    host: Host, database: Database, given: str, progress: Callable[[str], None], wait: float = DATABASE_WAIT
+) -> str:
+    """Give the account a password of its own where it has the default one; `wait` is how many seconds the database may take to
+    have it. Returns the file that has it, "" where somebody chose another one before. Raises InstallError, StateError."""
+    until = host.monotonic() + wait
     while not (stored := database.admin()):
         if host.monotonic() > until:
             raise InstallError(
-                f"mailcow's database has no {ACCOUNT} account after {DATABASE_WAIT:.0f} s",
+                f"mailcow's database has no {ACCOUNT} account after {wait:.0f} s",
                 hint="see `docker logs mailcowdockerized-php-fpm-mailcow-1`; `cowgate install` goes on from here",
             )
         host.sleep(PAUSE)
     if not fits(DEFAULT_PASSWORD, stored):
-        kept = (host.read_or_none(PASSWORD_FILE) or "").strip()
-        return PASSWORD_FILE if kept and fits(kept, stored) else ""
+        return file_of(host, given, stored)
     password, path = password_of(host, given)
     database.set_admin(hashed(password, secrets.token_bytes(8)), stored)
     if not fits(password, database.admin() or ""):

@@ -167,8 +167,9 @@ class Stack:
         if done.code != 0:
             raise InstallError(f"{', '.join(services)} could not be stopped", hint="see `docker ps`")
 
-    def wait(self, timeout: float, progress: Callable[[str], None]) -> None:
-        """Wait until every service's container is well, for at most `timeout` seconds. Raises InstallError."""
+    def wait(self, timeout: float, progress: Callable[[str], None], meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait until every service's container is well, for at most `timeout` seconds, and call `meanwhile` now and then.
+        Raises InstallError."""
         services = sorted(self.model()["services"])
         until = self.host.monotonic() + timeout
         since: dict[tuple[str, str, int], float] = {}
@@ -186,6 +187,7 @@ class Stack:
                 told = said
             if now > until:
                 raise self.failure(f"after {timeout:.0f} s mailcow is not healthy")
+            meanwhile()
             self.host.sleep(PAUSE)
 
     @staticmethod

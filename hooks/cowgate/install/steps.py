@@ -7,6 +7,7 @@ the override can be, and with the mailcow.conf that the generator wrote, because
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 SETTLING = 180.0  # seconds that the containers of an installed mailcow may take after a boot
+GRACE = 60.0  # seconds that the database of an install which failed may take for the password of the account
 CONFIGURE_TIMEOUT = 900.0  # seconds; the generator waits for two services of the net, and makes a key of 4096 bits
 # Not the lock of the runs, which the checks in the middle take. The unit's install and one by hand must not meet.
 LOCK = "/var/lib/cowgate/install.lock"
@@ -100,6 +102,8 @@ class Install:
     def _perform(self) -> None:
         with self.record.step("look"):
             own = look(self.host, self.policy)
+            if self.policy.install.admin_password_file and not self.host.exists(self.conf_path):
+                admin.given_password(self.host, self.policy.install.admin_password_file)  # not only when everything runs
         there = [project.name for project in own if project.containers]
         if own and not there and self.record.document.finished("watch"):
             self._taken_down()
@@ -116,7 +120,7 @@ class Install:
         self._pull(stack)
         self._start(stack)
         with self.record.step("admin"):
-            self._set_password(stack, new=self.record.document.generated)
+            self._set_password(stack)
         self._prove(stack)
         with self.record.step("watch"):
             hooks.place(self.host, self.policy, self.progress)
@@ -258,20 +262,35 @@ class Install:
             )
 
     def _start(self, stack: containers.Stack) -> None:
-        with self.record.step("start"):
-            self.demand_open()
-            self.progress("starting the containers")
-            stack.start()
-        with self.record.step("healthy"):
-            stack.wait(self.policy.install.healthy_timeout, self.progress)
+        try:
+            with self.record.step("start"):
+                self.demand_open()
+                self.progress("starting the containers")
+                stack.start()
+            with self.record.step("healthy"):
+                stack.wait(self.policy.install.healthy_timeout, self.progress, lambda: self._shut_admin(stack, 0))
+        except InstallError:
+            self._shut_admin(stack, GRACE)
+            raise
 
-    def _set_password(self, stack: containers.Stack, *, new: bool) -> None:
+    def _shut_admin(self, stack: containers.Stack, wait: float) -> None:
+        """Give the account its password as soon as that can be, and also where the install then fails: until it has one,
+        everybody who reaches the web interface can log in."""
+        if self.outcome.password_file:
+            return
+        with suppress(CowgateError):  # what is wrong is said by the step that is there for it
+            running = {container.service for container in stack.containers() if container.state == "running"}
+            if "mysql-mailcow" in running:
+                self._set_password(stack, wait if "nginx-mailcow" in running else 0)
+
+    def _set_password(self, stack: containers.Stack, wait: float = admin.DATABASE_WAIT) -> None:
         """A fresh install only: the database of a moved one has its own."""
         database = next((c for c in stack.containers() if c.service == "mysql-mailcow"), None)
-        if not new or database is None:
+        if not self.record.document.generated or database is None:
             return
+        access = admin.Database(self.host, database, self.conf())
         self.outcome.password_file = admin.set_password(
-            self.host, admin.Database(self.host, database, self.conf()), self.policy.install.admin_password_file, self.progress
+            self.host, access, self.policy.install.admin_password_file, self.progress, wait
         )
 
     def _prove(self, stack: containers.Stack) -> None:

@@ -199,6 +199,24 @@ def test_the_password_is_kept_as_mailcow_keeps_it() -> None:
         assert not admin.fits("moohoo", other)
 
 
+def test_a_password_that_cannot_be_used_is_told_before_anything_else(tmp_path: Path) -> None:
+    """It was told when everything ran already, with the default password."""
+    host = unseen(tmp_path)
+    around = steps.Surroundings("mail.example.org", "UTC", 1, untouched, untouched, untouched, quiet)
+    policy = policy_of({"install": {"admin_password_file": "/root/none"}})
+    with pytest.raises(StateError, match="/root/none: No such file"):
+        steps.Install(host, policy, around).perform()
+    assert host.ran == []
+
+
+def test_the_file_that_has_the_password(tmp_path: Path) -> None:
+    host, stored = unseen(tmp_path), admin.hashed("a password", b"12345678")
+    assert admin.file_of(host, "/root/mine", stored) == ""
+    host.write_atomic(admin.PASSWORD_FILE, b"another\n")
+    host.write_atomic("/root/mine", b"a password\nand more\n")
+    assert admin.file_of(host, "/root/mine", stored) == "/root/mine" and admin.file_of(host, "", stored) == ""
+
+
 # -- the relay proof -------------------------------------------------------------------------------------------------
 
 
@@ -264,7 +282,8 @@ WHOLE = f"{CONF}DBROOT=p\nREDISPASS=p\nCOMPOSE_PROJECT_NAME={PROJECT}\n"
 
 
 def unseen(root: Path, conf: str = "", **answers: str) -> Unseen:
-    (root / PLACE[1:]).mkdir(parents=True)
+    for directory in (PLACE, "/var/lib/cowgate", "/root"):
+        (root / directory[1:]).mkdir(parents=True)
     if conf:
         (root / PLACE[1:] / "mailcow.conf").write_text(conf)
     host = Unseen(root)
@@ -307,7 +326,6 @@ def test_a_mailcow_that_somebody_took_down_stays_down(tmp_path: Path) -> None:
     host = unseen(tmp_path, WHOLE, volumes=VOLUME)
     steps_ = tuple(document.Step(name, 1.0, 2.0) for name in document.STEPS)
     told = document.Document(PLACE, state=document.DONE, steps=steps_, generated=True)
-    (tmp_path / "var/lib/cowgate").mkdir(parents=True)
     host.write_atomic(document.PATH, json.dumps(codec.encode(told)).encode())
     around = steps.Surroundings("mail.example.org", "UTC", 1, untouched, untouched, untouched, quiet)
     for _ in range(2):
