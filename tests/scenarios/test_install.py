@@ -390,6 +390,7 @@ def test_9_one_unhealthy_one_restarting_one_never_started(server: MailServer) ->
     assert done.returncode == 5 and "olefy-mailcow: restarting" in done.stderr, done.stderr
     assert "olefy: told to crash" in server.machine.read("/var/log/cowgate-install.log")
     assert fits(server.machine.read(PASSWORD).strip(), stored_password(server)), "what runs is not open to everybody meanwhile"
+    assert server.document()["proven"] == {"4": "own address", "6": "own address"} and server.document()["state"] == "failed"
     server.sh("rm /srv/lab/olefy.crash")
     server.set_policy(install={**chosen, "healthy_timeout": 240})  # Docker waits up to a minute before it tries once more
     server.ready()

@@ -121,7 +121,8 @@ class Install:
         self._start(stack)
         with self.record.step("admin"):
             self._set_password(stack)
-        self._prove(stack)
+        with self.record.step("relay"):
+            self._prove_relay(stack)
         with self.record.step("watch"):
             hooks.place(self.host, self.policy, self.progress)
         self.outcome.url = f"https://{self.around.hostname}{self._https_port()}/admin"
@@ -270,8 +271,16 @@ class Install:
             with self.record.step("healthy"):
                 stack.wait(self.policy.install.healthy_timeout, self.progress, lambda: self._shut_admin(stack, 0))
         except InstallError:
-            self._shut_admin(stack, GRACE)
+            self._guard(stack)
             raise
+
+    def _guard(self, stack: containers.Stack) -> None:
+        """What runs after a start that failed is on the net all the same: as safe as it would be after one that did not."""
+        self._shut_admin(stack, GRACE)
+        try:
+            self._prove_relay(stack)
+        except CowgateError as error:
+            self.progress(error.message)
 
     def _shut_admin(self, stack: containers.Stack, wait: float) -> None:
         """Give the account its password as soon as that can be, and also where the install then fails: until it has one,
@@ -293,29 +302,26 @@ class Install:
             self.host, access, self.policy.install.admin_password_file, self.progress, wait
         )
 
-    def _prove(self, stack: containers.Stack) -> None:
+    def _prove_relay(self, stack: containers.Stack) -> None:
         """See what Postfix sees; where that is the bridge, close the mail ports again. Raises InstallError."""
-        with self.record.step("relay"):
-            if not self.policy.install.relay_proof:
-                return
-            proofs = self._proofs(stack)
-            self.record.set(proven={str(proof.family): proof.verdict for proof in proofs})
-            for proof in proofs:
-                self.progress(
-                    f"relay proof over IPv{proof.family}: {proof.verdict}" + (f" ({proof.why})" if proof.why else "")
-                )
-            relays = [proof for proof in proofs if proof.verdict == relay.BRIDGE]
-            if relays:
-                stack.stop(*MAIL_SERVICES)
-                raise InstallError(
-                    f"mailcow would be an open relay over IPv{relays[0].family}: {relays[0].why};"
-                    " its mail server was stopped again",
-                    hint="see `cowgate check --only docker.open_relay`, then run `cowgate install` again",
-                )
+        if not self.policy.install.relay_proof:
+            return
+        proofs = self._proofs(stack)
+        self.record.set(proven={str(proof.family): proof.verdict for proof in proofs})
+        for proof in proofs:
+            self.progress(f"relay proof over IPv{proof.family}: {proof.verdict}" + (f" ({proof.why})" if proof.why else ""))
+        relays = [proof for proof in proofs if proof.verdict == relay.BRIDGE]
+        if relays:
+            stack.stop(*MAIL_SERVICES)
+            raise InstallError(
+                f"mailcow would be an open relay over IPv{relays[0].family}: {relays[0].why};"
+                " its mail server was stopped again",
+                hint="see `cowgate check --only docker.open_relay`, then run `cowgate install` again",
+            )
 
     def _proofs(self, stack: containers.Stack) -> tuple[relay.Proof, ...]:
         postfix = next((c for c in stack.containers() if c.service == "postfix-mailcow"), None)
-        if postfix is None:
+        if postfix is None or postfix.state != "running":
             return ()
         return prove(self.host, stack.project, postfix.name, self.conf(), self.around.network(), self.around.python)
 
