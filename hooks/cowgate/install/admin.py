@@ -120,11 +120,8 @@ class Database:
             )
 
 
-def set_password(
-    host: Host, database: Database, given: str, progress: Callable[[str], None], wait: float = DATABASE_WAIT
-) -> str:
-    """Give the account a password of its own where it has the default one; `wait` is how many seconds the database may take to
-    have it. Returns the file that has it, "" where somebody chose another one before. Raises InstallError, StateError."""
+def stored_password(host: Host, database: Database, wait: float) -> str:
+    """What the database has for the account, once it has it. Raises InstallError after `wait` seconds."""
     until = host.monotonic() + wait
     while not (stored := database.admin()):
         if host.monotonic() > until:
@@ -133,6 +130,26 @@ def set_password(
                 hint="see `docker logs mailcowdockerized-php-fpm-mailcow-1`; `cowgate install` goes on from here",
             )
         host.sleep(PAUSE)
+    return stored
+
+
+def has_default(host: Host, database: Database, wait: float) -> bool:
+    """Whether everybody can log in. False where the database has no tables within `wait` seconds, or no such account: that of
+    a moved mailcow may have another name."""
+    until = host.monotonic() + wait
+    while (stored := database.admin()) is None:
+        if host.monotonic() > until:
+            return False
+        host.sleep(PAUSE)
+    return fits(DEFAULT_PASSWORD, stored)
+
+
+def set_password(
+    host: Host, database: Database, given: str, progress: Callable[[str], None], wait: float = DATABASE_WAIT
+) -> str:
+    """Give the account a password of its own where it has the default one; `wait` is how many seconds the database may take to
+    have it. Returns the file that has it, "" where somebody chose another one before. Raises InstallError, StateError."""
+    stored = stored_password(host, database, wait)
     if not fits(DEFAULT_PASSWORD, stored):
         return file_of(host, given, stored)
     password, path = password_of(host, given)

@@ -32,12 +32,16 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 SETTLING = 180.0  # seconds that the containers of an installed mailcow may take after a boot
-GRACE = 60.0  # seconds that the database of an install which failed may take for the password of the account
+GRACE = 60.0  # seconds that the database may take where no password has to be set, or the install failed already
 CONFIGURE_TIMEOUT = 900.0  # seconds; the generator waits for two services of the net, and makes a key of 4096 bits
 # Not the lock of the runs, which the checks in the middle take. The unit's install and one by hand must not meet.
 LOCK = "/var/lib/cowgate/install.lock"
 PROJECT = "mailcowdockerized"  # what the generator writes
 MAIL_SERVICES = ("postfix-mailcow",)
+DEFAULT_IN_USE = (
+    f"everybody can log in as {admin.ACCOUNT} with the password {admin.DEFAULT_PASSWORD}, which every new mailcow has: change"
+    " it now (cowgate does so only where it ran mailcow's generate_config.sh itself)"
+)
 
 
 class Surroundings(NamedTuple):
@@ -285,7 +289,7 @@ class Install:
     def _shut_admin(self, stack: containers.Stack, wait: float) -> None:
         """Give the account its password as soon as that can be, and also where the install then fails: until it has one,
         everybody who reaches the web interface can log in."""
-        if self.outcome.password_file:
+        if self.outcome.password_file or not self.record.document.generated:
             return
         with suppress(CowgateError):  # what is wrong is said by the step that is there for it
             running = {container.service for container in stack.containers() if container.state == "running"}
@@ -293,14 +297,18 @@ class Install:
                 self._set_password(stack, wait if "nginx-mailcow" in running else 0)
 
     def _set_password(self, stack: containers.Stack, wait: float = admin.DATABASE_WAIT) -> None:
-        """A fresh install only: the database of a moved one has its own."""
+        """Only where we made mailcow.conf: the database of a moved mailcow has its own password. What is said then is where
+        the default one is in use."""
         database = next((c for c in stack.containers() if c.service == "mysql-mailcow"), None)
-        if not self.record.document.generated or database is None:
+        if database is None:
             return
         access = admin.Database(self.host, database, self.conf())
-        self.outcome.password_file = admin.set_password(
-            self.host, access, self.policy.install.admin_password_file, self.progress, wait
-        )
+        if self.record.document.generated:
+            self.outcome.password_file = admin.set_password(
+                self.host, access, self.policy.install.admin_password_file, self.progress, wait
+            )
+        elif admin.has_default(self.host, access, GRACE):
+            self.outcome.notes.append(DEFAULT_IN_USE)
 
     def _prove_relay(self, stack: containers.Stack) -> None:
         """See what Postfix sees; where that is the bridge, close the mail ports again. Raises InstallError."""

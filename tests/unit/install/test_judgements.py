@@ -209,6 +209,23 @@ def test_a_password_that_cannot_be_used_is_told_before_anything_else(tmp_path: P
     assert host.ran == []
 
 
+class Accounts:
+    """A database whose tables come a while after it."""
+
+    def __init__(self, *stored: Optional[str]) -> None:
+        self.answers = [*stored]
+
+    def admin(self) -> Optional[str]:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def test_a_default_password_that_is_in_use(tmp_path: Path) -> None:
+    host, default = unseen(tmp_path), admin.hashed("moohoo", b"12345678")
+    assert admin.has_default(host, Accounts(None, default), 60)  # type: ignore[arg-type]
+    for other in (admin.hashed("own", b"12345678"), "", None):
+        assert not admin.has_default(host, Accounts(other), 60)  # type: ignore[arg-type]
+
+
 def test_the_file_that_has_the_password(tmp_path: Path) -> None:
     host, stored = unseen(tmp_path), admin.hashed("a password", b"12345678")
     assert admin.file_of(host, "/root/mine", stored) == ""
