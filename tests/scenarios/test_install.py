@@ -501,6 +501,16 @@ def test_a_second_install_does_not_call_a_sick_mailcow_installed(server: MailSer
     assert "mailcow is installed here, and not healthy: olefy-mailcow: exited" in done.stderr
     assert server.run(COWGATE, "status").returncode == 3
 
+    # Nor one that somebody took down, whose mail may be on another machine by now: it stays down.
+    server.sh(f"cd {PLACE} && docker compose down -t 0 2>/dev/null", timeout=SLOW)
+    done = server.install()
+    assert done.returncode == 5 and "its containers were removed" in done.stderr, done.stderr
+    assert server.containers() == {}
+    status = server.run(COWGATE, "status")
+    assert status.returncode == 3 and "mailcow does not run: its containers were removed" in status.stdout, status.stdout
+    server.sh(f"cd {PLACE} && docker compose up -d 2>/dev/null", timeout=SLOW)
+    wait_until(lambda: server.run(COWGATE, "status").returncode == 0, "a sound mailcow", 60, 2.0)
+
 
 @pytest.mark.skipif(not LONG, reason="half an hour; tests/run --long --layer scenarios has it")
 @pytest.mark.parametrize("step", STEPS)

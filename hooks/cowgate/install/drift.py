@@ -74,6 +74,12 @@ def of_containers(services: Iterable[tuple[str, str]]) -> list[Finding]:
     ]
 
 
+def of_no_container(directory: str) -> list[Finding]:
+    """One sentence where Docker has none of them."""
+    up = f"`docker compose --project-directory {directory} up -d` starts it again"
+    return [Finding("containers", UNSOUND, "mailcow does not run: its containers were removed (`docker compose down`)", up)]
+
+
 def of_images(wanted: Mapping[str, str], containers: Sequence[Container]) -> list[Finding]:
     """Containers that were made from another image than the checkout names: an update that was not finished."""
     old = [

@@ -136,6 +136,8 @@ class Look:
             listed = containers.listed(self.host, self.project)
         except StateError as error:
             return 0, [Finding("docker", UNSOUND, error.message, error.hint)]
+        if not listed:
+            return 0, drift.of_no_container(self.directory)
         try:
             stack = containers.Stack(self.host, self.directory, self.project, containers.compose_command(self.host), self.log)
             wanted = stack.images()
