@@ -38,7 +38,14 @@ SETUP = f"{STATE_DIR}/setup"  # what the launcher's --setup asked the package ma
 ONCE = "/var/lib/cloud/scripts/per-instance/cowgate"  # as well
 OF_THE_BOOT = (BEGIN_TOLD, f"{BEGIN_TOLD}.log", "/run/cowgate-said.log")
 ALL_UNITS = (*UNITS, BEGIN_UNIT, update_hooks.SERVICE, update_hooks.TIMER)
-STOPPED = ("cowgate-retry.timer", "cowgate-retry.service", BEGIN_UNIT, update_hooks.TIMER, update_hooks.SERVICE)
+STOPPED = (
+    "cowgate-retry.timer",
+    "cowgate-retry.service",
+    "cowgate-ready.target",
+    BEGIN_UNIT,
+    update_hooks.TIMER,
+    update_hooks.SERVICE,
+)
 SERVICES_STOPPED = ("cowgate-install", "cowgate", BEGIN_SERVICE)  # cowgate has the further looks in it
 TIMEOUT = 60.0  # seconds for systemctl, and for one service of OpenRC
 
@@ -71,12 +78,16 @@ def parts(host: Host, install_dir: str) -> Parts:
     return Parts(tuple(there), trees, tuple(path for path in wants if path.endswith(".wants")))
 
 
+def stop(host: Host, found: Parts) -> None:
+    """Stop what goes on by itself: before the undo, which takes away the files by which it could be stopped."""
+    _systemctl(host, "stop", *STOPPED)
+    _stop_with_openrc(host, *(name for name in SERVICES_STOPPED if f"{SERVICE_DIR}/{name}" in found.files))
+
+
 def remove(host: Host, found: Parts, progress: Progress) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Remove them, and tell systemd. Returns sentences: what could not be removed, and what stays for a reason."""
     stays = []
     _mark_begun(host)
-    _systemctl(host, "stop", *(unit for unit in STOPPED if f"{UNIT_DIR}/{unit}" in found.files))
-    _stop_with_openrc(host, *(name for name in SERVICES_STOPPED if f"{SERVICE_DIR}/{name}" in found.files))
     kept = ADMIN_PASSWORD if host.exists(ADMIN_PASSWORD) else ""
     for path in (*found.files, *_spared(host, found.trees, kept)):
         try:
@@ -88,6 +99,7 @@ def remove(host: Host, found: Parts, progress: Progress) -> tuple[tuple[str, ...
     for path in found.emptied:
         host.rmdir(path)
     _systemctl(host, "daemon-reload")
+    _systemctl(host, "reset-failed", *ALL_UNITS)  # a check that found something has failed, and is shown until then
     told = {
         kept: "the password of mailcow's admin account",
         BEGUN: "keeps user-data from bringing cowgate back at the next boot",
@@ -154,7 +166,7 @@ def _spared(host: Host, trees: tuple[str, ...], kept: str) -> Iterator[str]:
 
 def _systemctl(host: Host, verb: str, *units: str) -> None:
     """Where systemd runs. What it says changes nothing: the files decide."""
-    if not host.live or not host.exists("/run/systemd/system") or (verb == "stop" and not units):
+    if not host.live or not host.exists("/run/systemd/system"):
         return
     try:
         host.run(("systemctl", verb, *units), timeout=TIMEOUT, ok=None)

@@ -62,6 +62,7 @@ def run(options: Options) -> int:
     installed = removal.packages(host, journal)
     state.ensure(host)
     with state.lock(host):
+        removal.stop(host, found)
         if not options.keep_changes and not _undone(options, host, journal):
             return EXIT_INTERNAL
         failed, stays = removal.remove(host, removal.parts(host, install_dir), common.progress)
