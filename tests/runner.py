@@ -55,7 +55,7 @@ LAYERS = (
         True,
         (
             *("ifupdown", "bind9", "chrony", "iptables", "nftables", "docker.io", "busybox-static", "strace", "git"),
-            *("openssl", "gnupg", "curl", "procps"),
+            *("openssl", "gnupg", "curl", "procps", "tmux"),
         ),
     ),
     Layer("crash", 1500, True, ("strace",)),

@@ -15,10 +15,11 @@ import pytest
 
 from cowgate import cli
 from cowgate.commands import common
+from cowgate.engine import evaluate
 from cowgate.errors import StateError
 from cowgate.facts.collection import Facts
 from cowgate.machine.host import Host
-from cowgate.model import Requirement
+from cowgate.model import Phase, Requirement
 from cowgate.policy.model import Policy
 from cowgate.report.document import NO_MACHINE
 from cowgate.requirements.catalogue import all_requirements
@@ -423,10 +424,15 @@ def test_without_root_check_says_which_rows_may_need_it(
     (tmp_path / "etc").mkdir()
     cli.main(["check", "--root", str(tmp_path), "--phase", "build"])
     told = capsys.readouterr().out
-    assert "Note: not run as root" in told or "not determined" not in told
+    assert "not run as root" not in told, "what is unknown here no root would know"
     assert cli.main(["run", "--root", str(tmp_path), "--yes"]) == 2
     assert "needs root" in capsys.readouterr().err
     assert cli.main(["undo", "--root", str(tmp_path)]) == 2
+    facts = healthy_facts({"memory": {"unreadable": "permission denied"}, "docker": {"absent": "no Docker"}})
+    evaluation = evaluate.check(Host(str(tmp_path)), Policy(), Phase.AUDIT, all_requirements(), facts=facts)
+    (note,) = common._unprivileged(Host(), evaluation)
+    assert note.startswith("not run as root, and these may need it: resources.memory")
+    assert "docker" not in note, "not known because Docker is missing"
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_the_summary_says_whose_the_repairs_are_and_counts_every_block() -> None
     verdict, tally, following = closing.lines(document, Situation(sudo=True))
     rows = sort(document)
     assert verdict == headline(document)
-    assert tally == "2 causes: 1 will be repaired by `sudo cowgate run`, 1 is yours"
+    assert tally == "2 causes: 1 will be repaired by `sudo cowgate run`, 1 is yours to do"
     follow = closing.folded(rows)
     assert len(rows.blocked) + len(rows.warned) == 2 + sum(map(len, follow.values())) > 4
     assert following == "Next: sudo cowgate run"

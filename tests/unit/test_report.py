@@ -308,7 +308,7 @@ def test_text_says_the_verdict_then_what_is_met_then_warnings_then_what_blocks_a
     assert places == sorted(places)
     assert text.splitlines()[-3:] == [
         "NOT READY: 2 requirements block, 1 warning",
-        "3 are yours",
+        "3 are yours to do",
         "Next, when that is done: cowgate check",
     ]
     assert "\x1b" not in text

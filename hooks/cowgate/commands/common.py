@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Optional
 
 from cowgate.engine.outlook import outlook
+from cowgate.engine.results import UNMET
 from cowgate.errors import EXIT_BLOCKED, EXIT_READY, EXIT_WARNINGS, CowgateError, UsageError
 from cowgate.facts.collection import Facts
+from cowgate.gate import rules
 from cowgate.gate.contract import STATE_DIR, blockers
 from cowgate.machine.host import Host
-from cowgate.model import Status
 from cowgate.policy.load import load
 from cowgate.policy.model import Policy
 from cowgate.quoting import Origin, quoted, shapes_masked, visible
@@ -208,7 +209,8 @@ def document_of(
 def _unprivileged(host: Host, evaluation: Evaluation) -> tuple[str, ...]:
     if host.euid() == 0:
         return ()
-    rows = [row.requirement.id for row in evaluation.rows if row.verdict.status is Status.UNKNOWN]
+    remedies = {row.requirement.id: row.verdict.remedy for row in evaluation.rows if row.verdict.status in UNMET}
+    rows = [id for id, remedy in remedies.items() if remedy and "as root" in remedy.text]
     return (f"not run as root, and these may need it: {', '.join(rows)}",) if rows else ()
 
 
@@ -283,9 +285,16 @@ def situation_of(options: Options, document: Document, *, mailcow: bool, gate: O
         root=options.root,
         part=not document["ready"] and is_partial(options),
         run=options.command == "run" and not options.dry_run,
-        open=None if gate is None else gate.open,
+        open=_stands(options, gate),
         mailcow=mailcow,
     )
+
+
+def _stands(options: Options, gate: Optional[Decision]) -> Optional[bool]:
+    """Where the gate stands. A look at this machine asks it, too: it may be open already."""
+    if gate is not None:
+        return gate.open
+    return None if is_partial(options) else rules.decide(options.state_dir).open
 
 
 def detail_of(options: Options) -> Detail:

@@ -252,9 +252,10 @@ def install_notes(host: Host) -> tuple[str, ...]:
     cut_off = installing.was_cut_off(host, told)
     under_way = told.state in (installing.RUNNING, installing.WAITING) and not cut_off
     line = "" if under_way else sentences.install_line(told, cut_off, host.now())
-    tested = f"tested with mailcow {drift.TESTED}; the checkout is {told.release}" if told.release else ""
-    newer = ", which is newer" if tested and drift.beyond(told.release) else ""
-    return tuple(note for note in (line, f"{tested}{newer}") if note)
+    newer = ", which is newer" if drift.beyond(told.release) else ""
+    other = told.release not in ("", drift.TESTED)
+    tested = f"tested with mailcow {drift.TESTED}; the checkout is {told.release}{newer}" if other else ""
+    return tuple(note for note in (line, tested) if note)
 
 
 def failure_notes(result: RunResult) -> tuple[str, ...]:
@@ -276,9 +277,14 @@ def plan_text(planned: Iterable[PlannedFix]) -> str:
     """What would be done, fix by fix, with diffs and commands."""
     lines = []
     for entry in planned:
-        lines.append(f"{entry.fix.id}: {entry.fix.title}")
+        lines.append(common.folded(f"{entry.fix.id}: {entry.fix.title}", "    "))
         for text in entry.texts:
-            lines += [f"    {line}" for line in text.splitlines()]
+            # What is ours to say is broken between words; diffs and commands stay as they are.
+            told = [
+                common.folded(f"    {line}", "    # ") if line.startswith("# ") else f"    {line}"
+                for line in text.splitlines()
+            ]
+            lines += told
         lines.append("")
     if not lines:
         return "Nothing would be changed.\n"

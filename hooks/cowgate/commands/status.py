@@ -15,6 +15,7 @@ from cowgate.install.status import Look, Status, keep, load
 from cowgate.install.steps import MAIL_SERVICES
 from cowgate.machine.host import Host
 from cowgate.quoting import visible
+from cowgate.report.render.text import fold
 
 SUMMARY = "one screen about the mailcow that runs here: what is unsound, since when, and how far an install is"
 DETAILS = """\
@@ -78,7 +79,11 @@ def _tell(options: Options, host: Host, seen: Status) -> int:
     if options.format == "json":
         common.emit(options, json.dumps(codec.encode(seen), indent=2, sort_keys=True) + "\n")
     elif not options.quiet:
-        common.emit(options, "".join(f"{visible(line)}\n" for line in sentences.screen(seen, host.now())))
+        told = [visible(line) for line in sentences.screen(seen, host.now())]
+        if sys.stdout.isatty():
+            _, width = common.terminal()
+            told = [piece for line in told for piece in fold(line, width, "    ")]
+        common.emit(options, "".join(f"{line}\n" for line in told))
     if seen.unsound:
         return EXIT_BLOCKED
     return EXIT_WARNINGS if seen.findings else EXIT_READY

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Path = tuple[Union[str, int], ...]
 
-HINT = "`cowgate validate FILE` checks a policy, schemas/policy.schema.json describes every key"
+HINT = "`cowgate validate FILE` checks a policy; the manual's page Policy has every key"
 
 _TAG = "tag:yaml.org,2002:"
 

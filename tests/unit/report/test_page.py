@@ -129,7 +129,7 @@ def test_a_consequence_is_in_the_block_of_its_cause_and_a_repair_is_named() -> N
     memory, unknown = blocks.index("Title of resources.memory"), blocks.index("Title of a.unknown")
     assert memory < blocks.index("1 more mended with it") < blocks.index("held") < blocks.index("sudo cowgate run") < unknown
     assert blocks.count("Title of ports.available") == 1
-    assert "4 causes: 1 will be repaired by `sudo cowgate run`, 3 are yours" in page.text
+    assert "4 causes: 1 will be repaired by `sudo cowgate run`, 3 are yours to do" in page.text
     assert page.open == page.wrong == []
 
 

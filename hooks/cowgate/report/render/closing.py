@@ -63,7 +63,7 @@ def tally(document: Document, situation: Situation) -> str:
     if kinds.count("failed"):
         parts.append(f"{kinds.count('failed')} could not be repaired")
     if kinds.count("manual"):
-        parts.append(f"{kinds.count('manual')} {'is' if kinds.count('manual') == 1 else 'are'} yours")
+        parts.append(f"{kinds.count('manual')} {'is' if kinds.count('manual') == 1 else 'are'} yours to do")
     if parts:
         causes = f"{len(kinds)} cause{'s' if len(kinds) > 1 else ''}: " if follow else ""
         return causes + ", ".join(parts)

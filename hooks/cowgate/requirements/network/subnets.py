@@ -40,7 +40,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     taken = list(_taken(facts))
     clashes = [(network, what) for network in networks for other, what in taken if _overlap(network, other)]
     if not clashes:
-        return passed(f"{' and '.join(str(network) for network in networks)} overlap nothing on this machine")
+        return passed(f"nothing on this machine overlaps {' or '.join(str(network) for network in networks)}")
     owners = {what: str(other) for network in networks for other, what in taken if _overlap(network, other)}
     free = {f"IPV{network.version}_NETWORK": _free(network, taken) for network, _ in clashes}
     settings = " and ".join(f"{key}={value}" for key, value in free.items())
