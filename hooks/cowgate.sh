@@ -23,7 +23,16 @@ quiet=no
 options_of_run="--phase --root --policy --offline --only --skip --format --output --quiet --verbose --state-dir --dry-run --yes\
  --by-hand --strict --help"
 
-say() { printf 'cowgate: %s\n' "$*" >&2; }
+# On a terminal broken between words.
+say() {
+    columns=
+    if [ -t 2 ] && command -v fold >/dev/null; then columns=$(stty size <&2 2>/dev/null) || columns=; fi
+    columns=${columns#* }
+    case $columns in
+    "" | 0 | *[!0-9]*) printf 'cowgate: %s\n' "$*" >&2 ;;
+    *) printf 'cowgate: %s\n' "$*" | fold -s -w "$columns" >&2 ;;
+    esac
+}
 tell() { [ "$quiet" = yes ] || say "$*"; } # how far it is: -q wants the verdict alone
 
 # The version is read from the name that a link leads to, where there is one: starting Python to ask costs as much as the gate.
@@ -134,6 +143,9 @@ make_venv() {
     : >"$venv/complete"
 }
 
+# What stands before a command that needs root: a bare machine has no sudo, and needs none.
+sudo_for() { [ "$(id -u)" = 0 ] || printf 'sudo '; }
+
 asks() { [ "$yes" = no ] && [ "$dry_run" = no ] && [ -t 0 ] && [ -t 2 ]; }
 
 may_install() {
@@ -235,7 +247,7 @@ if [ "${1-}" = --setup ]; then
     setup "$@" || failed=$?
     [ -z "$also" ] || exit "${failed-0}"
 fi
-find_python || { say "no Python 3.9 or newer on this machine; \`sudo $0 --setup\` installs it"; exit 3; }
+find_python || { say "no Python 3.9 or newer on this machine; \`$(sudo_for)$0 --setup\` installs it"; exit 3; }
 [ "${1-}" != --interpreter ] || { echo "$python"; exit 0; }
 flags=-IB
 if [ "${1-}" = gate ]; then

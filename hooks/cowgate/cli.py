@@ -15,6 +15,7 @@ from cowgate.commands import list as list_command
 from cowgate.errors import EXIT_INTERNAL, EXIT_READY, CommandFailed, CowgateError, MissingModule, UsageError, hint_for
 from cowgate.gate import command as gate
 from cowgate.quoting import shapes_masked, visible
+from cowgate.report.render.text import NARROWEST, fold
 from cowgate.suggestion import suggestion
 
 
@@ -62,7 +63,7 @@ start with:  cowgate check            what is missing?
 
 """
 HELP_SUMMARY = "show the help of cowgate, or of a command"
-WIDTH = 100  # columns of the help texts, whatever the terminal has
+WIDTH = 100  # columns of the help texts, but on a narrower terminal
 
 
 class Options(common.Options):
@@ -74,7 +75,18 @@ class Options(common.Options):
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=WIDTH)
+        self._columns = max(NARROWEST, min(WIDTH, common.terminal()[1]))
+        super().__init__(prog, max_help_position=28, width=self._columns)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """The text as it is written; on a narrower terminal broken between words, below where its own words begin."""
+        if self._columns == WIDTH:
+            return super()._fill_text(text, width, indent)
+        lines: list[str] = []
+        for line in text.splitlines():
+            own = re.match(r" *(?:\d+ +)?", line)
+            lines += fold(f"{indent}{line}", self._columns, " " * len(f"{indent}{own[0] if own else ''}")) or [""]
+        return "\n".join(lines)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -455,3 +455,13 @@ def test_what_reads_every_file_is_not_asked_of_a_running_machine(
     assert cli.main(["facts", "--offline", *words]) == 0
     assert ("hygiene" in names) == asked
     assert names
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_help_is_whole_words_on_a_narrow_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "terminal", lambda: (False, columns))
+    tree = cli.tree(cli.commands("help"))
+    for name, parser in tree.commands.items():
+        for line in parser.format_help().splitlines():
+            whole = " " not in line.strip() or line.strip().startswith("[") or "{" in line  # what argparse never breaks
+            assert len(line) <= columns or whole, (name, line)

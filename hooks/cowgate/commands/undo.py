@@ -6,6 +6,7 @@ import argparse
 import os
 
 from cowgate.changes.journal import Journal
+from cowgate.changes.values import InstallPackages
 from cowgate.commands import common
 from cowgate.engine import undo as engine
 from cowgate.errors import EXIT_INTERNAL, EXIT_READY, CowgateError, UsageError
@@ -67,7 +68,8 @@ def run(options: Options) -> int:
             f"not reverted: {failure.target or failure.fix}: {failure.message}"
             + (f" ({failure.hint})" if failure.hint else "")
         )
-    changes = "1 change" if len(result.undone) == 1 else f"{len(result.undone)} changes"
+    reverted = sum(not isinstance(entry.change, InstallPackages) for entry in result.undone)  # packages stay
+    changes = "1 change" if reverted == 1 else f"{reverted} changes"
     common.progress(f"{changes} reverted, {len(result.failures)} failed; the gate is shut")
     return EXIT_INTERNAL if result.failures else EXIT_READY
 

@@ -8,6 +8,7 @@ import sys
 
 from cowgate import removal
 from cowgate.changes.journal import Journal
+from cowgate.changes.values import InstallPackages
 from cowgate.commands import common, undo
 from cowgate.engine import undo as engine
 from cowgate.errors import EXIT_INTERNAL, EXIT_READY, CowgateError, MailcowRuns, UsageError
@@ -96,8 +97,11 @@ def _undone(options: Options, host: Host, journal: Journal) -> bool:
 
 
 def _agreed(options: Options, journal: Journal, found: removal.Parts) -> bool:
-    changes = [] if options.keep_changes else [entry.record.summary for entry in reversed(journal.active(None))]
-    lines = [*(f"undo    {change}" for change in changes), *(f"remove  {path}" for path in (*found.files, *found.trees))]
+    entries = () if options.keep_changes else tuple(reversed(journal.active(None)))
+    undone = [entry for entry in entries if not isinstance(entry.change, InstallPackages)]
+    lines = [f"undo    {entry.record.summary}" for entry in undone]
+    lines += [f"remove  {path}" for path in (*found.files, *found.trees)]
+    lines += [f"stays   {sentence}" for sentence in removal.packages(Host(options.root), journal)]
     sys.stderr.write("".join(f"{visible(line)}\n" for line in lines) + "\nDo this? It cannot be taken back. [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
