@@ -116,13 +116,6 @@ def _doubts(docker: Docker) -> list[tuple[str, str]]:
                 "look whether it answers, or let it connect later (fluentd-async), or take a driver that needs no server",
             )
         )
-    if docker.setting("ip-masq") is False:
-        found.append(
-            (
-                "ip-masq is off: containers reach the outside only where somebody else translates their addresses",
-                'take "ip-masq" out, unless a rule of yours does that for mailcow\'s network',
-            )
-        )
     return found
 
 
