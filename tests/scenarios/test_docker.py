@@ -384,6 +384,42 @@ def test_the_relay_is_real(machine: Container) -> None:
     assert seen[True] == ("::ffff:203.0.113.1", ROUTER6)
 
 
+def is_tentative(machine: Container, link: str) -> bool:
+    return "tentative" in machine.run(["ip", "-6", "addr", "show", "dev", link, "scope", "global"], check=True).stdout
+
+
+def test_keys_without_a_restart_are_a_relay(machine: Container) -> None:
+    """The file is right and the daemon older than it: the wire shows the harm, the row tells it, the restart ends it."""
+    machine.write("/etc/docker/daemon.json", "{}\n")
+    restart(machine)
+    # the containers' rules of an earlier start are no part of this
+    machine.run(["sh", "-c", "ip6tables -F; ip6tables -t nat -F; ip6tables -X; ip6tables -t nat -X; exit 0"], check=True)
+    keys = {"ipv6": True, "fixed-cidr-v6": "fd00:dead:beef:c0::/80", "experimental": True, "ip6tables": True}
+    machine.write("/etc/docker/daemon.json", json.dumps(keys))
+    for restarted in (False, True):
+        ids = "docker.rules,docker.daemon_json,docker.open_relay"
+        rows = check(machine, ids)
+        assert rows["docker.daemon_json"]["status"] == "pass"
+        if not restarted:
+            assert "was not restarted since" in rows["docker.rules"]["diagnosis"], rows
+        assert rows["docker.rules"]["status"] == ("pass" if restarted else "fail")
+        machine.run(["docker", "network", "create", "--ipv6", *SUBNETS, *BRIDGE, NETWORK], check=True)
+        try:
+            serve(machine, "smtp")
+            # before that the proxy connects from another address of the host
+            wait_until(lambda: not is_tentative(machine, "br-mailcow"), "the bridge's address", 10)
+            seen = sender(machine, f"[{ADDRESS6}]", "smtp")
+            assert seen == (ROUTER6 if restarted else "fd4d:6169:6c63:6f77::1"), seen
+        finally:
+            machine.run(["docker", "rm", "-f", "smtp"])
+            machine.run(["docker", "network", "rm", NETWORK], check=True)
+        if not restarted:
+            forgive_restarts(machine)
+            for command in rows["docker.rules"]["remedy"]["commands"]:
+                machine.run(command, check=True)
+            wait_until(lambda: machine.run(["docker", "version"]).returncode == 0, "dockerd", 30)
+
+
 def test_rules_for_mailcow_survive_a_restart_of_docker(machine: Container) -> None:
     """A firewall that refuses what it does not know: mailcow's containers reach the world and their own host's ports with the
     unit, and not without, also after Docker came anew."""
