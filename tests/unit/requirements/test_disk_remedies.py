@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cowgate.engine.evaluate import judge_all
-from cowgate.facts.disks import is_late
+from cowgate.facts.disks import is_late, is_late_with_openrc
 from cowgate.formats import fstab
 from cowgate.model import Phase, Remedy
 from cowgate.report.render.remedy import quoted
@@ -28,8 +28,9 @@ tmpfs /tmp tmpfs nosuid,noexec 0 0
 """
 
 
-def remedy(**disks: Any) -> Remedy:
-    (row,) = judge_all([ROW], healthy_facts({"disks": {"value": disks}}), policy_of(None), Phase.BOOT, date(2026, 1, 1))
+def remedy(manager: str = "systemd", **disks: Any) -> Remedy:
+    facts = healthy_facts({"disks": {"value": disks}, "services": {"value": {"manager": manager}}})
+    (row,) = judge_all([ROW], facts, policy_of(None), Phase.BOOT, date(2026, 1, 1))
     assert row.verdict.remedy is not None
     return row.verdict.remedy
 
@@ -91,6 +92,24 @@ def test_docker_waits_for_its_disk(tmp_path: Path) -> None:
             ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
         )
         assert "mounts.conf" not in done.stderr
+
+
+def test_with_openrc_docker_starts_only_where_its_disk_is(tmp_path: Path) -> None:
+    """The settings are read by a shell, and what stood in them stays."""
+    settings, disk = tmp_path / "docker", tmp_path / "disk"
+    disk.mkdir()
+    settings.write_text('required_files="/etc/own"\n')
+    lines = (fstab.fields("UUID=1 /srv ext4 nofail 0 2") or (),)
+    assert is_late_with_openrc("/srv", lines, settings.read_text())
+    for step in remedy("openrc", late=["/srv"]).commands:
+        if step[0] == "touch":
+            paste(step, {"/srv": disk})
+        else:
+            paste(step, {"/etc/conf.d/docker": settings})
+    assert [path.name for path in disk.iterdir()] == [".docker-disk"]
+    assert not is_late_with_openrc("/srv", lines, settings.read_text())
+    read = subprocess.run(["sh", "-c", f'. {settings}; echo "$required_files"'], capture_output=True, text=True, timeout=60)
+    assert read.stdout == "/etc/own /srv/.docker-disk\n"
 
 
 @pytest.mark.parametrize("kind", ["ext3", "btrfs"])
