@@ -103,7 +103,7 @@ def images_of(compose: str) -> dict[str, dict[str, str]]:
     names: dict[str, dict[str, str]] = {}
     service = ""
     for line in compose.splitlines():
-        if found := re.match(r"\s+([a-z0-9-]+)-mailcow:\s*$", line):
+        if found := re.match(r"(?: {2}| {4})([a-z0-9-]+)-mailcow:\s*$", line):  # deeper is what a service depends on
             service = found[1]
         if found := re.match(r"\s+image:\s*(\S+)", line):
             name, _, tag = found[1].rpartition(":")

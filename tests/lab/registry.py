@@ -26,7 +26,8 @@ MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 # mailcow's own images of these have a health check.
-CHECKED = ("unbound", "clamd")
+# Seconds between two; mailcow's own take longer: with clamd's an update ends before its containers are healthy.
+CHECKED = {"unbound": 1, "clamd": 8}
 ERRORS = {
     429: "TOOMANYREQUESTS",
     404: "MANIFEST_UNKNOWN",
@@ -84,7 +85,11 @@ class Registry:
             "history": [{"created_by": "lab"}],
         }
         if role in CHECKED:
-            check = {"Test": ["CMD", "test", "!", "-e", f"/lab/{role}.sick"], "Interval": 10**9, "Timeout": 5 * 10**9}
+            check = {
+                "Test": ["CMD", "test", "!", "-e", f"/lab/{role}.sick"],
+                "Interval": CHECKED[role] * 10**9,
+                "Timeout": 5 * 10**9,
+            }
             config["config"]["Healthcheck"] = {**check, "Retries": 2}
         if own:
             config["config"] = {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Entrypoint": ["/bin/sh", "/role.sh"]}

@@ -57,6 +57,8 @@ def run(options: Options) -> int:
         for finding in found:
             common.progress(f"{finding.text} ({finding.hint})")
         return EXIT_BLOCKED if found else EXIT_READY
+    if options.after_update:
+        look.settle()
     seen = look.whole(prove=options.prove or options.after_update)
     if host.exists("/var/lib/cowgate"):
         keep(host, seen)

@@ -24,7 +24,8 @@ STOP_TIMEOUT = 300.0
 PAUSE = 3.0
 SETTLED = 15.0  # a container without a health check counts when it ran this long in one piece
 # What is named last, because it is no cause: who waits for another container, and who has only just begun.
-LATER = ("starting", "was never started", "no container was made")
+STARTING = "starting"  # Docker's word for a container whose health check has not given an answer yet
+LATER = (STARTING, "was never started", "no container was made")
 FLAPPING = 30.0  # seconds that a container which was restarted often has to run before it is believed
 TAIL = "40"  # lines of a container's log that are kept when it is not well
 

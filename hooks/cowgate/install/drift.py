@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.install import relay
+from cowgate.install.containers import STARTING
 from cowgate.model import Level, Status
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ def of_rows(rows: Iterable[Row]) -> list[Finding]:
 
 
 def of_containers(services: Iterable[tuple[str, str]]) -> list[Finding]:
-    """`services` are (name, what is wrong)."""
+    """`services` are (name, what is wrong). One that has just been started is not sick yet: it becomes that, or healthy."""
     return [
         Finding(
             f"container.{service}",
-            UNSOUND,
+            WARNING if what == STARTING else UNSOUND,
             f"the container of {service} is not well: {what}",
             f"see `docker logs` of {service}",
         )

@@ -40,7 +40,11 @@ AFTER = f"""\
 #!/bin/sh
 {MARK} (install.update_hooks in /etc/cowgate/policy.yaml).
 # update.sh decides anew at every run whether mailcow has IPv6: what was right before may be an open relay now.
-[ ! -x /usr/local/sbin/cowgate ] || /usr/local/sbin/cowgate status --after-update
+# Our exit code becomes that of update.sh: a warning is no failure.
+[ -x /usr/local/sbin/cowgate ] || exit 0
+/usr/local/sbin/cowgate status --after-update
+code=$?
+[ "$code" = 4 ] || exit "$code"
 """
 AGAIN = f"""\
 #!/bin/sh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -105,6 +106,15 @@ class Look:
             status = status._replace(containers=running)
         before = self._since()
         return status._replace(release=release, findings=drift.dated(found, before, now))
+
+    def settle(self) -> None:
+        """Wait for the containers whose health check has not answered yet, as right after an update; not for ever."""
+        until = self.host.monotonic() + steps.SETTLING
+        with suppress(StateError):
+            while any(c.trouble() == containers.STARTING for c in containers.listed(self.host, self.project)):
+                if self.host.monotonic() > until:
+                    return
+                self.host.sleep(containers.PAUSE)
 
     def before_update(self) -> list[Finding]:
         """What mailcow's update.sh would break on."""
