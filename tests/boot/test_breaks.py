@@ -265,24 +265,30 @@ def together(ours: str) -> str:
     return ours + commands + files
 
 
+# Both keys that start cowgate, and no merge_how: cloud-init then takes these alone.
+REPLACING = "#cloud-config\nbootcmd:\n  - [touch, /root/their-bootcmd]\n" + THEIRS
+
+
 def multipart(*parts: str) -> str:
     document = MIMEMultipart()
     for part in parts:
-        document.attach(MIMEText(part, "cloud-config", "utf-8"))
+        document.attach(MIMEText(part, part.partition("\n")[0].lstrip("#"), "utf-8"))
     return document.as_string()
 
 
 @pytest.mark.parametrize("how", ["in our lists", "before ours", "behind ours"])
 def test_their_own_files_and_commands(how: str, material: Path) -> None:
-    """Nothing of either is lost; behind ours theirs replaces the keys that it has, as cloud-init does with a second list."""
-    text = user_data(material, container_policy(*WITHOUT_DOCKER), "--install")
+    """Nothing of either is lost. Behind ours theirs replaces each key that it has: what starts cowgate then is no key."""
+    words = ("--install", "--part") if how == "behind ours" else ("--install",)
+    text = user_data(material, container_policy(*WITHOUT_DOCKER), *words)
     text = {
         "in our lists": lambda: together(text),
-        "before ours": lambda: multipart("#cloud-config\n" + THEIRS, text),
-        "behind ours": lambda: multipart(text, "#cloud-config\n" + THEIRS),
+        "before ours": lambda: multipart(REPLACING, text),
+        "behind ours": lambda: multipart(text, REPLACING),
     }[how]()
     with container("trixie", material, text) as machine:
         machine.wait(SLOW)
+        assert machine.exists("/root/their-bootcmd") == (how != "in our lists")
         assert machine.read("/root/theirs") == "theirs\n" and machine.exists("/root/their-command")
         assert not machine.exists("/root/too-early"), "the gate was asked before the check"
         wait_until(lambda: machine.exists(f"{PLACE}/mailcow.conf"), "the install", SLOW, 0.5)
