@@ -34,6 +34,7 @@ _SYSTEM = (
     "iptables", "nftables", "strace", "apparmor",
 )  # fmt: skip
 _DOCKER = ("docker.io", "docker-cli", "docker-compose", "busybox-static")
+_OLD_DOCKER = ("docker.io", "busybox-static")
 # Other systems' own programs, in a Debian that is dressed as one of them: never the systems themselves.
 # Without cloud-init, which Debian lets nobody have beside firewalld.
 _DRESSED = (
@@ -75,6 +76,10 @@ RECIPES = {
     "dressed-el": Recipe("trixie", (*_DRESSED, *_AS_EL)),
     "dressed-ubuntu": Recipe("trixie", (*_DRESSED, *_AS_UBUNTU)),
     "trixie-docker": _system("trixie", "dhcpcd-base", *_DOCKER),
+    # Docker 20.10.24 and 20.10.5, which mailcow refuses; their docker-compose is Compose 1.
+    "bookworm-docker": _system("bookworm", "isc-dhcp-client", *_OLD_DOCKER),
+    "bullseye-docker": _system("bullseye", "isc-dhcp-client", *_OLD_DOCKER),
+    "sid-docker": _system("sid", "dhcpcd-base", *_DOCKER),
     "trixie-mariadb": Recipe("trixie", ("mariadb-server-core", "mariadb-client-core")),
     "trixie-vm": _system("trixie", "dhcpcd-base", *_DOCKER, *_MACHINE),
 }

@@ -35,6 +35,12 @@ def test_links_with_a_switch_of_their_own(tmp_path: Path) -> None:
     assert forwarding.collect(Machine(tmp_path, files), Policy()).value.closed == ("eth0", "eth0.100")
 
 
+@pytest.mark.parametrize(("text", "bridged"), [(None, False), ("0\n", False), ("1\n", True)])
+def test_whether_bridges_pass_the_filter(tmp_path: Path, text: Optional[str], bridged: bool) -> None:
+    files = {"/proc/sys/net/bridge/bridge-nf-call-iptables": text} if text else {}
+    assert forwarding.collect(Machine(tmp_path, files), Policy()).value.bridged is bridged
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
