@@ -26,7 +26,7 @@ from cowgate.facts.fact import Fact
 from cowgate.facts.interfaces import Interface, Interfaces, Route
 from cowgate.facts.mailcow import collect
 from cowgate.formats import compose, env
-from cowgate.formats.composefiles import OVERRIDES
+from cowgate.formats.composefiles import OVERRIDES, Model, parse_model
 from cowgate.formats.editors import edit
 from cowgate.machine.host import Host
 from cowgate.model import Phase, Status, Verdict
@@ -164,6 +164,20 @@ def agree(suite: str, checkout: Checkout, before: Optional[str], after: str) -> 
         original["networks"]["mailcow-network"].get("driver_opts", {}).pop(compose.MTU_KEY, None)
         assert merged == original
     return True
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_what_compose_takes_and_mailcow_does_not_run_with(suite: str, checkout: Checkout) -> None:
+    def model(text: str) -> Model:
+        found = parse_model(json.dumps(config(suite, checkout, text)), "mailcow-network", compose.MTU_KEY, compose.BRIDGE_KEY)
+        assert found is not None
+        return found
+
+    profile = "services:\n  nginx-mailcow:\n    profiles: [web]\n"
+    assert model(profile).services == ("unbound-mailcow",)
+    checkout.write_conf("COMPOSE_PROFILES=web\n")
+    assert model(profile).services == ("nginx-mailcow", "unbound-mailcow")
+    assert model("networks:\n  mailcow-network:\n    internal: true\n").internal and not model(profile).internal
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -114,6 +114,7 @@ class Model(NamedTuple):
     """What `docker compose config --format json` says of mailcow's project.
 
     `mtu` is "" where it is no number: somebody may have put the wrong variable there, and its value is nobody's business.
+    `internal`: mailcow's network has no way out.
     """
 
     project: str
@@ -124,6 +125,7 @@ class Model(NamedTuple):
     subnets: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     ports: tuple[ModelPort, ...] = ()
+    internal: bool = False
 
 
 def parse_model(text: str, network: str, mtu_key: str, bridge_key: str) -> Optional[Model]:
@@ -140,6 +142,7 @@ def parse_model(text: str, network: str, mtu_key: str, bridge_key: str) -> Optio
             mtu=_number(options.get(mtu_key)),
             bridge=str(options.get(bridge_key, "")),
             ipv6=found.get("enable_ipv6") is True,
+            internal=found.get("internal") is True,
             subnets=tuple(str(config.get("subnet", "")) for config in configs),
             services=tuple(sorted(services)),
             ports=tuple(

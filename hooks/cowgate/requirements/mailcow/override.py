@@ -6,10 +6,12 @@ import posixpath
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cowgate.facts.docker import MAILCOW_SERVICES
 from cowgate.formats.composefiles import BASES, MAILCOWS, USUAL
 from cowgate.model import Commands, Level, Phase, Requirement, Status, Verdict, failed, passed, warned
 from cowgate.requirements.installed import is_installed
 from cowgate.requirements.mailcow.shared import NETWORK, compose_command, unusable_override
+from cowgate.requirements.services.shared import listed_with_and
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -27,7 +29,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     other = _other_files(mailcow) or unusable_override(mailcow) or _refused_files(mailcow)
     if other is not None:
         return other
-    wrong = list(_wrong_override(mailcow))
+    wrong = [*_wrong_override(mailcow), *_wrong_model(mailcow)]
     if wrong:
         said = f"{override.path}: {'; '.join(wrong)}"
         return failed(said, remedy=f"correct {override.path}", commands=(("nano", override.path),), expected=EXPECTED)
@@ -47,6 +49,18 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             commands=(compose_command(mailcow.install_dir, "config"),),
         )
     return passed(_observed(mailcow), expected=EXPECTED)
+
+
+def _wrong_model(mailcow: Mailcow) -> Iterator[str]:
+    """What Compose takes, and mailcow does not run with."""
+    model = mailcow.model
+    if model is None:
+        return
+    unstarted = [n for n in mailcow.override.services if n in MAILCOW_SERVICES and n not in model.services]
+    if unstarted:
+        yield f"Compose does not start {listed_with_and(unstarted)} with it (a profile that is not active, or !reset)"
+    if model.internal:
+        yield "`internal: true` takes the way out from mailcow's network, and the published ports with it"
 
 
 def _observed(mailcow: Mailcow) -> str:
