@@ -18,6 +18,7 @@ from tests.lab import trees
 from tests.lab.container import ADDRESS, ROUTER
 from tests.lab.dockerd import World, image
 from tests.lab.files import scratch
+from tests.lab.process import stop
 
 ROOT = str(Path(__file__).resolve().parents[2])
 IMAGE = "lab/idle"
@@ -194,6 +195,49 @@ def test_filters_that_nobody_read(docker: World, rules: str, quoted: str) -> Non
     assert client(docker) == ROUTER and row(docker, "network.firewall")["status"] == "pass"
 
 
+PAIRS = """\
+table inet fw {
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        iifname "eth0" oifname "br-mailcow" accept
+        iifname "br-mailcow" oifname "eth0" accept
+    }
+}
+"""
+PORTS = "table bridge filter {\n chain forward { type filter hook forward priority 0; policy drop; }\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "quoted"),
+    [(PAIRS, "inet fw forward: policy drop"), (PORTS, "bridge filter forward: policy drop")],
+    ids=("br_netfilter", "bridge"),
+)
+def test_containers_that_are_kept_apart(docker: World, rules: str, quoted: str) -> None:
+    """Mail comes in and goes out, and no container finds its database: br_netfilter, and the bridge's own rules."""
+    server = ["busybox", "httpd", "-f", "-p", "3306", "-h", "/bin"]
+    docker.docker("run", "--detach", "--name=db", f"--network={NETWORK}", "--stop-signal=KILL", IMAGE, *server)
+    address = json.loads(docker.docker("inspect", "db"))[0]["NetworkSettings"]["Networks"][NETWORK]["IPAddress"]
+    fetch = ["/bin/wget", "-q", "-O", "/dev/null", f"http://{address}:3306/busybox"]
+    ask = ["docker", "exec", "smtp", "busybox", "timeout", "3", *fetch]
+    assert docker.run(ask).returncode == 0
+    docker.run(["nft", "-f", "-"], input=rules, check=True)
+    assert client(docker) == ROUTER and docker.run(ask).returncode != 0
+    found = row(docker, "network.firewall")
+    assert found["status"] == "fail" and quoted in found["diagnosis"], found
+    paste(docker, found["remedy"])
+    assert docker.run(ask).returncode == 0 and row(docker, "network.firewall")["status"] == "pass"
+
+
+def test_one_link_that_does_not_forward(docker: World) -> None:
+    docker.run(["sysctl", "-w", "net.ipv4.conf.eth0.forwarding=0"], check=True)
+    assert client(docker) == ""
+    found = row(docker, "network.forwarding")
+    assert found["status"] == "fail" and "net.ipv4.conf.eth0.forwarding is 0" in found["diagnosis"]
+    paste(docker, found["remedy"])
+    assert client(docker) == ROUTER and row(docker, "network.forwarding")["status"] == "pass"
+
+
 def test_a_port_taken_without_a_listener(docker: World) -> None:
     rule = ["-i", "eth0", "-p", "tcp", "-m", "tcp", "--dport", "25", "-j", "DNAT", "--to-destination", "10.42.0.9:25"]
     docker.run(["iptables", "-t", "nat", "-I", "PREROUTING", *rule], check=True)
@@ -247,6 +291,25 @@ def test_what_dockerd_starts_with_and_mailcow_does_not_run_with(world: World) ->
         found = row(world, "docker.configuration")
         assert found["status"] == "fail" and "no container does" in found["diagnosis"]
     finally:
+        world.stop()
+
+
+OF_THE_DEFAULT_BRIDGE = '{"ip": "127.0.0.1", "ip-masq": false, "icc": false, "mtu": 1280, "live-restore": true}'
+
+
+def test_what_is_for_the_default_bridge_alone(world: World) -> None:
+    """mailcow's own network publishes, translates and connects all the same: nothing is said of these keys."""
+    served(world, text=OF_THE_DEFAULT_BRIDGE)
+    log = f"{world.directory}/outside.log"
+    server = world.outside.start(["busybox", "httpd", "-f", "-vv", "-p", "80", "-h", "/"], log=log)
+    try:
+        assert client(world) == ROUTER
+        world.run(["docker", "exec", "smtp", "/bin/wget", "-q", "-T", "3", "-O", "-", f"http://{ROUTER}:80/"])
+        assert f"[::ffff:{ADDRESS}]" in Path(log).read_text()
+        rows = world.cowgate("check", "--only", "docker")
+        assert {id: found["status"] for id, found in rows.items()} == dict.fromkeys(rows, "pass")
+    finally:
+        stop(server)
         world.stop()
 
 
