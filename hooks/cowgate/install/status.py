@@ -108,7 +108,7 @@ class Look:
         return status._replace(release=release, findings=drift.dated(found, before, now))
 
     def settle(self) -> None:
-        """Wait for the containers whose health check has not answered yet, as right after an update, for a few minutes at most."""
+        """Wait a few minutes for the containers whose health check has not answered yet, as right after an update."""
         until = self.host.monotonic() + steps.SETTLING
         with suppress(StateError):
             while any(c.trouble() == containers.STARTING for c in containers.listed(self.host, self.project)):
