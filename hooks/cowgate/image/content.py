@@ -355,12 +355,13 @@ _WORD_PAIR = (  # where a space stands between name and value: msmtp, fetchmail,
     rf"(?:root|bind|rootbind|adminbind)pw|sasl_passwd|authkey|encryption_key)[ \t]+(?:--?[a-z]+[ \t]+)*{_VALUE}"
 )
 _PRESEED = r"(?i)^[ \t]*\S+[ \t]+\S*(?:passw(?:or)?d|passphrase|secret|token)\S*[ \t]+(?:password|string)[ \t]+(?P<value>\S+)"
-_ON_A_COMMAND_LINE = (
-    r"(?i)(?:\b(?:zip|unzip|7za?)\b[^\n;|]*? -[Pp](?=\S* *\S) *|\bredis-cli\b[^\n;|]*? -a *|\bldap[a-z]+\b[^\n;|]*? -w *|"
-    r"\bopenssl\b[^\n;|]*? -pass(?:in|out)? +pass:|\b(?:smbclient|net|rpcclient)\b[^\n;|]*? -U *[^\s%]+%|"
+_ON_A_COMMAND_LINE = (  # the gaps have a limit: a long line of nothing but names of commands would take minutes
+    r"(?i)(?:\b(?:zip|unzip|7za?)\b[^\n;|]{0,200}? -[Pp](?=\S* *\S) *|\bredis-cli\b[^\n;|]{0,200}? -a *|"
+    r"\bldap[a-z]+\b[^\n;|]{0,200}? -w *|"
+    r"\bopenssl\b[^\n;|]{0,200}? -pass(?:in|out)? +pass:|\b(?:smbclient|net|rpcclient)\b[^\n;|]{0,200}? -U *[^\s%]+%|"
     r"--(?:[a-z-]*(?:password|passwd|passphrase|token|secret|api-?key|auth-?key))[ =]|\bsshpass +-p *|"
-    r"\b(?:curl|wget)\b[^\n]*? (?:-u|--user)[ =]\S+:|"
-    r"\b(?:mysql|mysqldump|mariadb|mysqladmin)\b[^\n]*? -p(?=[^\s]))(?P<value>\"[^\"\n]*\"|'[^'\n]*'|\S+)"
+    r"\b(?:curl|wget)\b[^\n]{0,200}? (?:-u|--user)[ =]\S+:|"
+    r"\b(?:mysql|mysqldump|mariadb|mysqladmin)\b[^\n]{0,200}? -p(?=[^\s]))(?P<value>\"[^\"\n]*\"|'[^'\n]*'|\S+)"
 )
 _HEADER = r"(?i)\b(?:Authorization|Proxy-Authorization)\b\W{1,8}(?:Basic|Bearer|token)\s+(?P<value>[^\s\"']+)"
 _ELEMENT = rf"(?i)<(?:\w+:)?\w*?{SECRET_NAME}(?:\s[^>]*)?>(?P<value>[^<]+)</"
@@ -487,7 +488,8 @@ def _settings(path: str, text: str) -> Optional[str]:
     if document is not None:
         key = _secret_key(document)
         return f"{SETTING} (key {key})" if key else None
-    prose = os.path.splitext(name)[1].lower() in _PROSE
+    suffix = os.path.splitext(name)[1].lower()
+    prose, made_up = suffix in _PROSE, _MADE_UP[suffix in (".php", ".inc") :]
     patterns = _XML if text.lstrip().startswith(("<?xml", "<!DOCTYPE")) else _PATTERNS
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > LINE or not re.search(_HINT, line.lower()) or re.match(_COMMENT, line):
@@ -501,7 +503,7 @@ def _settings(path: str, text: str) -> Optional[str]:
                     continue
                 if pattern == _NAMELESS_KEY and not _looks_random(match["value"]):
                     continue
-                if pattern in _MADE_UP and not _is_made_up(match["value"]):
+                if pattern in made_up and not _is_made_up(match["value"]):
                     continue
                 if _tells(match["value"], line[match.end() :]):
                     return f"{SETTING}, line {number}"
@@ -514,7 +516,7 @@ _WORD = r"[!-~]{8,256}"
 _BARE_KEY = r"[0-9A-Fa-f]{32,128}|[A-Za-z0-9+/_-]{42,86}={0,2}"
 _HOLDS_KEYS = r"(?i)(^|[._-])(\w*m?key(file)?|secrets?|cookie|psk|\w*_secret)(\.(txt|bin|dat|key))?\Z"
 _PUBLIC = r"(?i)pub|ring|keyboard|keymap|known|authorized|trust|anchor"
-_LINES_OF_IT = r"(?:[A-Za-z0-9+/_-]{16,}={0,2}\s*)+"
+_LINES_OF_IT = r"[A-Za-z0-9+/_-]{16,}={0,2}(?:\s+[A-Za-z0-9+/_-]+={0,2})*"
 _STANDING_FOR_NOTHING = r"(?i)\b(?:DNSKEY|DS|ssh-\w+|ecdsa-\S+|AAAA[A-Za-z0-9+/]{16,})\b"  # public by their format
 _SECRETS_LIST = (
     r"(?i)(^|[._-])(?:secrets?|(?:psks?|creds?|credentials?|passwords?|passphrases?|logins)(?:\.(?:txt|lst|list|csv)))\Z"
@@ -599,7 +601,8 @@ def _named_data(path: str, data: bytes) -> Optional[str]:
 
 _VARIABLE = rf"(?i)\$\w*?{SECRET_NAME}\d?[ \t]*=[ \t]*(?P<value>\"[^\"\s$]+\"|'[^'\n]+')"  # PHP, Perl
 _LOGIN = (
-    r"(?i)\b\w*(?:auth|login|authenticate|connect|credentials|sign_?in)\w*\([ \t]*(?P<q>[\"'])[^\"'\n]+(?P=q)[ \t]*,[ \t]*"
+    r"(?i)\b\w{0,40}?(?:auth|login|authenticate|connect|credentials|sign_?in)\w{0,40}\("
+    r"[ \t]*(?P<q>[\"'])[^\"'\n]+(?P=q)[ \t]*,[ \t]*"
     r"(?P<value>\"[^\"\n]+\"|'[^'\n]+')"
 )
 _LITERAL = (
@@ -637,7 +640,8 @@ def _is_made_up(value: str) -> bool:
 
 _OF_ITS_OWN = (_KEYED, _WORD_PAIR)  # in prose they count on a line of their own
 _XML = (_ELEMENT, _ATTRIBUTE, _XML_ATTRIBUTE, _XML_VALUE, _XML_CONNECTION)
-_MADE_UP = (_VARIABLE, _LOGIN, _PASS_PAIR)  # what many other things look like: the value has to look like a password
+# What much else looks like: the value has to look like a password; but for the first in PHP, where settings are variables.
+_MADE_UP = (_VARIABLE, _LOGIN, _PASS_PAIR)
 _PATTERNS = (
     *(_KEYED, _WORD_PAIR, _PRESEED, _ON_A_COMMAND_LINE, _HEADER, _ELEMENT, _PROXY),
     *(_CALL, _ATTRIBUTE, _COMMUNITY, _GOSSIP, _POLL, _NETRC, _PASS_PAIR, _SNMP_USER, _ACL, _SQL, _VARIABLE, _LOGIN, _REGISTER),

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,23 @@ def rpm_header() -> bytes:
         store += b"".join(value.to_bytes(4, "big") for value in values)
     entries = b"".join(b"".join(part.to_bytes(4, "big") for part in entry) for entry in index)
     return len(index).to_bytes(4, "big") + len(store).to_bytes(4, "big") + entries + store
+
+
+@pytest.mark.parametrize(
+    "word", ["zip ", "ldapx ", "curl ", "openssl ", "redis-cli ", "net -U ", "auth", "authx('a', ", "password: str ", "$a"]
+)
+@pytest.mark.parametrize("name", ["x.conf", "x.py", "x.secret"])
+def test_no_line_makes_a_look_long(word: str, name: str) -> None:
+    """Twenty seconds for each megabyte, before: whoever may write a file could hold up a seal for an hour."""
+    text = (f"{word * (16000 // len(word))} pass\n" * 16).encode()
+    started = time.process_time()
+    content.reason(f"/opt/app/{name}", text)
+    assert time.process_time() - started < 2.0
+
+
+def test_a_variable_of_php_is_a_setting_however_short() -> None:
+    assert content.reason("/srv/www/config.php", b"<?php\n$dbpasswd = 'pass123';\n") == "a password or token, line 2"
+    assert content.reason("/srv/www/config.php", b"<?php\n$dbpasswd = '';\n$pass = getenv('X');\n") is None
 
 
 def test_a_reason_holds_nothing_of_the_file() -> None:
