@@ -36,7 +36,8 @@ NETWORK = {
 def verdicts(listing: dict[str, str], *, network: bool, ipv6: bool = False, **patch: Any) -> dict[str, Any]:
     """What the rows say of these rules on an otherwise healthy machine."""
     saved = parse_saved(listing["save4"], "ip") + parse_saved(listing["save6"], "ip6")
-    chains = relevant(combined(parse_nft(listing["nft"]), saved))
+    legacy = parse_saved(listing.get("legacy4", ""), "ip", "legacy")
+    chains = relevant((*combined(parse_nft(listing["nft"]), saved), *legacy))
     if chains and not network and "DOCKER" not in listing["save6"]:
         chains += parse_saved(IPV6, "ip6")  # most were made beside a Docker without IPv6
     docker: dict[str, Any] = {}

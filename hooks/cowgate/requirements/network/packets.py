@@ -127,7 +127,16 @@ class _Walk:
             yield Fate("drop", not self.doubt, self.base, None)
 
     def _is_dockers_forward(self) -> bool:
-        return self.base.table == "filter" and self.base.name == "FORWARD" and self.base.family in ("ip", "ip6")
+        if self.base.table != "filter" or self.base.name != "FORWARD" or self.base.family not in ("ip", "ip6"):
+            return False
+        # the kernel asks iptables-legacy's tables and nftables' one after the other: Docker writes into one of them alone
+        return not self._is_of_the_other_kind()
+
+    def _is_of_the_other_kind(self) -> bool:
+        legacy = self.base.source == "legacy"
+        names = [(kind, family, "filter", "DOCKER") for kind in (legacy, not legacy) for family in ("ip", "ip6")]
+        here, there = (any(name in self.filters.by_name for name in part) for part in (names[:2], names[2:]))
+        return there and not here
 
     def _will_move(self, rule: Rule) -> bool:
         """Whether Docker will put its own rules before this one when it makes mailcow's network."""
