@@ -18,6 +18,7 @@ from cowgate.facts.dockerclient import Client
 from cowgate.facts.dockerd import DaemonJson, daemon_json, long_options, setting, text_or_reason, unit_options
 from cowgate.facts.fact import Fact
 from cowgate.facts.platform import in_chroot
+from cowgate.formats.composefiles import MAILCOW_SERVICES
 from cowgate.formats.jsontext import loads
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ CONFLICTING = ("docker.io", "docker-cli", "docker-compose", "docker-compose-v2",
 REPOSITORIES = ("/etc/apt/sources.list.d", "/etc/yum.repos.d")
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
-# Services and volumes that mailcow alone has.
-MAILCOW_SERVICES = ("postfix-mailcow", "dovecot-mailcow", "mysql-mailcow", "nginx-mailcow", "unbound-mailcow")
+# Volumes that mailcow alone has.
 MAILCOW_VOLUMES = ("vmail-vol-1", "vmail-index-vol-1", "crypt-vol-1")
 # Its others. Volumes that somebody restored by hand may have no labels: their name tells whose they are.
 OTHER_VOLUMES = ("mysql-vol-1", "redis-vol-1", "rspamd-vol-1", "postfix-vol-1")

@@ -19,6 +19,8 @@ OVERRIDES = (
     "docker-compose.override.yml",
     "docker-compose.override.yaml",
 )
+# Services that mailcow alone has.
+MAILCOW_SERVICES = ("postfix-mailcow", "dovecot-mailcow", "mysql-mailcow", "nginx-mailcow", "unbound-mailcow")
 MAILCOWS = "docker-compose.yml"  # the file that mailcow ships
 USUAL = "docker-compose.override.yml"  # the one that mailcow's documentation names
 

@@ -6,8 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cowgate.facts.docker import MAILCOW_SERVICES
-from cowgate.formats.composefiles import BASES, MAILCOWS, USUAL
+from cowgate.formats.composefiles import BASES, MAILCOW_SERVICES, MAILCOWS, USUAL
 from cowgate.model import Commands, Level, Phase, Requirement, Status, Verdict, failed, passed, warned
 from cowgate.requirements.installed import is_installed
 from cowgate.requirements.mailcow.shared import NETWORK, compose_command, unusable_override
