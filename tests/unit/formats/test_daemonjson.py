@@ -1,7 +1,8 @@
 """daemon.json: the reader, and its table against what real dockerds did with 239 shapes of the file.
 
 data/daemon_json.json holds each shape with what a start of Debian's dockerd 20.10, 26.1 and 28.5 did (20.10 knows no
-`--validate`; of the others its answer is there, too), in a namespace (tests/lab/dockerd.py; tests/scenarios/test_truth.py starts some of them again).
+`--validate`; of the others its answer is there, too), in a namespace (tests/lab/dockerd.py; tests/scenarios/test_truth.py
+starts some of them again).
 """
 
 from __future__ import annotations
