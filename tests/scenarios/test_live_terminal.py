@@ -100,7 +100,7 @@ def show(screens: Screens, machine: Container, name: str, widths: tuple[int, ...
 def steady(text: str) -> str:
     """Without what is of the moment: times, numbers of processes, what is still waited for."""
     text = re.sub(r"\d{4}-\d\d-\d\d( |\n *)\d\d:\d\d:\d\d", r"2026-01-01\g<1>00:00:00", text)
-    text = re.sub(r"pid \d+", "pid 1000", text)
+    text = re.sub(r"\bpid(\s+)\d+", r"pid\g<1>1000", text)
     return re.sub(r"^cowgate: waiting for answers.*\n(?: {4}.*\n)*", "", text, flags=re.MULTILINE)
 
 
