@@ -47,6 +47,7 @@ STOPPED = (
     update_hooks.SERVICE,
 )
 SERVICES_STOPPED = ("cowgate-install", "cowgate", BEGIN_SERVICE)  # cowgate has the further looks in it
+LOOK_PID = "/run/cowgate-look.pid"  # as in services/cowgate
 TIMEOUT = 60.0  # seconds for systemctl, and for one service of OpenRC
 
 Progress = Callable[[str], None]
@@ -178,8 +179,10 @@ def _stop_with_openrc(host: Host, *services: str) -> None:
     """As above. What still ran would look again, with a program that is gone."""
     if not host.live or not host.exists("/run/openrc/softlevel"):
         return
-    for service in services:
+    # By its pid file: where the service itself was undone, OpenRC does not know it any more.
+    look = ("start-stop-daemon", "--stop", "--quiet", "--oknodo", "--pidfile", LOOK_PID)
+    for command in (*(("rc-service", service, "stop") for service in services), *((look,) if host.exists(LOOK_PID) else ())):
         try:
-            host.run(("rc-service", service, "stop"), timeout=TIMEOUT, ok=None)
+            host.run(command, timeout=TIMEOUT, ok=None)
         except CowgateError:
             continue

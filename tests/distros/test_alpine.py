@@ -157,6 +157,33 @@ def test_5_the_next_boot_is_checked_anew_and_a_second_run_changes_nothing(baked:
     assert baked.exists("/etc/runlevels/boot/postfix") and not baked.exists("/etc/init.d/cowgate")
 
 
+DHCP = "auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet dhcp\n"
+# This Python is no package of Alpine's, so its files are read for secrets.
+EXCEPTION = {"path": "/usr/lib/python3.13/urllib/request.py", "reason": "no secret"}
+
+
+@pytest.mark.skipif("COWGATE_LONG" not in os.environ, reason="it takes three quarters of a minute; tests/run --long has it")
+def test_what_was_sealed_stays_so_until_the_power_is_off() -> None:
+    """At a shutdown OpenRC's own services write a random seed, and the log."""
+    files: dict[str, Content] = {
+        "/etc/network/interfaces": DHCP,
+        "/etc/cowgate/policy.yaml": json.dumps({"image": {"exceptions": [EXCEPTION]}}),
+    }
+    with AlpineContainer(files=files, copy={str(ROOT / "hooks"): "/srv/hooks"}, disguise=True) as machine:
+        machine.wait()
+        bake(machine)
+        machine.run(["rm", "-r", "/srv/hooks", "/etc/sudoers.d/quicksand"], check=True)
+        seal = machine.run([COMMAND, "seal"], timeout=200)
+        assert seal.returncode == 0, seal.stdout + seal.stderr
+        machine.poweroff()
+        upper = Path(machine._scratch) / "upper"
+        written = {str(path.relative_to(upper)) for path in upper.rglob("*") if path.is_file() and path.stat().st_size}
+        left = {
+            path for path in written if path.startswith(("var/lib/seedrng/", "var/log/", "etc/machine-id", "var/lib/cowgate/"))
+        }
+        assert left == set()
+
+
 @pytest.mark.skipif("COWGATE_LONG" not in os.environ, reason="an emulated boot takes minutes; tests/run --long has it")
 def test_swap_lasts_on_a_machine_of_its_own(record_property: Any) -> None:
     files: dict[str, Content] = {

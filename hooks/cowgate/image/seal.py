@@ -42,6 +42,9 @@ LOUD = (
     "apt-daily-upgrade.timer",
 )
 
+# The same where OpenRC runs; seedrng writes a seed when it is stopped, which is gone with the rest then.
+LOUD_SERVICES = ("cowgate", "syslog", "rsyslog", "syslog-ng", "klogd", "seedrng", "chronyd", "ntpd", "crond")
+
 PROVIDER_FILE = "/etc/cowgate/policy.d/10-provider.yaml"
 
 # In /run: until the machine goes down the journal is kept in memory only, and a clone knows nothing of it.
@@ -117,11 +120,16 @@ def _demand_root(host: Host) -> None:
 
 
 def quiet(host: Host, progress: Callable[[str], None]) -> None:
-    """Stop what would make traces again before the snapshot is taken. Only where systemd runs; a failure is told."""
-    if not host.exists("/run/systemd/system"):
+    """Stop what would make traces again before the snapshot is taken. Only where systemd or OpenRC runs; a failure is told."""
+    openrc = host.exists("/run/openrc/softlevel")
+    if not openrc and not host.exists("/run/systemd/system"):
         return
     progress("stopping what writes logs, random seed and clock")
     try:
+        if openrc:
+            for service in LOUD_SERVICES:
+                host.run(["rc-service", "--ifexists", service, "stop"], timeout=QUIET_TIMEOUT, ok=None)
+            return
         host.run(["systemctl", "stop", *LOUD], timeout=QUIET_TIMEOUT, ok=None)
         for directory in host.missing_directories(JOURNAL_DROPIN):
             host.mkdir(directory)
