@@ -14,6 +14,8 @@ from tests.lab.files import Content
 ALMA = 'NAME="AlmaLinux"\nID="almalinux"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.6"\nPRETTY_NAME="AlmaLinux 9.6"\n'
 UBUNTU = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nPRETTY_NAME="Ubuntu 24.04.3 LTS"\n'
 # As NetworkManager and netplan keep it.
+KEYFILE_PATH = "/etc/NetworkManager/system-connections/eth0.nmconnection"
+NM_UNIT = "/etc/systemd/system/multi-user.target.wants/NetworkManager.service"
 KEYFILE = """\
 [connection]
 id=eth0
@@ -39,7 +41,10 @@ network:
 
 @dataclass(frozen=True)
 class Cell:
-    """`said` are words that the row's text must hold; `facts` are paths into the facts document, and their values."""
+    """`said` are words that the row's text must hold; `facts` are paths into the facts document, and their values.
+
+    `asked` is what the system's own programs must answer, so that a cell is what its name says.
+    """
 
     system: str
     tree: str
@@ -50,6 +55,7 @@ class Cell:
     said: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     files: Mapping[str, Content] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -101,12 +107,24 @@ CELLS = (
             "time.servers": "pass",
             "services.conflicting": "fail",
             "network.firewall": "warn",
+            "network.managers": "pass",
         },
-        said={"platform.os": "AlmaLinux 9.6", "time.servers": "chrony"},
-        facts={"services.manager": "systemd"},
+        said={"platform.os": "AlmaLinux 9.6", "time.servers": "chrony", "network.firewall": "firewalld"},
+        facts={"services.manager": "systemd", "ifupdown.managers": {"NetworkManager": NM_UNIT}},
+        asked={
+            # The keyfile is the only one that knows this address.
+            "nmcli -g GENERAL.STATE,GENERAL.CONNECTION,IP4.ADDRESS,IP4.GATEWAY device show eth0": (
+                "100 (connected)\neth0\n203.0.113.10/24\n203.0.113.1\n"
+            ),
+            "nmcli -g NAME,FILENAME connection show --active": (
+                f"eth0:{KEYFILE_PATH}\nlo:/run/NetworkManager/system-connections/lo.nmconnection\n"
+            ),
+            "systemctl is-active NetworkManager firewalld chrony": "active\nactive\nactive\n",
+            "systemctl is-active systemd-networkd networking": "inactive\ninactive\n",
+        },
         files={
             "/etc/os-release": ALMA,
-            "/etc/NetworkManager/system-connections/eth0.nmconnection": (KEYFILE, 0o600),
+            KEYFILE_PATH: (KEYFILE, 0o600),
         },
     ),
     Cell(
@@ -119,6 +137,10 @@ CELLS = (
         said={"platform.os": "Ubuntu 24.04"},
         facts={"services.manager": "systemd", "tools.manager": "apt"},
         files={"/etc/os-release": UBUNTU, "/etc/netplan/10-lab.yaml": (NETPLAN, 0o600)},
+        asked={
+            "grep ^Address= /run/systemd/network/10-netplan-eth0.network": "Address=203.0.113.10/24\n",
+            "systemctl is-active systemd-networkd systemd-resolved": "active\nactive\n",
+        },
     ),
     Cell(
         "Alpine 3.23",

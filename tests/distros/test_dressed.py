@@ -52,6 +52,17 @@ while not os.path.exists("/run/lab-waited") and time.monotonic() < until:
 """
 
 
+# needrestart's settings are Perl, which it runs at each start.
+NEEDRESTART = "/etc/needrestart/conf.d/lab.conf"
+ASKED_NEEDRESTART = "/run/lab-needrestart"
+SETTINGS = f"""\
+open(my $told, '>>', '{ASKED_NEEDRESTART}');
+print $told "mode=" . ($ENV{{NEEDRESTART_MODE}} // '') . " frontend=" . ($ENV{{DEBIAN_FRONTEND}} // '') . "\\n";
+close($told);
+1;
+"""
+
+
 def dressed(tree: str, files: dict[str, Content]) -> Container:
     files = {"/etc/cowgate/policy.yaml": POLICY, **files}
     copy = {str(ROOT / "hooks"): "/srv/hooks"}
@@ -106,6 +117,7 @@ def test_apt_waits_for_unattended_upgrades_needrestart_asks_nothing_and_ufw_is_s
         "/srv/repository/Packages": index,
         "/srv/repository/jq.deb": (repository / "jq.deb").read_bytes(),
         "/srv/holder.py": HOLDER,
+        NEEDRESTART: SETTINGS,
     }
     with dressed("dressed-ubuntu", files) as machine:
         machine.wait()
@@ -119,6 +131,8 @@ def test_apt_waits_for_unattended_upgrades_needrestart_asks_nothing_and_ufw_is_s
         assert ", which holds the package lock" in said, said
         assert machine.exists("/run/lab-waited")
         assert statuses(machine) == {"network.firewall": "pass", "system.tools": "pass"}
+        # apt asked needrestart once, which had to list, and neither to ask nor to restart.
+        assert machine.read(ASKED_NEEDRESTART) == "mode=l frontend=noninteractive\n"
         assert machine.run(["ufw", "status"]).stdout == "Status: inactive\n"
         undone = machine.run([COWGATE, "undo"], timeout=200)
         assert undone.returncode == 0, undone.stdout + undone.stderr

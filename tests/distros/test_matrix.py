@@ -53,6 +53,8 @@ def test_cell(cell: Cell, record_property: Any) -> None:
         assert checked.returncode == 3, checked.stdout[-2000:] + checked.stderr
         rows = {row["id"]: row for row in json.loads(checked.stdout)["rows"]}
         facts = json.loads(machine.run([COWGATE, "facts", "--offline"], timeout=200).stdout)
+        answers = {command: machine.run(command.split()).stdout for command in cell.asked}
+    assert answers == dict(cell.asked), "the machine is not what the cell's name says"
     got = {id: rows[id]["status"] for id in cell.expected}
     for id, expected in cell.expected.items():
         record_property("matrix", f"{cell.name} | {id} | {expected} | {got[id]}")
