@@ -224,8 +224,58 @@ def _edit(path: str, values: Mapping[str, str]) -> None:
 # -- in a container --------------------------------------------------------------------------------------------------
 
 
+# There is no Docker for musl to be had. What stands in is Debian's own build, with Debian's C library, which lies beside musl
+# in other places: a real engine, Compose, runc and iptables on Alpine's OpenRC and BusyBox. It is not Alpine's package.
+BESIDE = "/srv/debian"
+TOOLS = ("bin/bash", "bin/git", "bin/jq", "bin/openssl", "bin/grep", "bin/sed", "bin/cp", "lib/git-core", "share/git-core")
+ENGINE = (
+    *("bin/docker", "sbin/dockerd", "sbin/docker-proxy", "bin/docker-init", "bin/containerd", "bin/containerd-shim-runc-v2"),
+    *(
+        "bin/runc",
+        "libexec/docker",
+        *(f"sbin/{six}tables{what}" for six in ("ip", "ip6") for what in ("", "-save", "-restore")),
+    ),
+)
+DOCKER_SERVICE = """\
+#!/sbin/openrc-run
+description="Debian's dockerd on Alpine; the options as Alpine's own service has them"
+command=/usr/sbin/dockerd
+command_args="${DOCKER_OPTS}"
+command_background=yes
+pidfile=/run/lab-docker.pid
+output_log=/var/log/docker.log
+error_log=/var/log/docker.log
+depend() {
+	need localmount
+	after net
+}
+start_post() {
+	for try in $(seq 200); do
+		[ ! -S /run/docker.sock ] || ! docker version >/dev/null 2>&1 || return 0
+		sleep 0.2
+	done
+	return 1
+}
+"""
+
+
+def beside(*paths: str) -> str:
+    """A script that puts these of Debian's (paths below /usr) in their places; iptables as Debian's alternatives have it."""
+    lines = ["set -e", "mkdir -p /lib64 /usr/libexec"]
+    lines += [f"[ -e /lib64/ld-linux-x86-64.so.2 ] || ln -s {BESIDE}/lib64/ld-linux-x86-64.so.2 /lib64/"]
+    lines += [f"[ -e /usr/lib/x86_64-linux-gnu ] || ln -s {BESIDE}/lib/x86_64-linux-gnu /usr/lib/"]
+    for path in paths:
+        target = path.replace("tables", "tables-nft") if "tables" in path else path
+        lines += [f"rm -f /bin/{path[4:]}"] if path.startswith("bin/") else []
+        lines += [f"ln -sfn {BESIDE}/{target} /usr/{path}"]
+    return "\n".join(lines) + "\n"
+
+
 class AlpineContainer(Container):
-    """Alpine booted by its own init and OpenRC, with the host's kernel. files, copy, binds, disguise as for Container."""
+    """Alpine booted by its own init and OpenRC, with the host's kernel. files, copy, binds, disguise as for Container.
+
+    docker: Debian's programs lie at BESIDE, and a Docker daemon can run; see beside().
+    """
 
     unpack = ("tar", "-x", "-o", "-C", "/")  # BusyBox's
 
@@ -236,9 +286,12 @@ class AlpineContainer(Container):
         copy: Optional[Mapping[str, str]] = None,
         binds: Optional[Mapping[str, str]] = None,
         disguise: bool = False,
+        docker: bool = False,
     ) -> None:
         own: dict[str, Content] = {"/etc/init.d/lab-disguise": (DISGUISE, 0o755)} if disguise else {}
-        super().__init__("alpine", user_data=None, files={**own, **(files or {})}, copy=copy, binds=binds)
+        theirs = {f"{trees.tree('trixie-docker')}/usr": BESIDE} if docker else {}
+        bound = {**theirs, **(binds or {})}
+        super().__init__("alpine", user_data=None, files={**own, **(files or {})}, copy=copy, binds=bound, docker=docker)
         self.hidden = disguise
 
     def wait(self, timeout: float = 120.0) -> str:
