@@ -126,7 +126,9 @@ def kept_apart(facts: Facts, rules: Filters) -> Iterator[Lost]:
             for hook in ("prerouting", "forward", "postrouting"):
                 yield from (Lost("between", port, family, f) for f in _drops(rules, on_ports, hook))
             for hook in ("forward", "postrouting") if bridged else ():
-                yield from (Lost("between", port, family, f) for f in _drops(rules, packet, hook))
+                # Docker puts the bridge into a zone of firewalld's that accepts everything, when it makes it.
+                fates = (f for f in _drops(rules, packet, hook) if f.chain.table != "firewalld" or rules.network_made)
+                yield from (Lost("between", port, family, f) for f in fates)
 
 
 def _drops(rules: Filters, packet: Packet, hook: str) -> Iterator[Fate]:
