@@ -1,10 +1,8 @@
 """The vocabulary: phases, levels, verdicts, requirements. Values only, no I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -75,16 +73,16 @@ class Verdict(NamedTuple):
     expected: str = ""
     observed: str = ""
     diagnosis: str = ""
-    remedy: Remedy | None = None
+    remedy: Optional[Remedy] = None
     evidence: Mapping[str, str] = {}
     changes: tuple[Mapping[str, str], ...] = ()
     measured: tuple[Measured, ...] = ()
 
-    def with_status(self, status: Status) -> Verdict:
+    def with_status(self, status: Status) -> "Verdict":
         return self._replace(status=status)
 
 
-def passed(observed: str, *, expected: str = "", evidence: Mapping[str, str] | None = None) -> Verdict:
+def passed(observed: str, *, expected: str = "", evidence: Optional[Mapping[str, str]] = None) -> Verdict:
     """A met requirement; `observed` says what was found, for the one line a pass gets in the report."""
     return Verdict(Status.PASS, expected=expected, observed=observed, evidence=evidence or {})
 
@@ -96,7 +94,7 @@ def failed(
     commands: Commands = (),
     expected: str = "",
     observed: str = "",
-    evidence: Mapping[str, str] | None = None,
+    evidence: Optional[Mapping[str, str]] = None,
 ) -> Verdict:
     """An unmet requirement. The judge turns it into a warning where the row is only advised."""
     return Verdict(Status.FAIL, expected, observed, diagnosis, Remedy(remedy, commands), evidence or {})
@@ -109,7 +107,7 @@ def warned(
     commands: Commands = (),
     expected: str = "",
     observed: str = "",
-    evidence: Mapping[str, str] | None = None,
+    evidence: Optional[Mapping[str, str]] = None,
 ) -> Verdict:
     """Met, but with something a person should know, even where the row is required."""
     return Verdict(Status.WARN, expected, observed, diagnosis, Remedy(remedy, commands), evidence or {})
@@ -137,11 +135,11 @@ class Requirement(NamedTuple):
     level: Level
     phases: tuple[Phase, ...]
     needs: tuple[str, ...]
-    judge: Judge
-    fix: str | None = None
+    judge: "Judge"
+    fix: Optional[str] = None
     waivable: bool = True
     wants: tuple[str, ...] = ()
-    measure: Measure | None = None
+    measure: Optional["Measure"] = None
 
     @property
     def page(self) -> str:

@@ -1,8 +1,6 @@
 """The one table of providers: how a machine of theirs is known, what their user-data field takes, which mail ports they block
 and how that is lifted, and what their images want otherwise. Data only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
@@ -132,7 +130,7 @@ PROVIDERS: dict[str, Provider] = {
 }
 
 
-def find(told: str, datasource: str = "", vendor: str = "") -> Provider | None:
+def find(told: str, datasource: str = "", vendor: str = "") -> Optional[Provider]:
     """The provider by what the policy says (its id, name or cloud-id), else cloud-init's cloud-id, else the DMI vendor."""
     for id, provider in PROVIDERS.items():
         if told:

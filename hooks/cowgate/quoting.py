@@ -4,8 +4,6 @@ Pure text work: commands, journal and report all come here. The patterns are com
 them): there are fifty, and most runs need a few.
 """
 
-from __future__ import annotations
-
 import enum
 import re
 from collections.abc import Iterator

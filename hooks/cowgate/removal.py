@@ -1,7 +1,5 @@
 """Taking cowgate itself off a machine, once its changes are undone: all that it, its user-data or its image put there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,7 +59,7 @@ class Parts(NamedTuple):
     emptied: tuple[str, ...]
 
 
-def parts(host: Host, install_dir: str) -> Parts:
+def parts(host: "Host", install_dir: str) -> Parts:
     """Look for all that is ours. What only has the name of something of ours, and is not, is left out."""
     wants = tuple(_wants(host))
     files = [
@@ -79,13 +77,13 @@ def parts(host: Host, install_dir: str) -> Parts:
     return Parts(tuple(there), trees, tuple(path for path in wants if path.endswith(".wants")))
 
 
-def stop(host: Host, found: Parts) -> None:
+def stop(host: "Host", found: Parts) -> None:
     """Stop what goes on by itself: before the undo, which takes away the files by which it could be stopped."""
     _systemctl(host, "stop", *STOPPED)
     _stop_with_openrc(host, *(name for name in SERVICES_STOPPED if f"{SERVICE_DIR}/{name}" in found.files))
 
 
-def remove(host: Host, found: Parts, progress: Progress) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def remove(host: "Host", found: Parts, progress: Progress) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Remove them, and tell systemd. Returns sentences: what could not be removed, and what stays for a reason."""
     stays = []
     _mark_begun(host)
@@ -108,14 +106,14 @@ def remove(host: Host, found: Parts, progress: Progress) -> tuple[tuple[str, ...
     return tuple(stays), tuple(f"{path}: {why}" for path, why in told.items() if path and host.exists(path))
 
 
-def _mark_begun(host: Host) -> None:
+def _mark_begun(host: "Host") -> None:
     """User-data is read at every boot: what it carried has begun, so that it is not brought back."""
     carried = host.read_or_none(f"{HOME}/carried")
     if carried and not host.exists(BEGUN):
         host.write_atomic(BEGUN, carried.encode(), mode=0o644)
 
 
-def packages(host: Host, journal: Journal) -> tuple[str, ...]:
+def packages(host: "Host", journal: "Journal") -> tuple[str, ...]:
     """The packages that runs and the launcher's --setup installed, which stay: sentences."""
     entries = [entry for run in journal.runs() for entry in run.entries]
     names = {name for entry in entries if isinstance(entry.change, InstallPackages) for name in entry.change.names}
@@ -124,7 +122,7 @@ def packages(host: Host, journal: Journal) -> tuple[str, ...]:
     return (*told, *(f"installed by --setup, where they were missing: {line.partition(': ')[2].strip()}" for line in setup))
 
 
-def _wants(host: Host) -> Iterator[str]:
+def _wants(host: "Host") -> Iterator[str]:
     """The directories in which something of ours is enabled."""
     for directory in (UNIT_DIR, "/etc/runlevels"):
         for name in host.listdir(directory):
@@ -133,7 +131,7 @@ def _wants(host: Host) -> Iterator[str]:
                 yield path
 
 
-def _links(host: Host, wants: tuple[str, ...]) -> Iterator[str]:
+def _links(host: "Host", wants: tuple[str, ...]) -> Iterator[str]:
     for directory in wants:
         yield from (f"{directory}/{name}" for name in host.listdir(directory) if _named_as_ours(name))
 
@@ -142,21 +140,21 @@ def _named_as_ours(name: str) -> bool:
     return name in ALL_UNITS or name in (*SERVICES, BEGIN_SERVICE)
 
 
-def _is_ours(host: Host, path: str) -> bool:
+def _is_ours(host: "Host", path: str) -> bool:
     return update_hooks.MARK in (host.read_or_none(path) or "")
 
 
-def _starts_ours(host: Host) -> bool:
+def _starts_ours(host: "Host") -> bool:
     """Whether the command is that of the copy in /opt/cowgate: a file that starts it, or a link to it."""
     target = host.readlink(COMMAND)
     return LAUNCHER in (host.read_or_none(COMMAND) or "") if target is None else target == LAUNCHER
 
 
-def _is_there(host: Host, path: str) -> bool:
+def _is_there(host: "Host", path: str) -> bool:
     return host.exists(path) or host.readlink(path) is not None
 
 
-def _spared(host: Host, trees: tuple[str, ...], kept: str) -> Iterator[str]:
+def _spared(host: "Host", trees: tuple[str, ...], kept: str) -> Iterator[str]:
     """The trees, or what is in one without the file that is kept in it."""
     for tree in trees:
         if kept and tree == STATE_DIR:
@@ -165,7 +163,7 @@ def _spared(host: Host, trees: tuple[str, ...], kept: str) -> Iterator[str]:
             yield tree
 
 
-def _systemctl(host: Host, verb: str, *units: str) -> None:
+def _systemctl(host: "Host", verb: str, *units: str) -> None:
     """Where systemd runs. What it says changes nothing: the files decide."""
     if not host.live or not host.exists("/run/systemd/system"):
         return
@@ -175,7 +173,7 @@ def _systemctl(host: Host, verb: str, *units: str) -> None:
         return
 
 
-def _stop_with_openrc(host: Host, *services: str) -> None:
+def _stop_with_openrc(host: "Host", *services: str) -> None:
     """As above. What still ran would look again, with a program that is gone."""
     if not host.live or not host.exists("/run/openrc/softlevel"):
         return

@@ -1,9 +1,7 @@
 """The mail and web servers that are known to take ports that mailcow publishes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 SMTP = (25, 465, 587)
 
@@ -84,7 +82,7 @@ def all_units() -> Iterator[str]:
         yield from server.units
 
 
-def server_of(unit: str, process: str = "") -> Server | None:
+def server_of(unit: str, process: str = "") -> Optional[Server]:
     """The known server that a unit belongs to (postfix@-.service is one of Postfix), or else a process of that name."""
     name, _, ending = unit.rpartition(".")
     base = name.partition("@")[0]

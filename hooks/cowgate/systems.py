@@ -3,8 +3,6 @@
 platform.os judges by it, and the README's table is printed from it; a test holds the two together.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, Optional
 
 Version = tuple[int, ...]

@@ -5,8 +5,6 @@ every boot, before the rest, and goes on until the check is started. Beside othe
 runs at the same moments, and which no key of another part replaces. The same input gives the same bytes.
 """
 
-from __future__ import annotations
-
 import ast
 import base64
 import functools
@@ -22,7 +20,7 @@ import shlex
 import tarfile
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from cowgate import VERSION
 from cowgate.errors import UsageError
@@ -250,7 +248,7 @@ _CARRIED = (".py", ".json", ".md", ".sh", ".service", ".target", ".timer")
 _LEFT_OUT = ".de.md"  # a fifth of what is carried, and `explain` has the English page
 
 
-def _package(directory: str, entries: Iterable[Traversable]) -> Iterator[tuple[str, bytes]]:
+def _package(directory: str, entries: Iterable["Traversable"]) -> Iterator[tuple[str, bytes]]:
     for entry in entries:
         if entry.is_dir():
             if entry.name != "__pycache__":
@@ -312,7 +310,7 @@ def _end(begins: Sequence[int], node: ast.expr) -> int:
     return begins[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
 
 
-def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> range:
+def _docstring(node: Union[ast.Module, ast.ClassDef, ast.FunctionDef]) -> range:
     """The lines of a docstring; none where the body is nothing else, because a body cannot be empty."""
     first = node.body[0] if node.body else None
     if not isinstance(first, ast.Expr) or not isinstance(first.value, ast.Constant) or not isinstance(first.value.value, str):

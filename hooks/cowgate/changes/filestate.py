@@ -1,13 +1,11 @@
 """What a path holds at one moment, as a value that can be stored, compared and put back."""
 
-from __future__ import annotations
-
 import base64
 import errno
 import hashlib
 import stat
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -27,7 +25,7 @@ class FileState(NamedTuple):
     target: str = ""
     xattrs: Mapping[str, str] = {}
 
-    def same_as(self, other: FileState) -> bool:
+    def same_as(self, other: "FileState") -> bool:
         """Whether nobody changed it: bytes, kind, target, mode and owner. (A label may be renewed by restorecon.)"""
         return self._replace(xattrs={}) == other._replace(xattrs={})
 
@@ -42,7 +40,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def take(host: Host, path: str, *, follow: bool) -> tuple[FileState, bytes | None]:
+def take(host: "Host", path: str, *, follow: bool) -> tuple[FileState, Optional[bytes]]:
     """The state of a path, and its content where it is a file. Raises OSError, UntrustedPath."""
     real = host.inside(host.trusted(path, follow=follow))
     try:
@@ -59,7 +57,7 @@ def take(host: Host, path: str, *, follow: bool) -> tuple[FileState, bytes | Non
     return FileState(FILE, real, mode, found.st_uid, found.st_gid, hashlib.sha256(data).hexdigest(), "", xattrs), data
 
 
-def put_back(host: Host, state: FileState, data: bytes | None) -> None:
+def put_back(host: "Host", state: FileState, data: Optional[bytes]) -> None:
     """Make the path hold what it held. Each step is atomic and durable. Raises OSError, UntrustedPath."""
     if state.kind == ABSENT:
         host.remove(state.real)

@@ -10,8 +10,6 @@ it replaced. Every file is written atomically; a change goes through these state
     promised -> done | void      a restart that waits for the end of the run; an undo goes on: undoing
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterable
@@ -114,7 +112,7 @@ class Run(NamedTuple):
 class Journal:
     """The journal of one machine. Everything but runs() and active() needs the lock of the state directory."""
 
-    def __init__(self, host: Host, state: StateDir) -> None:
+    def __init__(self, host: "Host", state: "StateDir") -> None:
         self.host = host
         self.state = state
         self.run_id = ""
@@ -133,7 +131,7 @@ class Journal:
                     runs.append(Run(name, document["started"], document["phase"], document["version"], self._entries(name)))
         return tuple(runs)
 
-    def active(self, run_id: str | None = None) -> tuple[Entry, ...]:
+    def active(self, run_id: Optional[str] = None) -> tuple[Entry, ...]:
         """The changes that an undo has to look at, oldest first, of one run or of all. Raises UsageError: no such run."""
         runs = self.runs()
         if run_id is not None:
@@ -236,7 +234,7 @@ class Journal:
 
     # -- making changes ------------------------------------------------------------------------------------------------
 
-    def perform(self, fix: str, change: Change, progress: Progress) -> Entry | None:
+    def perform(self, fix: str, change: Change, progress: Progress) -> Optional[Entry]:
         """Make a change that is not true yet, written down before and after; None when it is true already.
 
         A change that fails is rolled back at once. Raises ConflictError, FixError, StateError, CommandFailed, OSError.
@@ -332,7 +330,7 @@ class Journal:
         """Write down that a unit is to be restarted at the end, so that a kill before then does not lose it."""
         return self._open(fix, action_for(self.host, change), "promised", {})
 
-    def keep_promise(self, entry: Entry, progress: Progress, *, unneeded: bool = False) -> Entry | None:
+    def keep_promise(self, entry: Entry, progress: Progress, *, unneeded: bool = False) -> Optional[Entry]:
         """Restart the unit if it runs; None where it does not, or another promise for it was kept in this run already."""
         if unneeded:
             self.mark(entry, "void")

@@ -1,7 +1,5 @@
 """The closed set of things cowgate can do to a machine, as values. The engine alone applies them, through the journal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional, Union
 

@@ -1,7 +1,5 @@
 """Look and judge, and change nothing: all that `cowgate check` needs of the engine, without what applies changes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
@@ -130,7 +128,7 @@ class Evaluation(NamedTuple):
 
 
 def collect_facts(
-    host: Host,
+    host: "Host",
     policy: Policy,
     requirements: Iterable[Requirement],
     *,
@@ -147,13 +145,13 @@ def collect_facts(
 
 
 def check(
-    host: Host,
+    host: "Host",
     policy: Policy,
     phase: Phase,
     requirements: Sequence[Requirement],
     *,
-    facts: Facts | None = None,
-    now: float | None = None,
+    facts: Optional[Facts] = None,
+    now: Optional[float] = None,
     progress: Optional[Callable[[str], None]] = None,
 ) -> Evaluation:
     """Look once and judge; changes nothing. With `facts` (collected elsewhere) the machine is not asked.

@@ -1,7 +1,5 @@
 """What becomes of the rows that are not met: whether `cowgate run` repairs them, and which only follow from another. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,11 +24,11 @@ class Outlook(NamedTuple):
 
 
 def outlook(
-    evaluation: Evaluation,
-    policy: Policy,
+    evaluation: "Evaluation",
+    policy: "Policy",
     *,
     by_hand: bool = False,
-    failures: Iterable[Failure] = (),
+    failures: Iterable["Failure"] = (),
     tried: Iterable[str] = (),
 ) -> Mapping[str, Outlook]:
     """Of each row that is not met. An audit looks at what a run at boot would repair.

@@ -1,7 +1,5 @@
 """What planning, a run and an undo give back."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.changes.values import Change
@@ -43,7 +41,7 @@ class RunResult(NamedTuple):
 
     evaluation: Evaluation
     planned: tuple[PlannedFix, ...] = ()
-    applied: tuple[Entry, ...] = ()
+    applied: tuple["Entry", ...] = ()
     failures: tuple[Failure, ...] = ()
     notices: tuple[str, ...] = ()
 
@@ -51,7 +49,7 @@ class RunResult(NamedTuple):
 class UndoResult(NamedTuple):
     """What an undo put back, what it could not, and what stays because it cannot be undone (`notices`)."""
 
-    undone: tuple[Entry, ...] = ()
+    undone: tuple["Entry", ...] = ()
     failures: tuple[Failure, ...] = ()
     notices: tuple[str, ...] = ()
 

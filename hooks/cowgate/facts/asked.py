@@ -1,7 +1,5 @@
 """What programs say of the files that they will read: dockerd of its configuration, before anything restarts it."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.errors import CowgateError
@@ -34,7 +32,7 @@ class Asked(NamedTuple):
     dockerd: Answer = Answer()
 
 
-def collect(host: Host, policy: Policy) -> Fact[Asked]:
+def collect(host: "Host", policy: "Policy") -> Fact[Asked]:
     """Always a value. An offline tree's programs are not started."""
     if not host.live:
         return Fact.of(Asked(Answer(reason="an offline tree's programs are not started")))
@@ -46,7 +44,7 @@ def collect(host: Host, policy: Policy) -> Fact[Asked]:
     return Fact.of(Asked(validate(host)))
 
 
-def validate(host: Host) -> Answer:
+def validate(host: "Host") -> Answer:
     """Ask dockerd about daemon.json as it is now. It writes nothing, and needs neither a network nor the daemon."""
     path = path_of(unit_options(host))
     try:

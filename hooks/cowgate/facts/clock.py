@@ -1,7 +1,5 @@
 """Whether something keeps the clock right, and whether it is right by now."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -49,7 +47,7 @@ class Clock(NamedTuple):
     reason: str = ""
 
 
-def collect(host: Host, policy: Policy) -> Fact[Clock]:
+def collect(host: "Host", policy: "Policy") -> Fact[Clock]:
     """Always a value; in an offline tree everything in it is None."""
     if not host.live:
         return Fact.of(Clock(live=False))
@@ -75,14 +73,14 @@ def collect(host: Host, policy: Policy) -> Fact[Clock]:
     )
 
 
-def _kernel(host: Host) -> tuple[Optional[bool], str]:
+def _kernel(host: "Host") -> tuple[Optional[bool], str]:
     try:
         return is_synchronized(host), ""
     except CowgateError as error:
         return None, error.message
 
 
-def _has_ntp_unit(host: Host) -> bool:
+def _has_ntp_unit(host: "Host") -> bool:
     """Whether systemd runs and can switch a time daemon on: a unit that ntp-units.d names (systemd-timedated(8)) has a file,
     and is not masked."""
     if not host.exists("/run/systemd/system"):
@@ -97,12 +95,12 @@ def _has_ntp_unit(host: Host) -> bool:
     )
 
 
-def is_synchronized(host: Host) -> bool:
+def is_synchronized(host: "Host") -> bool:
     """Whether the kernel holds the clock for synchronized. Starts no process, and does for every time daemon."""
     return host.clock_error() < UNSYNCHRONIZED
 
 
-def wait_for_sync(host: Host, limit: float, progress: Callable[[str], None]) -> bool:
+def wait_for_sync(host: "Host", limit: float, progress: Callable[[str], None]) -> bool:
     """Wait until the clock is synchronized, at most `limit` seconds; whether it is. Says so when it takes longer than 2 s.
 
     Where the kernel does not tell (some containers), there is nothing to wait for: False at once.
@@ -124,7 +122,7 @@ def wait_for_sync(host: Host, limit: float, progress: Callable[[str], None]) -> 
         host.sleep(min(POLL, limit - waited))
 
 
-def _timedatectl(host: Host) -> tuple[dict[str, str], str]:
+def _timedatectl(host: "Host") -> tuple[dict[str, str], str]:
     if not host.exists("/run/systemd/system"):
         return {}, "systemd does not run here"
     try:
@@ -143,7 +141,7 @@ def _flag(told: dict[str, str], name: str) -> Optional[bool]:
     return {"yes": True, "no": False}.get(told.get(name, ""))
 
 
-def _tracking(host: Host) -> Optional[Tracking]:
+def _tracking(host: "Host") -> Optional[Tracking]:
     # chronyd makes this directory when it starts; without chrony no process is spent on it
     if not host.exists("/run/chrony") or not host.which("chronyc"):
         return None

@@ -4,8 +4,6 @@ A fact is a value, absent, unreadable with the reason, or offline (a live questi
 never an exception, never a guess.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -75,7 +73,7 @@ class Source(NamedTuple):
     """A module's collect(host, policy) and the type of its value. The policy only says where to look (install directory, which
     probes may leave), never what is right."""
 
-    collect: Callable[[Host, Policy], Fact[Any]]
+    collect: Callable[["Host", "Policy"], Fact[Any]]
     type: type[Any]
 
 
@@ -143,7 +141,7 @@ class Facts:
             raise AttributeError(name)
         return self._facts.get(name) or Fact.unreadable(f"{name} was not collected")
 
-    def updated(self, later: Facts) -> Facts:
+    def updated(self, later: "Facts") -> "Facts":
         """These facts, with those that were collected again later in their place."""
         return Facts({**self._facts, **later._facts}, {**self.seconds, **later.seconds})
 
@@ -152,7 +150,7 @@ class Facts:
         return {VERSION_KEY: FACTS_VERSION, **{name: _fact_to_json(fact) for name, fact in sorted(self._facts.items())}}
 
     @classmethod
-    def from_json(cls, document: object) -> Facts:
+    def from_json(cls, document: object) -> "Facts":
         """The facts in a document made by to_json(). Raises UsageError where it is not one."""
         if not isinstance(document, dict):
             raise UsageError("the facts file does not hold a JSON object", hint="make one with `cowgate facts`")
@@ -195,8 +193,8 @@ def _fact_from_json(name: str, entry: object, *, strict: bool) -> Fact[Any]:
 
 
 def collect(
-    host: Host,
-    policy: Policy,
+    host: "Host",
+    policy: "Policy",
     names: Iterable[str],
     deadline: float = DEADLINE,
     *,
@@ -235,7 +233,7 @@ def collect(
     return Facts({name: found.get(name, late) for name in wanted}, {name: seconds.get(name, deadline) for name in wanted})
 
 
-def _collect_one(host: Host, policy: Policy, name: str) -> Fact[Any]:
+def _collect_one(host: "Host", policy: "Policy", name: str) -> Fact[Any]:
     try:
         fact: Fact[Any] = SOURCES[name].collect(host, policy)
     except OfflineError as error:

@@ -1,7 +1,5 @@
 """The processors: how many, how fast where the platform tells, and what they can do."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
@@ -38,7 +36,7 @@ class Listed(NamedTuple):
     flags: tuple[str, ...] = ()
 
 
-def collect(host: Host, policy: Policy) -> Fact[Cpu]:
+def collect(host: "Host", policy: "Policy") -> Fact[Cpu]:
     """Raises OfflineError for an offline tree: the processors are the builder's."""
     host.demand_live("the processors")
     told = host.processors()

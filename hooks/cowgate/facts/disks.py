@@ -1,11 +1,9 @@
 """The filesystems that mailcow will fill: Docker's data root, the install directory, and the root (for a swap file)."""
 
-from __future__ import annotations
-
 import os
 import posixpath
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional, Union
 
 from cowgate.errors import CowgateError, OfflineError
 from cowgate.facts import dockerd
@@ -69,7 +67,7 @@ class Disks(NamedTuple):
     late: tuple[str, ...] = ()
 
 
-def collect(host: Host, policy: Policy) -> Fact[Disks]:
+def collect(host: "Host", policy: "Policy") -> Fact[Disks]:
     """Raises OfflineError for an offline tree, and in a chroot of an image build: the disk is not known yet."""
     host.demand_live("the disks")
     mounts = _mounts(host)
@@ -86,13 +84,13 @@ def collect(host: Host, policy: Policy) -> Fact[Disks]:
     return Fact.of(Disks(docker, others[0], others[1], others[2], late))
 
 
-def _mounts(host: Host) -> tuple[Mount, ...]:
+def _mounts(host: "Host") -> tuple[Mount, ...]:
     """By psutil, or where it is too old to be asked safely the same out of the kernel's file."""
     told = host.mounts()
     return parse_mountinfo(host.read_or_none("/proc/self/mountinfo") or "") if told is None else told
 
 
-def _text(host: Host, path: str) -> str:
+def _text(host: "Host", path: str) -> str:
     try:
         return host.read_or_none(path) or ""
     except OSError:  # unreadable or absurd: docker.daemon_json says so of its file, here the default stands
@@ -146,7 +144,7 @@ def mount_of(mounts: tuple[Mount, ...], path: str) -> Mount:
     return max(enumerate(holding), key=lambda numbered: (len(numbered[1].point), numbered[0]))[1]
 
 
-def _docker_units(host: Host) -> list[str]:
+def _docker_units(host: "Host") -> list[str]:
     """The unit file of Docker that counts, and its drop-ins."""
     whole = [f"{directory}/docker.service" for directory in UNIT_DIRECTORIES]
     found = [next((path for path in whole if host.exists(path)), whole[-1])]
@@ -155,7 +153,7 @@ def _docker_units(host: Host) -> list[str]:
     return found
 
 
-def _is_late(host: Host, mount: str, lines: tuple[tuple[str, ...], ...]) -> bool:
+def _is_late(host: "Host", mount: str, lines: tuple[tuple[str, ...], ...]) -> bool:
     if host.exists(OPENRC):
         return is_late_with_openrc(mount, lines, _text(host, OPENRC_SETTINGS))
     return is_late(mount, lines, "\n".join(_text(host, path) for path in _docker_units(host)))
@@ -199,14 +197,14 @@ def is_late(mount: str, lines: tuple[tuple[str, ...], ...], units: str) -> bool:
 
 
 def _measure(
-    host: Host, mounts: tuple[Mount, ...], lines: tuple[tuple[str, ...], ...], paths: tuple[str, ...]
+    host: "Host", mounts: tuple[Mount, ...], lines: tuple[tuple[str, ...], ...], paths: tuple[str, ...]
 ) -> tuple[Filesystem, ...]:
     """The filesystem of each path. Each is asked in a thread of its own: one that hangs costs its own answer only."""
     answers = together({path: partial(_look, host, path) for path in paths}, modules.FILE_SECONDS)
     return tuple(_filesystem(host, mounts, lines, path, answers[path]) for path in paths)
 
 
-def _look(host: Host, path: str) -> tuple[str, Space]:
+def _look(host: "Host", path: str) -> tuple[str, Space]:
     """The nearest parent that exists, without links, and what its filesystem has."""
     measured = host.realpath(path)
     while not host.exists(measured):
@@ -215,11 +213,11 @@ def _look(host: Host, path: str) -> tuple[str, Space]:
 
 
 def _filesystem(
-    host: Host,
+    host: "Host",
     mounts: tuple[Mount, ...],
     lines: tuple[tuple[str, ...], ...],
     path: str,
-    answer: tuple[str, Space] | Exception,
+    answer: Union[tuple[str, Space], Exception],
 ) -> Filesystem:
     if isinstance(answer, CowgateError):
         raise answer
@@ -248,7 +246,7 @@ def _filesystem(
     )
 
 
-def _group_free(host: Host, source: str) -> int:
+def _group_free(host: "Host", source: str) -> int:
     """Bytes left in the LVM volume group of a logical volume; 0 where there is none, or nobody may be asked."""
     device = host.realpath(source).rpartition("/")[2]
     if not _text(host, f"/sys/class/block/{device}/dm/uuid").startswith("LVM-"):
@@ -260,7 +258,7 @@ def _group_free(host: Host, source: str) -> int:
         return 0
 
 
-def _ftype(host: Host, mount: str) -> Optional[int]:
+def _ftype(host: "Host", mount: str) -> Optional[int]:
     try:
         return parse_xfs_info(host.run(["xfs_info", mount], timeout=5).out)
     except CowgateError:  # no xfsprogs, or not allowed: not told

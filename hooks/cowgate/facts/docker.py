@@ -4,8 +4,6 @@ The daemon is asked over its socket, and versions are read from the package data
 is never started. Only where no package owns Compose is it asked for its version.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable
@@ -143,7 +141,7 @@ class Docker(NamedTuple):
         return None
 
 
-def collect(host: Host, policy: Policy) -> Fact[Docker]:
+def collect(host: "Host", policy: "Policy") -> Fact[Docker]:
     """Always a value; in an offline tree what its files tell. The daemon is not asked where none runs: a connection to
     docker.socket would start it, and a check starts nothing."""
     packages = _packages(host)
@@ -187,7 +185,7 @@ def upstream_version(text: str) -> str:
     return version if "." in version and version[0] != "." else ""
 
 
-def _packages(host: Host) -> dict[str, str]:
+def _packages(host: "Host") -> dict[str, str]:
     """Name to version of the installed packages that this source knows, from the package manager's own database."""
     names = tuple(dict.fromkeys((*ENGINE_PACKAGES, *COMPOSE_PACKAGES, *CONFLICTING)))
     dpkg = host.read_or_none("/var/lib/dpkg/status", DATABASE_LIMIT)
@@ -202,7 +200,7 @@ def _packages(host: Host) -> dict[str, str]:
     return {}
 
 
-def _repository(host: Host) -> str:
+def _repository(host: "Host") -> str:
     """The first file that names Docker's repository or a mirror of it (they all keep its /linux/ below a docker name)."""
     paths = (f"{directory}/{name}" for directory in REPOSITORIES for name in host.listdir(directory))
     files = (path for path in paths if path.endswith((".list", ".sources", ".repo")))
@@ -239,7 +237,7 @@ def parse_rpm_query(text: str) -> dict[str, str]:
     return dict(words for line in text.splitlines() if len(words := line.split()) == 2)
 
 
-def _flavour(host: Host, cli: str) -> tuple[str, str]:
+def _flavour(host: "Host", cli: str) -> tuple[str, str]:
     """Kind of Docker, and what shows it."""
     for path in SNAP_COMMANDS:
         if host.readlink(path) is not None or host.exists(path):
@@ -250,7 +248,7 @@ def _flavour(host: Host, cli: str) -> tuple[str, str]:
     return ("engine", daemon) if daemon else ("", "")
 
 
-def _compose(host: Host, packages: dict[str, str]) -> tuple[str, str, str]:
+def _compose(host: "Host", packages: dict[str, str]) -> tuple[str, str, str]:
     """Kind (native or standalone), program and version of Compose; a plugin wins, as `docker compose` is asked first."""
     plugins = (f"{directory}/docker-compose" for directory in PLUGIN_DIRECTORIES)
     plugin = next((path for path in plugins if _can_run(host, path)), None)
@@ -260,14 +258,14 @@ def _compose(host: Host, packages: dict[str, str]) -> tuple[str, str, str]:
     return "native" if plugin else "standalone", path, _compose_version(host, path, packages)
 
 
-def _can_run(host: Host, path: str) -> bool:
+def _can_run(host: "Host", path: str) -> bool:
     try:
         return host.exists(path) and host.access(path, os.X_OK)
     except OSError:  # /root is closed to everybody else
         return False
 
 
-def _compose_version(host: Host, path: str, packages: dict[str, str]) -> str:
+def _compose_version(host: "Host", path: str, packages: dict[str, str]) -> str:
     """By the package that owns the program; a program of nobody's is asked itself (live only)."""
     for name in COMPOSE_PACKAGES:
         if name in packages and path.startswith(("/usr/bin/", "/usr/lib")):
@@ -285,7 +283,7 @@ def _compose_version(host: Host, path: str, packages: dict[str, str]) -> str:
 # -- the daemon ------------------------------------------------------------------------------------------------------
 
 
-def _with_daemon(host: Host, docker: Docker) -> Docker:
+def _with_daemon(host: "Host", docker: Docker) -> Docker:
     """`docker` with what the running daemon says."""
     if docker.flavour == "podman":
         return docker._replace(reason="podman has no daemon of Docker's")
@@ -318,7 +316,7 @@ def _with_daemon(host: Host, docker: Docker) -> Docker:
         return docker._replace(running=False, reason=f"dockerd (pid {pid}): {error.message}")
 
 
-def _moved(host: Host, docker: Docker) -> str:
+def _moved(host: "Host", docker: Docker) -> str:
     """The data root of the next start, where it is another than that of the daemon that runs."""
     if docker.daemon_json.state not in ("absent", "ok") or docker.daemon_json.problems:
         return ""
@@ -327,7 +325,7 @@ def _moved(host: Host, docker: Docker) -> str:
     return "" if f"{now}/".startswith(f"{then}/") else wanted  # a user namespace has a directory of its own below it
 
 
-def _daemons(host: Host) -> tuple[list[int], list[int]]:
+def _daemons(host: "Host") -> tuple[list[int], list[int]]:
     """The dockerd processes of root, the one of the pid file first, and those of other users (rootless Docker)."""
     rooted: list[int] = []
     rootless: list[int] = []
@@ -359,7 +357,7 @@ def version_numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number or 0) for number in found.groups()) if found else ()
 
 
-def _ask(host: Host, docker: Docker) -> Docker:
+def _ask(host: "Host", docker: Docker) -> Docker:
     until = host.monotonic() + ANSWER_TIMEOUT
 
     def get(target: str, kind: type) -> Any:
@@ -386,7 +384,7 @@ def _ask(host: Host, docker: Docker) -> Docker:
     )
 
 
-def _get(host: Host, target: str, kind: type, timeout: float) -> Any:
+def _get(host: "Host", target: str, kind: type, timeout: float) -> Any:
     """The daemon's answer, of the given JSON type."""
     status, body = host.unix_http(SOCKET, target, timeout=timeout, limit=ANSWER_LIMIT)
     try:

@@ -4,8 +4,6 @@ passwords of registries, and variables that win over mailcow.conf.
 cowgate's own calls have none of these variables; mailcow's scripts, run by a person, have them all.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +30,7 @@ class Client(NamedTuple):
     variables: tuple[str, ...] = ()
 
 
-def collect(host: Host) -> Client:
+def collect(host: "Host") -> Client:
     """Empty where a file cannot be read: /root is closed to everybody else."""
     settings = parse_config(_text(host, CONFIG))
     context = settings.get("currentContext")
@@ -61,7 +59,7 @@ def _helpers(settings: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in (settings.get("credsStore"), *named) if isinstance(name, str) and name))
 
 
-def _text(host: Host, path: str) -> str:
+def _text(host: "Host", path: str) -> str:
     try:
         return host.read_or_none(path) or ""
     except OSError:

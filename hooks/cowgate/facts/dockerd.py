@@ -1,7 +1,5 @@
 """What the next start of dockerd will read: daemon.json, and the options in its unit (or its OpenRC service)."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -81,7 +79,7 @@ class DaemonJson(NamedTuple):
     unresolved: tuple[str, ...] = ()  # what only dockerd can tell of it
 
 
-def text_or_reason(host: Host, path: str) -> tuple[Optional[str], str]:
+def text_or_reason(host: "Host", path: str) -> tuple[Optional[str], str]:
     """The text of a file (None: there is none), or why it cannot be read."""
     try:
         return host.read_or_none(path), ""
@@ -89,7 +87,7 @@ def text_or_reason(host: Host, path: str) -> tuple[Optional[str], str]:
         return None, error.strerror or str(error)
 
 
-def content(host: Host) -> daemonjson.Content:
+def content(host: "Host") -> daemonjson.Content:
     """The file as everybody reads it; one that cannot be read counts as absent."""
     return daemonjson.read(text_or_reason(host, path_of(unit_options(host)))[0])
 
@@ -116,7 +114,7 @@ class Mirror(NamedTuple):
     insecure: bool = False
 
 
-def mirrors(host: Host) -> tuple[Mirror, ...]:
+def mirrors(host: "Host") -> tuple[Mirror, ...]:
     """The registry mirrors of the next start, of the file and of the command line, as they are written."""
     found = content(host).values
     words = unit_words(host)
@@ -139,7 +137,7 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
-def daemon_json(host: Host, engine: tuple[int, ...], options: tuple[str, ...]) -> DaemonJson:
+def daemon_json(host: "Host", engine: tuple[int, ...], options: tuple[str, ...]) -> DaemonJson:
     """The file, judged for this engine (empty: not known) with these options of its command line (NAME or NAME=VALUE)."""
     path = path_of(options)
     text, reason = text_or_reason(host, path)
@@ -206,11 +204,11 @@ def _network_options(value: Any) -> tuple[str, ...]:
     )
 
 
-def _can_be_run(host: Host, path: str) -> bool:
+def _can_be_run(host: "Host", path: str) -> bool:
     return host.exists(path) if path.startswith("/") else host.which(path) is not None
 
 
-def _unmet(host: Host, need: daemonjson.Need, unresolved: list[str]) -> tuple[Problem, ...]:
+def _unmet(host: "Host", need: daemonjson.Need, unresolved: list[str]) -> tuple[Problem, ...]:
     """What dockerd will not find of what the file asks for."""
     if need.kind == "file" and need.name.startswith("/") and not host.exists(need.name):
         return (Problem(need.key, f"{need.name} does not exist"),)
@@ -227,7 +225,7 @@ def _unmet(host: Host, need: daemonjson.Need, unresolved: list[str]) -> tuple[Pr
     return ()
 
 
-def _has_managed_plugins(host: Host) -> bool:
+def _has_managed_plugins(host: "Host") -> bool:
     """Whether plugins were installed by `docker plugin install`: each has a directory with its 64 digits."""
     return any(len(name) == 64 for name in host.listdir("/var/lib/docker/plugins"))
 
@@ -235,12 +233,12 @@ def _has_managed_plugins(host: Host) -> bool:
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
-def unit_options(host: Host) -> tuple[str, ...]:
+def unit_options(host: "Host") -> tuple[str, ...]:
     """The long options (NAME, or NAME=VALUE) that dockerd will be started with; empty where no unit tells."""
     return long_options(unit_words(host))
 
 
-def unit_words(host: Host) -> tuple[str, ...]:
+def unit_words(host: "Host") -> tuple[str, ...]:
     """The command line of the next start, without the program; empty where no unit tells."""
     texts = _unit_texts(host)
     if texts:
@@ -249,7 +247,7 @@ def unit_words(host: Host) -> tuple[str, ...]:
     return tuple(_split(found[1].strip().strip("\"'"))) if found else ()
 
 
-def _unit_texts(host: Host) -> list[str]:
+def _unit_texts(host: "Host") -> list[str]:
     """The unit's own file and its drop-ins, in the order in which systemd reads them."""
     unit = next((text for d in UNIT_DIRECTORIES if (text := text_or_reason(host, f"{d}/{UNIT}")[0]) is not None), None)
     if unit is None:
@@ -273,7 +271,7 @@ def _settings(texts: list[str], key: str) -> list[str]:
     return found
 
 
-def _environment(host: Host, texts: list[str]) -> dict[str, str]:
+def _environment(host: "Host", texts: list[str]) -> dict[str, str]:
     variables: dict[str, str] = {}
     lines = [word for value in _settings(texts, "Environment") for word in _split(value)]
     for path in _settings(texts, "EnvironmentFile"):

@@ -1,7 +1,5 @@
 """Packet filters: ufw, and what nftables and iptables hold. Whether firewalld runs is facts.services' to tell."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from cowgate.machine.host import Host
     from cowgate.policy.model import Policy
 
-    T = TypeVar("T")
+T = TypeVar("T")
 
 TIMEOUT = 9.0  # seconds for all listings together
 MAX_HOPS = 10  # links followed from the iptables command; Debian's alternatives take three
@@ -67,7 +65,7 @@ class Firewall(NamedTuple):
     reason: str = ""
 
 
-def collect(host: Host, policy: Policy) -> Fact[Firewall]:
+def collect(host: "Host", policy: "Policy") -> Fact[Firewall]:
     """The packet filters of this machine, in an offline tree only what files tell. Always a value."""
     ufw = parse_ufw(host.read_or_none("/etc/ufw/ufw.conf")) if host.which("ufw") else None
     backend, flushes = _backend(host), _flushes(host)
@@ -93,7 +91,7 @@ def collect(host: Host, policy: Policy) -> Fact[Firewall]:
     )
 
 
-def _tried(reasons: list[str], ask: Callable[[], T]) -> T | None:
+def _tried(reasons: list[str], ask: Callable[[], T]) -> Optional[T]:
     """The answer, or None with the reason noted: one list that cannot be had must not hide the other."""
     try:
         return ask()
@@ -102,13 +100,13 @@ def _tried(reasons: list[str], ask: Callable[[], T]) -> T | None:
         return None
 
 
-def parse_ufw(text: str | None) -> bool:
+def parse_ufw(text: Optional[str]) -> bool:
     """Whether ufw.conf switches ufw on."""
 
     return bool(re.search(r"(?mi)^\s*ENABLED\s*=\s*[\"']?yes\b", text or ""))
 
 
-def _backend(host: Host) -> str:
+def _backend(host: "Host") -> str:
     """By the program behind the iptables command, alternatives followed: xtables-nft-multi or xtables-legacy-multi."""
     names: list[str] = []
     path = host.which("iptables")
@@ -120,7 +118,7 @@ def _backend(host: Host) -> str:
     return next((kind for kind in ("legacy", "nft") if any(kind in name for name in names)), "")
 
 
-def _flushes(host: Host) -> tuple[Flush, ...]:
+def _flushes(host: "Host") -> tuple[Flush, ...]:
     found = []
     for unit, path, pattern in FLUSHERS:
         text = _text(host, path)
@@ -135,7 +133,7 @@ def _flushes(host: Host) -> tuple[Flush, ...]:
     return tuple(found)
 
 
-def _text(host: Host, path: str) -> str | None:
+def _text(host: "Host", path: str) -> Optional[str]:
     try:
         return host.read_or_none(path)
     except OSError:  # of root's alone
@@ -145,7 +143,7 @@ def _text(host: Host, path: str) -> str | None:
 # -- nftables and iptables ---------------------------------------------------------------------------------------------
 
 
-def _nftables(host: Host, until: float) -> tuple[int, tuple[Chain, ...]]:
+def _nftables(host: "Host", until: float) -> tuple[int, tuple[Chain, ...]]:
     """Number of rules, and the chains: iptables' own as iptables-save shows them, all others as nft does."""
     try:
         # --terse: without the elements of sets; a block list of 70,000 addresses is more than host.run() keeps
@@ -165,7 +163,7 @@ def _nftables(host: Host, until: float) -> tuple[int, tuple[Chain, ...]]:
     return sum(len(chain.rules) for chain in native), combined(native, saved)
 
 
-def _saved(host: Host, kind: str, until: float) -> tuple[Chain, ...]:
+def _saved(host: "Host", kind: str, until: float) -> tuple[Chain, ...]:
     """What iptables-save and ip6tables-save of that kind list."""
     source = "legacy" if kind == "legacy" else "iptables"
     found: tuple[Chain, ...] = ()
@@ -174,7 +172,7 @@ def _saved(host: Host, kind: str, until: float) -> tuple[Chain, ...]:
     return found
 
 
-def _said(host: Host, argv: tuple[str, ...], until: float) -> str:
+def _said(host: "Host", argv: tuple[str, ...], until: float) -> str:
     return host.run(argv, timeout=max(0.1, until - host.monotonic())).out
 
 
@@ -183,7 +181,7 @@ def _rules(chains: Iterable[Chain]) -> int:
     return sum(len(chain.rules) + (chain.policy == "drop") for chain in chains)
 
 
-def _legacy(host: Host, until: float) -> tuple[tuple[str, ...], int, tuple[Chain, ...]]:
+def _legacy(host: "Host", until: float) -> tuple[tuple[str, ...], int, tuple[Chain, ...]]:
     """The tables that the old kernel interface holds, the rules in them, and their chains."""
     tables: list[str] = []
     for name in ("ip_tables_names", "ip6_tables_names"):
@@ -197,7 +195,7 @@ def _legacy(host: Host, until: float) -> tuple[tuple[str, ...], int, tuple[Chain
 # -- the kernel ------------------------------------------------------------------------------------------------------
 
 
-def _has_addrtype(host: Host) -> bool | None:
+def _has_addrtype(host: "Host") -> Optional[bool]:
     """Whether xt_addrtype is loaded, built in or on disk. EL10 moved it into kernel-modules-extra
     (docker-ce-packaging#1340), and without it dockerd does not start."""
     if host.exists("/sys/module/xt_addrtype"):

@@ -1,7 +1,5 @@
 """Forwarding of packets, as the kernel has it and as the files of sysctl will set it at the next boot."""
 
-from __future__ import annotations
-
 import re
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -40,24 +38,24 @@ class Forwarding(NamedTuple):
     bridged: bool = False
 
 
-def collect(host: Host, policy: Policy) -> Fact[Forwarding]:
+def collect(host: "Host", policy: "Policy") -> Fact[Forwarding]:
     """Always a value; in an offline tree what its files tell."""
     files = _files(host)
     ipv4, ipv6 = (_kernel(host, "/proc/sys/net/ipv4/ip_forward"), _kernel(host, "/proc/sys/net/ipv6/conf/all/forwarding"))
     return Fact.of(Forwarding(ipv4, ipv6, last_set(files, IPV4), last_set(files, IPV6), _closed(host), _bridged(host)))
 
 
-def _bridged(host: Host) -> bool:
+def _bridged(host: "Host") -> bool:
     return _kernel(host, "/proc/sys/net/bridge/bridge-nf-call-iptables") == 1
 
 
-def _closed(host: Host) -> tuple[str, ...]:
+def _closed(host: "Host") -> tuple[str, ...]:
     """Each link has a switch of its own, which a program may turn off after ip_forward turned all on."""
     names = sorted(host.listdir(LINKS)) if host.live else []
     return tuple(name for name in names if name not in ("all", "lo") and _kernel(host, f"{LINKS}/{name}/forwarding") == 0)
 
 
-def _kernel(host: Host, path: str) -> Optional[int]:
+def _kernel(host: "Host", path: str) -> Optional[int]:
     try:
         text = (host.read_or_none(path) or "").strip() if host.live else ""
     except OSError:
@@ -65,7 +63,7 @@ def _kernel(host: Host, path: str) -> Optional[int]:
     return int(text) if text.isdecimal() else None
 
 
-def _files(host: Host) -> list[tuple[str, str]]:
+def _files(host: "Host") -> list[tuple[str, str]]:
     """Path and text of the sysctl files, in the order in which they are applied."""
     paths: dict[str, str] = {}
     for directory in reversed(DIRECTORIES):

@@ -1,7 +1,5 @@
 """Who configures the network, and what the files of ifupdown say: the stanzas as data, and what the alias repair would do."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator
@@ -73,7 +71,7 @@ class Ifupdown(NamedTuple):
         return self.flavour == "ifupdown" and "ifupdown" in self.managers
 
 
-def collect(host: Host, policy: Policy) -> Fact[Ifupdown]:
+def collect(host: "Host", policy: "Policy") -> Fact[Ifupdown]:
     """Read all files that ifupdown would read, and those that cloud-init may have left."""
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}
@@ -125,7 +123,7 @@ def judge_files(
 # -- reading as ifupdown reads ----------------------------------------------------------------------------------------
 
 
-def _read(host: Host, path: str, texts: dict[str, str], errors: dict[str, str]) -> None:
+def _read(host: "Host", path: str, texts: dict[str, str], errors: dict[str, str]) -> None:
     """Read a file and what it sources, each once, as ifupdown does."""
     if path in texts or path in errors or len(texts) >= MAX_FILES:
         return
@@ -145,7 +143,7 @@ def _read(host: Host, path: str, texts: dict[str, str], errors: dict[str, str]) 
                         _read(host, f"{found}/{name}", texts, errors)
 
 
-def _read_one(host: Host, path: str, texts: dict[str, str], errors: dict[str, str]) -> None:
+def _read_one(host: "Host", path: str, texts: dict[str, str], errors: dict[str, str]) -> None:
     try:
         text = host.read_or_none(path)
     except OSError as error:
@@ -169,7 +167,7 @@ def _patterns(value: str, path: str) -> list[str]:
     return [word for word in words if word.startswith("/") and "$" not in word]
 
 
-def expand(host: Host, pattern: str) -> list[str]:
+def expand(host: "Host", pattern: str) -> list[str]:
     """The existing paths that a shell pattern stands for, sorted; names with a leading dot only where it has one too."""
     found = [""]
     for part in pattern.split("/")[1:]:
@@ -180,7 +178,7 @@ def expand(host: Host, pattern: str) -> list[str]:
     return [path for path in found if host.exists(path)]
 
 
-def _matching(host: Host, directory: str, pattern: str) -> Iterator[str]:
+def _matching(host: "Host", directory: str, pattern: str) -> Iterator[str]:
     for name in host.listdir(directory):
         if fnmatchcase(name, pattern) and name.startswith(".") <= pattern.startswith("."):
             yield name
@@ -189,7 +187,7 @@ def _matching(host: Host, directory: str, pattern: str) -> Iterator[str]:
 # -- who is in charge -------------------------------------------------------------------------------------------------
 
 
-def _managers(host: Host) -> dict[str, str]:
+def _managers(host: "Host") -> dict[str, str]:
     found = {}
     for manager, paths in _ENABLED.items():
         unit = {"ifupdown": "networking"}.get(manager, manager)
@@ -216,7 +214,7 @@ def _disables(text: str) -> bool:
     return re.search(_DISABLED, text) is not None
 
 
-def _flavour(host: Host) -> str:
+def _flavour(host: "Host") -> str:
     paths = [path for path in ("/usr/sbin/ifup", "/sbin/ifup") if host.exists(path)]
     if not paths:
         return ""
@@ -230,7 +228,7 @@ def _flavour(host: Host) -> str:
     return "ifupdown"
 
 
-def _cloud_init(host: Host) -> str:
+def _cloud_init(host: "Host") -> str:
     if not host.exists("/etc/cloud/cloud.cfg"):
         return "absent"
     for name in host.listdir("/etc/cloud/cloud.cfg.d"):

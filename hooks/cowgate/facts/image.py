@@ -1,7 +1,5 @@
 """Whether this machine was made from an image of ours, and whether everything that checks its first boot is in place."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator
@@ -46,7 +44,7 @@ class Image(NamedTuple):
     cloud_off: tuple[str, ...] = ()
 
 
-def collect(host: Host, policy: Policy) -> Fact[Image]:
+def collect(host: "Host", policy: "Policy") -> Fact[Image]:
     """Always a value: only files are looked at. Raises OSError for what may not be read."""
     home, manager = home_of(host), manager_of(host)
     masked = tuple(unit for unit in UNITS if host.readlink(f"{UNIT_DIR}/{unit}") == "/dev/null")
@@ -72,7 +70,7 @@ def _places(manager: str) -> tuple[str, ...]:
     return tuple(f"{UNIT_DIR}/{unit}" for unit in UNITS)
 
 
-def _problems(host: Host, masked: tuple[str, ...], manager: str, home: Home) -> Iterator[str]:
+def _problems(host: "Host", masked: tuple[str, ...], manager: str, home: Home) -> Iterator[str]:
     if manager == "openrc":
         yield from _openrc_problems(host, home)
     elif manager:
@@ -84,7 +82,7 @@ def _problems(host: Host, masked: tuple[str, ...], manager: str, home: Home) -> 
         yield f"{CLEAN_HOOK} (what `cloud-init clean` runs) is missing"
 
 
-def _systemd_problems(host: Host, masked: tuple[str, ...], home: Home) -> Iterator[str]:
+def _systemd_problems(host: "Host", masked: tuple[str, ...], home: Home) -> Iterator[str]:
     for unit in (unit for unit in UNITS if unit not in masked):
         path = f"{UNIT_DIR}/{unit}"
         text = host.read_or_none(path)
@@ -97,7 +95,7 @@ def _systemd_problems(host: Host, masked: tuple[str, ...], home: Home) -> Iterat
             yield f"{path} is not the unit of this version"
 
 
-def _openrc_problems(host: Host, home: Home) -> Iterator[str]:
+def _openrc_problems(host: "Host", home: Home) -> Iterator[str]:
     for name in SERVICES:
         path = f"{SERVICE_DIR}/{name}"
         text = host.read_or_none(path)
@@ -107,7 +105,7 @@ def _openrc_problems(host: Host, home: Home) -> Iterator[str]:
             yield f"{path} is not the service of this version"
 
 
-def _by_hand(host: Host, masked: tuple[str, ...], manager: str, home: Home) -> Iterator[str]:
+def _by_hand(host: "Host", masked: tuple[str, ...], manager: str, home: Home) -> Iterator[str]:
     if not manager:
         yield "neither systemd nor OpenRC is there: nothing would start the check at a boot"
     for path, what in ((home.launcher, "the launcher"), (home.command, "what the units start")):
@@ -124,6 +122,6 @@ def _by_hand(host: Host, masked: tuple[str, ...], manager: str, home: Home) -> I
     yield from (f"{unit} is masked" for unit in masked)
 
 
-def _is_program(host: Host, path: str) -> bool:
+def _is_program(host: "Host", path: str) -> bool:
     mode = host.stat(path).st_mode
     return stat.S_ISREG(mode) and bool(mode & 0o111)

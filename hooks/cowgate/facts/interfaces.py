@@ -1,7 +1,5 @@
 """Interfaces, addresses with their lifetimes, routes, and how each default-route interface treats router advertisements."""
 
-from __future__ import annotations
-
 import ipaddress
 import json
 import re
@@ -134,10 +132,10 @@ class Interfaces(NamedTuple):
         """Names of the interfaces with a default route, best metric first, each once."""
         return tuple(dict.fromkeys(r.interface for r in self.default_routes(family)))
 
-    def interface(self, name: str) -> Interface | None:
+    def interface(self, name: str) -> Optional[Interface]:
         return next((i for i in self.interfaces if i.name == name), None)
 
-    def global_addresses(self, family: int, interface: str | None = None) -> tuple[Address, ...]:
+    def global_addresses(self, family: int, interface: Optional[str] = None) -> tuple[Address, ...]:
         """Addresses of scope global (private ones and unique local ones too), of one interface or of all."""
         return tuple(
             a
@@ -150,7 +148,7 @@ class Interfaces(NamedTuple):
         return next((s for s in self.settings if s.interface == interface), Ipv6Settings(interface))
 
 
-def collect(host: Host, policy: Policy) -> Fact[Interfaces]:
+def collect(host: "Host", policy: "Policy") -> Fact[Interfaces]:
     """netifaces for interfaces, addresses and gateways, iproute2 in one process for what it does not tell (and for all where
     it is missing); where iproute2 is missing or too old for JSON, kernel files.
 
@@ -174,7 +172,7 @@ def collect(host: Host, policy: Policy) -> Fact[Interfaces]:
     return Fact.of(net._replace(ways=ways))
 
 
-def _look(host: Host) -> tuple[Interfaces, Links | None]:
+def _look(host: "Host") -> tuple[Interfaces, Optional["Links"]]:
     """What iproute2 or the kernel files say, and what netifaces says of the same links.
 
     It is asked about what leads outward first, and not about the hundreds of veth that a host of containers has.
@@ -200,7 +198,7 @@ def _outward(found: Interfaces) -> tuple[str, ...]:
 # -- two sources ------------------------------------------------------------------------------------------------------
 
 
-def disagreements(found: Interfaces, links: Links | None) -> tuple[str, ...]:
+def disagreements(found: Interfaces, links: Optional["Links"]) -> tuple[str, ...]:
     """What netifaces says and the other source does not, or the other way round, each in one sentence, sorted."""
     if links is None:
         return ()
@@ -228,7 +226,7 @@ def disagreements(found: Interfaces, links: Links | None) -> tuple[str, ...]:
     return tuple(sorted(sentences))
 
 
-def _united(host: Host, found: Interfaces, links: Links | None) -> tuple[tuple[Interface, ...], tuple[Address, ...]]:
+def _united(host: "Host", found: Interfaces, links: Optional["Links"]) -> tuple[tuple[Interface, ...], tuple[Address, ...]]:
     """The interfaces and addresses of both sources; what netifaces alone knows has neither flags nor lifetimes."""
     if links is None:
         return found.interfaces, found.addresses
@@ -249,7 +247,7 @@ def _plain(told: tuple[str, str, int]) -> Address:
 # -- IPv6 that is configured, and not there yet -----------------------------------------------------------------------
 
 
-def ipv6_to_come(net: Interfaces, config: Ifupdown | None) -> str:
+def ipv6_to_come(net: Interfaces, config: Optional["Ifupdown"]) -> str:
     """What says that this machine will have IPv6 as soon as a router advertises it, or a DHCPv6 server answers; "" where
     nothing does, IPv6 is there already, or is switched off. Defaults of the kernel and of NetworkManager say nothing: every
     machine without IPv6 has them.
@@ -268,7 +266,7 @@ def ipv6_to_come(net: Interfaces, config: Ifupdown | None) -> str:
     return net.asks_ipv6[0] if net.asks_ipv6 else ""
 
 
-def _asking_files(host: Host) -> tuple[str, ...]:
+def _asking_files(host: "Host") -> tuple[str, ...]:
     found = []
     for directory, ending, asks in (
         ("/etc/systemd/network", ".network", asks_networkd),
@@ -302,7 +300,7 @@ def asks_netplan(text: str) -> bool:
 _FAR = {4: ("1.1.1.1", "198.41.0.4"), 6: ("2001:503:ba3e::2:30",)}
 
 
-def way_out(host: Host, family: int) -> Optional[Route]:
+def way_out(host: "Host", family: int) -> Optional[Route]:
     """The kernel's own way to addresses far away (`ip route get`), or None where there is none. Sends nothing."""
     ways = []
     for address in _FAR[family]:
@@ -324,7 +322,7 @@ def parse_route_get(text: str, family: int) -> Optional[Route]:
     )
 
 
-def _settings(host: Host, interface: str) -> Ipv6Settings:
+def _settings(host: "Host", interface: str) -> Ipv6Settings:
     values: dict[str, Optional[int]] = {}
     for name in _SETTINGS:
         text = (host.read_or_none(f"/proc/sys/net/ipv6/conf/{interface}/{name}") or "").strip()
@@ -428,7 +426,7 @@ def _cidr(destination: str, family: int) -> str:
 # -- kernel files -----------------------------------------------------------------------------------------------------
 
 
-def _from_kernel_files(host: Host, links: Links | None) -> Interfaces:
+def _from_kernel_files(host: "Host", links: Optional["Links"]) -> Interfaces:
     """IPv4 addresses are in no file that names their interface: by netifaces, or psutil where that is missing or too slow."""
     interfaces = tuple(_interface(host, name) for name in host.listdir("/sys/class/net") if name != "bonding_masters")
     routes4 = parse_route4(host.read_or_none("/proc/net/route", ROUTES_LIMIT) or "")
@@ -441,7 +439,7 @@ def _from_kernel_files(host: Host, links: Links | None) -> Interfaces:
     return Interfaces(interfaces, (*map(_plain, told), *addresses6), routes4 + routes6, source="proc")
 
 
-def _interface(host: Host, name: str) -> Interface:
+def _interface(host: "Host", name: str) -> Interface:
     base = f"/sys/class/net/{name}"
     flags = int((host.read_or_none(f"{base}/flags") or "0").strip(), 16)
     mtu = int((host.read_or_none(f"{base}/mtu") or "0").strip())

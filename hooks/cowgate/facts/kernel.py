@@ -1,7 +1,5 @@
 """The running kernel: its release, page size and the settings mailcow depends on."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
@@ -24,7 +22,7 @@ class Kernel(NamedTuple):
     modules_gone: bool = False
 
 
-def collect(host: Host, policy: Policy) -> Fact[Kernel]:
+def collect(host: "Host", policy: "Policy") -> Fact[Kernel]:
     """Raises OfflineError for an offline tree: its kernel is the builder's."""
     return Fact.of(
         Kernel(
@@ -37,7 +35,7 @@ def collect(host: Host, policy: Policy) -> Fact[Kernel]:
     )
 
 
-def _modules_gone(host: Host, release: str) -> bool:
+def _modules_gone(host: "Host", release: str) -> bool:
     """Whether the running kernel's modules were removed, as an update does: those of another kernel are there. In a container
     there are none at all.
     """
@@ -46,7 +44,7 @@ def _modules_gone(host: Host, release: str) -> bool:
     return bool(there) and release not in there
 
 
-def parse_number(text: str | None) -> Optional[int]:
+def parse_number(text: Optional[str]) -> Optional[int]:
     """The one number in a kernel file, None where there is none."""
     try:
         return int(text or "")

@@ -4,8 +4,6 @@ Compose itself is asked where it is installed: it sends nothing then (remote loa
 nothing of its messages is kept, for they quote lines of env files.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -242,7 +240,7 @@ class Mailcow(NamedTuple):
         return self.override.path if self.override.path or self.files else f"{self.install_dir}/{USUAL}"
 
 
-def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
+def collect(host: "Host", policy: "Policy") -> Fact[Mailcow]:
     """What is at the policy's install directory. Always a value where it can be searched: a missing checkout is one."""
     directory = policy.install_dir
     try:
@@ -289,7 +287,7 @@ def collect(host: Host, policy: Policy) -> Fact[Mailcow]:
     )
 
 
-def _begun(host: Host, directory: str) -> bool:
+def _begun(host: "Host", directory: str) -> bool:
     """Whether the document of an install says that it has not started the containers."""
     try:
         told = json.loads(host.read_or_none(INSTALL_DOCUMENT) or "{}")
@@ -308,7 +306,7 @@ def _renamed(model: Optional[Model], project: str) -> Optional[Model]:
     return model._replace(project=project, network=network)
 
 
-def _there(host: Host, path: str) -> bool:
+def _there(host: "Host", path: str) -> bool:
     try:
         return host.exists(path)
     except OSError:
@@ -365,7 +363,7 @@ def parse_networks(compose: str) -> tuple[str, ...]:
     return tuple(name for indent, name in names if len(indent) == least)
 
 
-def parse_compose_mtu(compose: str) -> str | None:
+def parse_compose_mtu(compose: str) -> Optional[str]:
     """The MTU in docker-compose.yml itself, None where there is none (as in the file that mailcow ships)."""
     if "driver.mtu" not in compose:
         return None
@@ -373,7 +371,7 @@ def parse_compose_mtu(compose: str) -> str | None:
     return found.group(1) if found else None
 
 
-def _read(host: Host, path: str) -> tuple[str, str, str]:
+def _read(host: "Host", path: str) -> tuple[str, str, str]:
     """Text, state (ok, absent, broken, unreadable) and reason. Raises PermissionError for a directory that is shut."""
     if not host.exists(path):
         return "", "absent", ""
@@ -388,7 +386,7 @@ def _read(host: Host, path: str) -> tuple[str, str, str]:
     return text, "ok", ""
 
 
-def _override(host: Host, files: ComposeFiles, compose: str, values: dict[str, str]) -> Override:
+def _override(host: "Host", files: ComposeFiles, compose: str, values: dict[str, str]) -> Override:
     if not files.override:
         return Override()
     text, state, reason = _read(host, files.override)
@@ -406,7 +404,7 @@ class Answer(NamedTuple):
     reason: str = ""
 
 
-def _ask_compose(host: Host, directory: str, files: ComposeFiles, override: Override) -> Answer:
+def _ask_compose(host: "Host", directory: str, files: ComposeFiles, override: Override) -> Answer:
     """What Compose makes of the files. Where it refuses them, mailcow's own file is tried alone."""
     program = _compose_program(host) if host.live else None
     if program is None:
@@ -428,7 +426,7 @@ def _ask_compose(host: Host, directory: str, files: ComposeFiles, override: Over
         return Answer(reason="Compose gave no answer in time")
 
 
-def _config(host: Host, program: str, directory: str, until: float, words: tuple[str, ...], file: str = "") -> Completed:
+def _config(host: "Host", program: str, directory: str, until: float, words: tuple[str, ...], file: str = "") -> "Completed":
     command = (program, *(("--file", file) if file else ()), "config", *words)
     for alone in (("unshare", "-n"), ("unshare", "-r", "-n"), ()):
         if alone and (host.which("unshare") is None or (len(alone) == 2) != (host.euid() == 0)):
@@ -440,7 +438,7 @@ def _config(host: Host, program: str, directory: str, until: float, words: tuple
     return said
 
 
-def _compose_program(host: Host) -> Optional[str]:
+def _compose_program(host: "Host") -> Optional[str]:
     """The program of Compose itself: the plugin that `docker compose` takes, else the standalone one."""
     for path in (f"{directory}/docker-compose" for directory in PLUGIN_DIRECTORIES):
         try:
@@ -460,7 +458,7 @@ def _number(text: str, values: dict[str, str]) -> str:
 # -- the checkout as files ------------------------------------------------------------------------------------------------
 
 
-def _tree(host: Host, directory: str) -> Tree:
+def _tree(host: "Host", directory: str) -> Tree:
     owner, owned, writable = 0, "", ""
     for path in (directory + script for script in SCRIPTS):
         try:
@@ -479,7 +477,7 @@ def _tree(host: Host, directory: str) -> Tree:
         return tree
 
 
-def _repository(host: Host, directory: str, tree: Tree) -> Tree:
+def _repository(host: "Host", directory: str, tree: Tree) -> Tree:
     git = f"{directory}/.git"
     head = host.read_or_none(f"{git}/HEAD")
     if head is None:
@@ -504,7 +502,7 @@ def _repository(host: Host, directory: str, tree: Tree) -> Tree:
     )
 
 
-def _closed_paths(host: Host, directory: str, files: tuple[tuple[str, bool], ...]) -> tuple[str, ...]:
+def _closed_paths(host: "Host", directory: str, files: tuple[tuple[str, bool], ...]) -> tuple[str, ...]:
     """The tracked files below data/, and their directories, that others than owner and group cannot read or enter.
 
     What mailcow makes there itself (keys, dumps) is not tracked, and closed for good reasons.

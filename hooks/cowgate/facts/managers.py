@@ -1,8 +1,6 @@
 """Network managers that take every link for theirs: by their files, systemd-networkd's (netplan writes such files) and
 dhcpcd's."""
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from typing import TYPE_CHECKING, NamedTuple, Optional
@@ -41,7 +39,7 @@ class Managers(NamedTuple):
     dhcpcd: Optional[bool] = None
 
 
-def collect(host: Host, policy: Policy) -> Fact[Managers]:
+def collect(host: "Host", policy: "Policy") -> Fact[Managers]:
     """Always a value."""
     paths: dict[str, str] = {}
     for directory in reversed(DIRECTORIES):
@@ -56,7 +54,7 @@ def collect(host: Host, policy: Policy) -> Fact[Managers]:
     return Fact.of(Managers(networkd, match, None if dhcpcd is None else seizes(dhcpcd)))
 
 
-def _text(host: Host, path: str) -> Optional[str]:
+def _text(host: "Host", path: str) -> Optional[str]:
     try:
         return host.read_or_none(path)
     except OSError:  # a mask is a link to /dev/null

@@ -1,7 +1,5 @@
 """Memory and swap: the sums by psutil, the single areas, which it does not tell, out of /proc/swaps."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.facts.fact import Fact
@@ -32,7 +30,7 @@ class Memory(NamedTuple):
     disagreement: str = ""
 
 
-def collect(host: Host, policy: Policy) -> Fact[Memory]:
+def collect(host: "Host", policy: "Policy") -> Fact[Memory]:
     """Raises OfflineError for an offline tree: the memory is the builder's."""
     host.demand_live("memory")
     sizes = host.sizes()

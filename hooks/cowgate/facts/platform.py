@@ -1,7 +1,5 @@
 """What kind of machine this is: architecture, virtualization with its evidence, NAS systems, the operating system."""
 
-from __future__ import annotations
-
 import struct
 import time
 from collections.abc import Iterator
@@ -96,7 +94,7 @@ class Platform(NamedTuple):
     date: str = ""
 
 
-def collect(host: Host, policy: Policy) -> Fact[Platform]:
+def collect(host: "Host", policy: "Policy") -> Fact[Platform]:
     """Always a value: what cannot be told is None in it."""
     evidence, unreadable = _evidence(host) if host.live else ((), ())
     nas_marker = next((path for path in NAS_MARKERS if host.exists(path)), "")
@@ -118,7 +116,7 @@ def collect(host: Host, policy: Policy) -> Fact[Platform]:
     )
 
 
-def _userland(host: Host) -> Optional[Elf]:
+def _userland(host: "Host") -> Optional[Elf]:
     for path in USERLAND:
         try:
             elf = parse_elf(path, host.read_bytes(path, PROGRAM_LIMIT)[:20])
@@ -138,7 +136,7 @@ def parse_elf(path: str, header: bytes) -> Optional[Elf]:
     return Elf(path, ELF_MACHINES.get(machine, f"ELF machine {machine}"), 64 if header[4] == 2 else 32)
 
 
-def in_chroot(host: Host) -> Optional[bool]:
+def in_chroot(host: "Host") -> Optional[bool]:
     """Whether our root directory is not that of PID 1, or has no /proc; None where that may not be looked up."""
     if not host.exists("/proc/self"):  # a booted system always has /proc
         return True
@@ -149,7 +147,7 @@ def in_chroot(host: Host) -> Optional[bool]:
     return (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino)
 
 
-def _evidence(host: Host) -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
+def _evidence(host: "Host") -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
     found: list[Evidence] = []
     unreadable: list[str] = []
     readers = (_detect_virt, _pid1_environ, _container_files, _openvz, _cgroup, _lxcfs, _kernel_release, _dmi, _cpu)
@@ -163,7 +161,7 @@ def _evidence(host: Host) -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
     return tuple(found), tuple(unreadable)
 
 
-def _detect_virt(host: Host) -> Iterator[Evidence]:
+def _detect_virt(host: "Host") -> Iterator[Evidence]:
     if host.which("systemd-detect-virt"):
         # exit code 1 means "none"; it prints the innermost layer, a container before the machine around it
         says = host.run(["systemd-detect-virt"], timeout=5, ok=(0, 1)).out.strip()
@@ -171,13 +169,13 @@ def _detect_virt(host: Host) -> Iterator[Evidence]:
             yield Evidence("systemd-detect-virt", says, says in CONTAINERS)
 
 
-def _pid1_environ(host: Host) -> Iterator[Evidence]:
+def _pid1_environ(host: "Host") -> Iterator[Evidence]:
     for variable in (host.read_or_none("/proc/1/environ") or "").split("\0"):
         if variable.startswith("container="):
             yield Evidence("/proc/1/environ", variable, container=True)
 
 
-def _container_files(host: Host) -> Iterator[Evidence]:
+def _container_files(host: "Host") -> Iterator[Evidence]:
     # The second is systemd's container interface: it is there without systemd inside too.
     for path in ("/run/systemd/container", "/run/host/container-manager"):
         name = host.read_or_none(path)
@@ -188,20 +186,20 @@ def _container_files(host: Host) -> Iterator[Evidence]:
             yield Evidence(path, "is there", container=True)
 
 
-def _openvz(host: Host) -> Iterator[Evidence]:
+def _openvz(host: "Host") -> Iterator[Evidence]:
     # The OpenVZ and Virtuozzo kernels show /proc/vz everywhere, and /proc/bc on the machine itself only.
     if host.exists("/proc/vz") and not host.exists("/proc/bc"):
         yield Evidence("/proc/vz", "is there, and /proc/bc is not (OpenVZ, Virtuozzo)", container=True)
 
 
-def _cgroup(host: Host) -> Iterator[Evidence]:
+def _cgroup(host: "Host") -> Iterator[Evidence]:
     for line in (host.read_or_none("/proc/1/cgroup") or "").splitlines():
         if any(mark in line for mark in CGROUP_MARKS):
             yield Evidence("/proc/1/cgroup", line, container=True)
             return
 
 
-def _lxcfs(host: Host) -> Iterator[Evidence]:
+def _lxcfs(host: "Host") -> Iterator[Evidence]:
     # LXC, Incus and Proxmox containers see lxcfs over files in /proc; the machine itself has it in /var/lib/lxcfs.
     for line in (host.read_or_none("/proc/self/mountinfo") or "").splitlines():
         before, _, after = line.partition(" - ")
@@ -211,14 +209,14 @@ def _lxcfs(host: Host) -> Iterator[Evidence]:
             return
 
 
-def _kernel_release(host: Host) -> Iterator[Evidence]:
+def _kernel_release(host: "Host") -> Iterator[Evidence]:
     release = (host.read_or_none("/proc/sys/kernel/osrelease") or "").strip()
     # the marks by which systemd's detect_wsl() knows it
     if "microsoft" in release.lower() or "WSL" in release:
         yield Evidence("/proc/sys/kernel/osrelease", f"{release} (WSL)", container=True)
 
 
-def _dmi(host: Host) -> Iterator[Evidence]:
+def _dmi(host: "Host") -> Iterator[Evidence]:
     for name in ("sys_vendor", "product_name"):
         path = f"/sys/class/dmi/id/{name}"
         says = (host.read_or_none(path) or "").strip()
@@ -226,7 +224,7 @@ def _dmi(host: Host) -> Iterator[Evidence]:
             yield Evidence(path, says)
 
 
-def _cpu(host: Host) -> Iterator[Evidence]:
+def _cpu(host: "Host") -> Iterator[Evidence]:
     for line in (host.read_or_none("/proc/cpuinfo", CPUINFO_LIMIT) or "").splitlines():
         if line.startswith("flags") and " hypervisor " in f"{line} ":
             yield Evidence("/proc/cpuinfo", "hypervisor")

@@ -4,8 +4,6 @@ A running systemd is asked once for all of them. Where there is none to ask (an 
 follows from the files that the next boot will read; what a preset would do is not guessed.
 """
 
-from __future__ import annotations
-
 import re
 import stat
 from collections.abc import Iterator
@@ -107,7 +105,7 @@ class Services(NamedTuple):
         return None
 
 
-def collect(host: Host, policy: Policy) -> Fact[Services]:
+def collect(host: "Host", policy: "Policy") -> Fact[Services]:
     """All units of conflicts.SERVERS and OTHER_UNITS that exist. Always a value."""
     names = tuple(dict.fromkeys((*all_units(), *OTHER_UNITS)))
     # In a chroot with the builder's /run in it, systemctl would ask the builder's systemd, or nobody.
@@ -125,7 +123,7 @@ def collect(host: Host, policy: Policy) -> Fact[Services]:
 # -- a running systemd -----------------------------------------------------------------------------------------------
 
 
-def _units_of_systemd(host: Host, names: tuple[str, ...]) -> tuple[Unit, ...]:
+def _units_of_systemd(host: "Host", names: tuple[str, ...]) -> tuple[Unit, ...]:
     """One call for all units that have a file: to ask systemd for eighty that have none takes ten times as long."""
     there = _unit_files(host, (*UNIT_DIRECTORIES, *RUNTIME_DIRECTORIES), names)
     if not there:
@@ -135,7 +133,7 @@ def _units_of_systemd(host: Host, names: tuple[str, ...]) -> tuple[Unit, ...]:
     return _with_sysv(host, parse_show(shown))
 
 
-def _unit_files(host: Host, directories: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
+def _unit_files(host: "Host", directories: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
     """The path of each unit that has a file or a link (also a mask, whose target an offline tree may not have)."""
     listed = [(directory, set(host.listdir(directory))) for directory in directories]
     paths = ((name, next((f"{d}/{name}" for d, there in listed if name in there), "")) for name in names)
@@ -165,7 +163,7 @@ def parse_show(text: str) -> tuple[Unit, ...]:
     return tuple(units.values())
 
 
-def _with_sysv(host: Host, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+def _with_sysv(host: "Host", units: tuple[Unit, ...]) -> tuple[Unit, ...]:
     """For units made from an init script (Debian 12's exim4) systemd says "generated": the rc?.d links tell the rest."""
     if not any(unit.file_state == "generated" for unit in units):
         return units
@@ -176,7 +174,7 @@ def _with_sysv(host: Host, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
     )
 
 
-def _sysv_started(host: Host) -> set[str]:
+def _sysv_started(host: "Host") -> set[str]:
     """The init scripts that a runlevel for normal use starts."""
     found = set()
     for directory in SYSV_LEVELS:
@@ -184,7 +182,7 @@ def _sysv_started(host: Host) -> set[str]:
     return {name for name in found if _has_program(host, name)}
 
 
-def _has_program(host: Host, script: str) -> bool:
+def _has_program(host: "Host", script: str) -> bool:
     """Whether the program is there that an init script names: the script of a package that was removed, but not purged,
     stays behind, and does nothing."""
     text = host.read_or_none(f"/etc/init.d/{script}") or ""
@@ -196,7 +194,7 @@ def _has_program(host: Host, script: str) -> bool:
 # -- the files of systemd --------------------------------------------------------------------------------------------
 
 
-def _units_from_files(host: Host, names: tuple[str, ...]) -> Iterator[Unit]:
+def _units_from_files(host: "Host", names: tuple[str, ...]) -> Iterator[Unit]:
     started = _sysv_started(host)
     wanted = _wanted_units(host)
     paths = _unit_files(host, UNIT_DIRECTORIES, names)
@@ -216,7 +214,7 @@ def _units_from_files(host: Host, names: tuple[str, ...]) -> Iterator[Unit]:
             yield Unit(name, file_state="generated", starts=name[: -len(".service")] in started)
 
 
-def _wanted_units(host: Host) -> dict[str, list[str]]:
+def _wanted_units(host: "Host") -> dict[str, list[str]]:
     """The links in .wants and .requires directories by which another unit pulls one in, by the unit's name."""
     wanted: dict[str, list[str]] = {}
     for directory in UNIT_DIRECTORIES:
@@ -227,13 +225,13 @@ def _wanted_units(host: Host) -> dict[str, list[str]]:
     return wanted
 
 
-def _is_alias(host: Host, path: str, names: tuple[str, ...]) -> bool:
+def _is_alias(host: "Host", path: str, names: tuple[str, ...]) -> bool:
     """Whether this is a link to another unit of the list (Debian's chronyd.service is chrony.service): counted there."""
     target = host.realpath(path).rpartition("/")[2]
     return target != path.rpartition("/")[2] and target in names
 
 
-def _is_masked(host: Host, path: str) -> bool:
+def _is_masked(host: "Host", path: str) -> bool:
     """A unit file that is a link to /dev/null, or empty, cannot be started (systemctl(1), mask)."""
     if host.readlink(path) is not None:
         return host.realpath(path) == "/dev/null"
@@ -244,7 +242,7 @@ def _is_masked(host: Host, path: str) -> bool:
 # -- OpenRC ----------------------------------------------------------------------------------------------------------
 
 
-def _openrc_units(host: Host, names: tuple[str, ...], states: dict[str, str]) -> Iterator[Unit]:
+def _openrc_units(host: "Host", names: tuple[str, ...], states: dict[str, str]) -> Iterator[Unit]:
     """The known services that have an init script; one in any runlevel starts at boot."""
     levels: dict[str, list[str]] = {}
     for level in host.listdir("/etc/runlevels"):

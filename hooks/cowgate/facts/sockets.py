@@ -3,8 +3,6 @@
 No process is started unless a port of mailcow's is taken.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import socket
@@ -57,7 +55,7 @@ class Sockets(NamedTuple):
     dual_stack: bool = True  # net.ipv6.bindv6only is 0: a socket on :: may hold the IPv4 port too
 
 
-def collect(host: Host, policy: Policy) -> Fact[Sockets]:
+def collect(host: "Host", policy: "Policy") -> Fact[Sockets]:
     """All listeners of this network namespace. Without root the processes of others stay unknown, and `reason` says so."""
     host.demand_live("listening sockets")
     late = ""
@@ -85,7 +83,7 @@ def _order(one: Bound) -> tuple[str, int, int, str, int]:
 # -- the user of a socket --------------------------------------------------------------------------------------------
 
 
-def _owners_of_sockets(host: Host, protocols: Collection[str]) -> dict[tuple[str, int, str, int], int]:
+def _owners_of_sockets(host: "Host", protocols: Collection[str]) -> dict[tuple[str, int, str, int], int]:
     owners: dict[tuple[str, int, str, int], int] = {}
     for protocol, family, name in TABLES:
         if protocol in protocols:  # the kernel walks a table of its own size for each, however few sockets there are
@@ -138,7 +136,7 @@ def parse_cgroup(text: str) -> str:
 
 
 def _describe(
-    host: Host,
+    host: "Host",
     one: Bound,
     wanted: bool,
     owners: dict[tuple[str, int, str, int], int],
@@ -158,7 +156,7 @@ def _describe(
     return Listener(*key, None, pid, process, unit)
 
 
-def _oldest(host: Host, pid: int, fd: int) -> int:
+def _oldest(host: "Host", pid: int, fd: int) -> int:
     """The server itself: of several processes that share a socket psutil names the newest, a worker or what it started.
 
     Never init where another has it too: systemd keeps the sockets that it hands over.
@@ -174,11 +172,11 @@ def _oldest(host: Host, pid: int, fd: int) -> int:
     return pid
 
 
-def _sockets_of(host: Host, pid: int) -> set[str | None]:
+def _sockets_of(host: "Host", pid: int) -> set[Optional[str]]:
     return {host.readlink(f"/proc/{pid}/fd/{fd}") for fd in host.listdir(f"/proc/{pid}/fd")}
 
 
-def _name(host: Host, pid: int) -> str:
+def _name(host: "Host", pid: int) -> str:
     """The name of a process, whole: psutil would complete it from the command line, where anybody writes what they like."""
     process = (host.read_or_none(f"/proc/{pid}/comm") or "").rstrip("\n")
     if len(process) == COMM_LENGTH:
@@ -188,7 +186,7 @@ def _name(host: Host, pid: int) -> str:
     return plain(process)
 
 
-def _program(host: Host, pid: int) -> str:
+def _program(host: "Host", pid: int) -> str:
     """The path of a process's program, "" where it cannot be seen."""
     try:
         path = host.readlink(f"/proc/{pid}/exe") or ""
@@ -197,7 +195,7 @@ def _program(host: Host, pid: int) -> str:
     return path[: -len(" (deleted)")] if path.endswith(" (deleted)") else path
 
 
-def _configured_ports(host: Host, policy: Policy) -> set[int]:
+def _configured_ports(host: "Host", policy: "Policy") -> set[int]:
     """The ports that mailcow.conf sets, where it is there: only which holders deserve a look-up depends on it."""
     try:
         host.demand_answer(policy.install_dir)
@@ -213,7 +211,7 @@ def _configured_ports(host: Host, policy: Policy) -> set[int]:
 # -- sockets that systemd itself holds -------------------------------------------------------------------------------
 
 
-def _with_socket_units(host: Host, listeners: list[Listener], wanted: set[int]) -> list[Listener]:
+def _with_socket_units(host: "Host", listeners: list[Listener], wanted: set[int]) -> list[Listener]:
     """Name the socket unit where nobody but init holds a port of mailcow's: its service starts with the first connection."""
     if not any(x.pid == 1 and x.port in wanted for x in listeners):
         return listeners
@@ -239,7 +237,7 @@ def parse_listen(text: str) -> dict[tuple[str, int], str]:
 # -- packages --------------------------------------------------------------------------------------------------------
 
 
-def _with_packages(host: Host, listeners: list[Listener], wanted: set[int]) -> list[Listener]:
+def _with_packages(host: "Host", listeners: list[Listener], wanted: set[int]) -> list[Listener]:
     """Name the package of each program that holds one of the wanted ports: one call of the package manager at most."""
     asked = {x.pid for x in listeners if x.pid and x.pid > 1 and x.port in wanted and x.process not in OURS}
     programs = {pid: _program(host, pid) for pid in asked}
@@ -247,7 +245,7 @@ def _with_packages(host: Host, listeners: list[Listener], wanted: set[int]) -> l
     return [x._replace(package=owners.get(programs.get(x.pid or 0, ""), "")) for x in listeners]
 
 
-def _owners(host: Host, paths: set[str]) -> dict[str, str]:
+def _owners(host: "Host", paths: set[str]) -> dict[str, str]:
     """The package of each program, as far as the package manager knows it."""
     if not paths:
         return {}

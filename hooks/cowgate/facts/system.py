@@ -1,7 +1,5 @@
 """The system as set up: host name, umask, time zone, SELinux and AppArmor."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.facts.fact import Fact
@@ -52,7 +50,7 @@ class System(NamedTuple):
     root: bool = False
 
 
-def collect(host: Host, policy: Policy) -> Fact[System]:
+def collect(host: "Host", policy: "Policy") -> Fact[System]:
     """Always a value; what only a running system can tell is None in an offline tree."""
     kernel_name = host.read_or_none("/proc/sys/kernel/hostname") if host.live else None
     hostname = (kernel_name or host.read_or_none("/etc/hostname") or "").strip()
@@ -71,7 +69,7 @@ def collect(host: Host, policy: Policy) -> Fact[System]:
     )
 
 
-def _hosts(host: Host) -> str:
+def _hosts(host: "Host") -> str:
     try:
         return host.read_or_none("/etc/hosts") or ""
     except OSError:  # a block list of megabytes: only a proposal hangs on it
@@ -97,7 +95,7 @@ def parse_umask(status: str) -> Optional[int]:
     return None
 
 
-def _timezone(host: Host, wanted: str) -> Timezone:
+def _timezone(host: "Host", wanted: str) -> Timezone:
     written = host.read_or_none("/etc/timezone")
     if written is not None:
         # also when it is empty: the generator then has none, and asks. NUL bytes (left by a crash) the shell drops.
@@ -117,13 +115,13 @@ def _timezone(host: Host, wanted: str) -> Timezone:
     )
 
 
-def zone_of_link(target: str | None) -> str:
+def zone_of_link(target: Optional[str]) -> str:
     """The zone in a link's target, as written: what follows the last "zoneinfo/"."""
     _, found, zone = (target or "").rpartition("zoneinfo/")
     return zone if found else ""
 
 
-def _zone_file(host: Host, name: str) -> str:
+def _zone_file(host: "Host", name: str) -> str:
     """The path of a zone's file; "" where there is none."""
     if not name or ".." in name or name.startswith("/"):
         return ""
@@ -136,12 +134,12 @@ def _zone_file(host: Host, name: str) -> str:
     return ""
 
 
-def _selinux(host: Host) -> str:
+def _selinux(host: "Host") -> str:
     enforce = host.read_or_none("/sys/fs/selinux/enforce")
     if enforce is None:
         return "disabled"
     return "enforcing" if enforce.strip() == "1" else "permissive"
 
 
-def _apparmor(host: Host) -> bool:
+def _apparmor(host: "Host") -> bool:
     return (host.read_or_none("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y"

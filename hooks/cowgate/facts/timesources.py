@@ -1,7 +1,5 @@
 """Where the time daemons get the time from, by their configuration, and what in it is dead: read by nobody."""
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -103,7 +101,7 @@ class TimeSources(NamedTuple):
     ntpd: Optional[Ntpd] = None
 
 
-def collect(host: Host, policy: Policy) -> Fact[TimeSources]:
+def collect(host: "Host", policy: "Policy") -> Fact[TimeSources]:
     """Always a value, also in an offline tree: all of it is in files. Raises OSError for a main file that cannot be read."""
     has_timesyncd = any(host.exists(path) for path in TIMESYNCD)
     return Fact.of(TimeSources(_timesyncd(host) if has_timesyncd else None, _chrony(host), _ntpd(host)))
@@ -112,7 +110,7 @@ def collect(host: Host, policy: Policy) -> Fact[TimeSources]:
 # -- systemd-timesyncd -----------------------------------------------------------------------------------------------
 
 
-def _timesyncd(host: Host) -> Timesyncd:
+def _timesyncd(host: "Host") -> Timesyncd:
     mains = [f"{directory}/timesyncd.conf" for directory in SYSTEMD_DIRS]
     main = next((path for path in mains if host.exists(path)), None)
     texts = [] if main is None else [(main, _configuration(host, main))]
@@ -121,12 +119,12 @@ def _timesyncd(host: Host) -> Timesyncd:
     return parse_timesyncd(texts, parse_network_state(state or ""))
 
 
-def _configuration(host: Host, path: str) -> str:
+def _configuration(host: "Host", path: str) -> str:
     # a drop-in that is a link to /dev/null switches off the one of the same name that comes after it; one to nowhere too
     return "" if host.realpath(path) == "/dev/null" else host.read_or_none(path) or ""
 
 
-def _dropins(host: Host) -> list[str]:
+def _dropins(host: "Host") -> list[str]:
     names: dict[str, str] = {}
     for directory in SYSTEMD_DIRS:
         for name in host.listdir(f"{directory}/timesyncd.conf.d"):
@@ -212,7 +210,7 @@ def parse_network_state(text: str) -> tuple[str, ...]:
 class _ChronyReader:
     """Reads chrony.conf and what it includes, in the order in which chronyd does."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: "Host") -> None:
         self.host = host
         self.sources: list[Source] = []
         self.sourcedirs: list[str] = []
@@ -260,7 +258,7 @@ class _ChronyReader:
         return [found[name] for name in sorted(found)]
 
 
-def _chrony(host: Host) -> Optional[Chrony]:
+def _chrony(host: "Host") -> Optional[Chrony]:
     path = next((path for path in CHRONY_CONFS if host.exists(path)), None)
     # a removed Debian package leaves its configuration behind
     if path is None or not host.which("chronyd"):
@@ -304,7 +302,7 @@ def parse_chrony(text: str) -> list[tuple[int, list[str]]]:
 # -- ntpsec, ntp, openntpd, BusyBox, ntpd-rs -------------------------------------------------------------------------
 
 
-def _ntpd(host: Host) -> Optional[Ntpd]:
+def _ntpd(host: "Host") -> Optional[Ntpd]:
     rust = host.read_or_none(NTPD_RS_CONF) if host.which("ntp-daemon") else None
     if rust is not None:
         return Ntpd(NTPD_RS_CONF, parse_ntp_toml(rust))

@@ -1,7 +1,5 @@
 """The commands mailcow's scripts call, and the package manager that could bring what is missing."""
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Optional
@@ -39,7 +37,7 @@ class Tools(NamedTuple):
     ping: Optional[bool] = None
 
 
-def collect(host: Host, policy: Policy) -> Fact[Tools]:
+def collect(host: "Host", policy: "Policy") -> Fact[Tools]:
     """Always a value; in an offline tree it is what the tree holds."""
     found = {name: host.which(name) for name in NAMES}
     return Fact.of(
@@ -54,7 +52,7 @@ def collect(host: Host, policy: Policy) -> Fact[Tools]:
     )
 
 
-def _is_busybox(host: Host, name: str) -> bool:
+def _is_busybox(host: "Host", name: str) -> bool:
     path = host.which(name)
     if path is None:
         return False

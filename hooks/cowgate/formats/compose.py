@@ -4,11 +4,9 @@ The edits are spliced into the text where its nodes stand (splice), and read aga
 before plus exactly what was asked (yamltext), the edit is refused.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from cowgate.formats.splice import Spec, add_lines, append, content_end, cut, fill, insert, replace, spec_of
 from cowgate.formats.yamltext import (
@@ -48,7 +46,7 @@ _LOCK_LINE = re.compile(r'^[ ]*"?x-cowgate"?[ ]*:[ ]*"\$\{COWGATE_READY:\?[^"\n\
 # -- the MTU -----------------------------------------------------------------------------------------------------------
 
 
-def set_mtu(text: str | None, mtu: int) -> str:
+def set_mtu(text: Optional[str], mtu: int) -> str:
     """The text in which mailcow's network gets an MTU of `mtu` bytes, as a quoted string. Raises YamlError."""
     document = read(text or "")
     meant = meaning(document)
@@ -58,7 +56,7 @@ def set_mtu(text: str | None, mtu: int) -> str:
     return first_that_means(_put(document, document.root, MTU_PATH, f'"{mtu}"'), wanted, "setting the MTU")
 
 
-def unset_mtu(text: str | None) -> str | None:
+def unset_mtu(text: Optional[str]) -> Optional[str]:
     """The text in which mailcow's network gets no MTU; None when nothing else was in the file. Raises YamlError.
 
     Mappings that this leaves empty go as well, unless a comment stands in them.
@@ -88,7 +86,7 @@ def unset_mtu(text: str | None) -> str | None:
     raise YamlError("taking out the MTU cannot be done without changing something else in the file; edit it by hand")
 
 
-def _trail(root: Node | None, path: tuple[str, ...]) -> list[tuple[Node, Node, Node]]:
+def _trail(root: Optional[Node], path: tuple[str, ...]) -> list[tuple[Node, Node, Node]]:
     """(mapping, key, value) for each step of the path that is written out in the file itself."""
     trail = []
     node = root
@@ -110,7 +108,7 @@ def _only_ours(document: Document, trail: list[tuple[Node, Node, Node]], depth: 
     )
 
 
-def _put(document: Document, node: Node | None, path: tuple[str, ...], token: str) -> Iterator[str]:
+def _put(document: Document, node: Optional[Node], path: tuple[str, ...], token: str) -> Iterator[str]:
     """Texts in which `token` stands at `path` under the mapping `node`, the most natural first."""
     name, rest = path[0], path[1:]
     if node is None or node.kind != "map":
@@ -182,7 +180,7 @@ def _inherit(document: Document, node: Node, path: tuple[str, ...], token: str) 
 # -- the lock ----------------------------------------------------------------------------------------------------------
 
 
-def lock(text: str | None, message: str) -> str:
+def lock(text: Optional[str], message: str) -> str:
     """The text with the lock: Compose stops with `message` unless COWGATE_READY is set. unlock() gives `text` back.
 
     The lock is the first line. Raises YamlError, also where the file is broken (Compose stops there by itself).
@@ -223,7 +221,7 @@ def _locked(document: Document, token: str) -> Iterator[str]:
         yield add_lines(document, root.inside - column, line)
 
 
-def unlock(text: str | None) -> str | None:
+def unlock(text: Optional[str]) -> Optional[str]:
     """The text without the lock, otherwise the same bytes; None for a file that lock() made and nobody added to.
 
     Works on a file that somebody broke meanwhile, too: there the lock's own line is taken out.
@@ -270,13 +268,13 @@ class Inspection(NamedTuple):
     project and mailcow's network. `ipam` are the subnets it repeats for mailcow's network (None: it does not).
     """
 
-    mtu: str | None
+    mtu: Optional[str]
     locked: bool
     networks: tuple[str, ...]
     configured: tuple[str, ...]
     used: tuple[str, ...]
-    ipam: tuple[str, ...] | None
-    bridge_name: str | None
+    ipam: Optional[tuple[str, ...]]
+    bridge_name: Optional[str]
     drops_bridge_name: bool
     empty_services: bool
     services: tuple[str, ...]
@@ -326,11 +324,11 @@ def _named(mapping: Any) -> list[tuple[str, Any]]:
     return [(key[1], value) for key, value in mapping.entries.items() if isinstance(key, tuple)]
 
 
-def _tag(meant: Any) -> str | None:
+def _tag(meant: Any) -> Optional[str]:
     return meant.tag if isinstance(meant, Mapping) else meant[0] if isinstance(meant, tuple) else None
 
 
-def _scalar(meant: Any) -> str | None:
+def _scalar(meant: Any) -> Optional[str]:
     return meant[1] if isinstance(meant, tuple) and isinstance(meant[1], str) and meant[0] != NULL else None
 
 
@@ -343,7 +341,7 @@ def _joined(services: Any) -> Iterator[str]:
             yield from (item[1] for item in networks[1] if _scalar(item))
 
 
-def _subnets(config: Any) -> tuple[str, ...] | None:
+def _subnets(config: Any) -> Optional[tuple[str, ...]]:
     if not (isinstance(config, tuple) and isinstance(config[1], tuple)):
         return None
     return tuple(_scalar(lookup(item, ("subnet",))) or "" for item in config[1])

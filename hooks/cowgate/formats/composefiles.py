@@ -3,8 +3,6 @@
 As Compose 2.26 and 2.40 do it (tests/scenarios/test_compose.py asks them).
 """
 
-from __future__ import annotations
-
 import json
 import posixpath
 import re

@@ -5,8 +5,6 @@ then refuses, and it decides alone where no dockerd can be asked: another tree, 
 against real starts of 20.10, 26.1 and 28.5 (tests/unit/formats/data/daemon_json.json has the shapes and what dockerd did).
 """
 
-from __future__ import annotations
-
 import ipaddress
 import json
 import re

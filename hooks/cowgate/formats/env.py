@@ -3,11 +3,9 @@
 What only one of the two understands is a problem: the other then sees something else, or stops.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from cowgate.formats.error import FormatError
 
@@ -65,7 +63,7 @@ def parse(text: str) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
     return tuple(entries), tuple(problems)
 
 
-def _line(line: str, number: int, start: int, known: Collection[str]) -> tuple[Entry | None, list[Problem]]:
+def _line(line: str, number: int, start: int, known: Collection[str]) -> tuple[Optional[Entry], list[Problem]]:
     found = re.fullmatch(_ASSIGNMENT, line)
     if found is None:
         return None, [Problem(number, "", "is neither KEY=value nor a comment", True)]
@@ -122,7 +120,7 @@ def _filled(found: re.Match[str], known: Mapping[str, str]) -> str:
     return (found[3] or "") if value is None or (value == "" and found[2] == ":-") else value
 
 
-def set_value(text: str | None, key: str, value: str) -> str:
+def set_value(text: Optional[str], key: str, value: str) -> str:
     """The text in which `key` has `value`: the assignment that counts is changed in place, or one is added at the end.
 
     Raises FormatError for a missing file (mailcow's generator writes it, and asks before it replaces one), for a value that

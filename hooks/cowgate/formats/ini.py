@@ -1,9 +1,7 @@
 """systemd's INI files (systemd.syntax(7)), read without losing a byte: every line keeps its number and its text."""
 
-from __future__ import annotations
-
 import io
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 
 class Entry(NamedTuple):
@@ -16,7 +14,7 @@ class Entry(NamedTuple):
 
     line: int
     kind: str
-    section: str | None
+    section: Optional[str]
     key: str
     value: str
     text: str
@@ -45,7 +43,7 @@ def parse(text: str) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _entry(line: int, section: str | None, logical: str, raw: str) -> Entry:
+def _entry(line: int, section: Optional[str], logical: str, raw: str) -> Entry:
     if logical.startswith("[") and logical.endswith("]"):
         return Entry(line, "section", logical[1:-1], "", "", raw)
     key, equals, value = logical.partition("=")

@@ -6,8 +6,6 @@ the kernel knows only eth0. An address that is deprecated loses source address s
 other, so the host's own IPv6 must not be on such a name.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -73,7 +71,7 @@ class Stanza(NamedTuple):
     options: tuple[tuple[str, str], ...] = ()
     inherits: str = ""
 
-    def option(self, name: str) -> str | None:
+    def option(self, name: str) -> Optional[str]:
         """The value of an option, or None."""
         return next((value for key, value in self.options if key == name), None)
 
@@ -252,7 +250,7 @@ def parent_of(name: str) -> str:
     return name.partition(":")[0]
 
 
-def address_of(stanza: Stanza) -> tuple[str, int | None]:
+def address_of(stanza: Stanza) -> tuple[str, Optional[int]]:
     """The address as written and its prefix length (of the address, or of netmask); None where there is none."""
     address, _, prefix = (stanza.option("address") or "").partition("/")
     prefix = prefix or stanza.option("netmask") or ""
@@ -418,7 +416,7 @@ def _only_calls(name: str, words: Sequence[str], alias: str) -> bool:
 # -- the edit ---------------------------------------------------------------------------------------------------------
 
 
-def repair_alias(text: str | None, aliases: Sequence[str], keep: Sequence[str] = ()) -> str | None:
+def repair_alias(text: Optional[str], aliases: Sequence[str], keep: Sequence[str] = ()) -> Optional[str]:
     """The text with the inet6 stanzas of the named aliases renamed to their parent interface.
 
     In auto and allow-* lines the alias makes room for its parent, unless that comes up at boot already; the lines

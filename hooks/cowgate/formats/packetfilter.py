@@ -4,8 +4,6 @@ Only reading, and only what a rule says of a packet: what cannot be told of a ma
 left out. The text of a rule is kept as its program has it: a row quotes it, and a remedy takes the rule out by it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

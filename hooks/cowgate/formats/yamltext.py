@@ -4,8 +4,6 @@ PyYAML only tells where things stand (events with their marks); nothing is ever 
 again and compares meanings: an edit counts when the file means what it meant before plus exactly what was asked.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
@@ -28,7 +26,7 @@ _TAB_ENDS = ("while scanning a tag", "while scanning a block scalar")
 class YamlError(FormatError):
     """The file is no YAML (`broken`: Compose stops there too) or cannot be edited without guessing. `line` counts from 1."""
 
-    def __init__(self, reason: str, line: int | None = None, *, broken: bool = False) -> None:
+    def __init__(self, reason: str, line: Optional[int] = None, *, broken: bool = False) -> None:
         super().__init__(f"line {line}: {reason}" if line else reason)
         self.reason = reason
         self.line = line
@@ -62,7 +60,7 @@ class Node:
         return self.kind == "scalar" and self.style is None and self.value in ("", *NULLS)
 
     @property
-    def text(self) -> str | None:
+    def text(self) -> Optional[str]:
         """The value of a scalar, an alias to one followed; None for anything else."""
         node = self.target if self.target is not None else self
         return node.value if node.kind == "scalar" else None
@@ -207,7 +205,7 @@ class _Builder:
             node.pairs.append((key, self.build(depth)))
 
 
-def _step(node: Node | None) -> int:
+def _step(node: Optional[Node]) -> int:
     """How far the file indents a mapping in a mapping."""
     if node is None or node.kind != "map" or node.flow:
         return INDENT
@@ -217,7 +215,7 @@ def _step(node: Node | None) -> int:
     return INDENT
 
 
-def find(node: Node | None, name: str) -> tuple[Node, Node] | None:
+def find(node: Optional[Node], name: str) -> Optional[tuple[Node, Node]]:
     """The key and value that the mapping itself has under `name`."""
     for key, value in node.pairs if node is not None else ():
         if key.text == name:

@@ -1,7 +1,5 @@
 """What a look at the tree of an image found: values only."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from cowgate.image.table import REFUSE

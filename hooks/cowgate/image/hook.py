@@ -4,8 +4,6 @@ They differ with what starts services there (systemd or OpenRC) and with how cow
 itself, and its command is another. Where both a package and a copy in /opt/cowgate are, the package counts.
 """
 
-from __future__ import annotations
-
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,12 +42,12 @@ BY_HAND = Home("/opt/cowgate/hooks", COMMAND)
 PACKAGE = Home("/usr/lib/cowgate", "/usr/sbin/cowgate", packaged=True)
 
 
-def home_of(host: Host) -> Home:
+def home_of(host: "Host") -> Home:
     """The installation that counts on this machine, or in this tree."""
     return PACKAGE if host.exists(PACKAGE.launcher) else BY_HAND
 
 
-def manager_of(host: Host) -> str:
+def manager_of(host: "Host") -> str:
     """What starts services: systemd, openrc, or nothing that is known."""
     if host.live and host.exists("/run/systemd/system"):
         return "systemd"

@@ -1,7 +1,5 @@
 """Which files a package owns, as dpkg, apk and rpm wrote it down: their databases read as files, nothing is asked of them."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib
@@ -43,7 +41,7 @@ class Owners(NamedTuple):
         return bool(digest) and hashlib.new(method, content, usedforsecurity=False).hexdigest() == digest
 
 
-def read(host: Host) -> Owners:
+def read(host: "Host") -> Owners:
     """All databases of the tree together. Raises OSError for what may not be read."""
     paths: set[str] = set()
     settings: dict[str, str] = {}
@@ -61,7 +59,7 @@ def read(host: Host) -> Owners:
 Found = Optional[tuple[set[str], dict[str, str]]]
 
 
-def _dpkg(host: Host) -> Found:
+def _dpkg(host: "Host") -> Found:
     status = host.read_or_none(f"{DPKG}/status", DPKG_LIMIT)
     if status is None:
         return None
@@ -86,7 +84,7 @@ def parse_conffiles(status: str) -> Iterator[tuple[str, str]]:
                 yield fields[0], f"md5:{fields[1]}" if len(fields[1]) == 32 else "md5:"
 
 
-def _apk(host: Host) -> Found:
+def _apk(host: "Host") -> Found:
     text = host.read_or_none(APK, DPKG_LIMIT)
     return parse_apk(text) if text is not None else None
 
@@ -117,7 +115,7 @@ def _hex(text: str) -> str:
         return ""
 
 
-def _rpm(host: Host) -> Found:
+def _rpm(host: "Host") -> Found:
     for place in RPM:
         if host.exists(place):
             paths: set[str] = set()
@@ -131,7 +129,7 @@ def _rpm(host: Host) -> Found:
     return None
 
 
-def unreadable(host: Host) -> str:
+def unreadable(host: "Host") -> str:
     """The package database that is there and in a format that is not read here; "" where there is none."""
     return next((place for place in RPM_OLD if host.exists(place)), "")
 

@@ -1,12 +1,10 @@
 """Globs of the hygiene table as one question: which rules speak of this path? Pure."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from cowgate.image.table import Rule
 
@@ -19,7 +17,7 @@ class Names(NamedTuple):
     homes: tuple[str, ...] = ("/root",)
     install_dir: str = "/opt/mailcow-dockerized"
     docker: str = "/var/lib/docker"
-    lists: Mapping[str, tuple[str, ...]] | None = None  # @SWAP@, @AUTHORIZED@
+    lists: Optional[Mapping[str, tuple[str, ...]]] = None  # @SWAP@, @AUTHORIZED@
 
 
 def expand(pattern: str, names: Names) -> tuple[str, ...]:

@@ -3,8 +3,6 @@
 A seal is not a fix: it is not journalled and cannot be undone, because a build's changes must not be undone on a clone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,7 +64,7 @@ class SealResult(NamedTuple):
         return sum(finding.size for finding in self.removed)
 
 
-def look(host: Host, policy: Policy) -> SealResult:
+def look(host: "Host", policy: "Policy") -> SealResult:
     """The hygiene gate alone: what is still there. Changes nothing.
 
     Raises UsageError where this is not root: what may not be read cannot be judged.
@@ -75,7 +73,7 @@ def look(host: Host, policy: Policy) -> SealResult:
     return _result((), scan(host, policy, living=not host.live))
 
 
-def seal(host: Host, policy: Policy, progress: Callable[[str], None]) -> SealResult:
+def seal(host: "Host", policy: "Policy", progress: Callable[[str], None]) -> SealResult:
     """Reset all that is per-instance in the tree; nothing is touched while something must be refused or is mounted in it.
 
     Raises UsageError where this is not root, BusyError where cowgate runs.
@@ -107,19 +105,19 @@ def _result(removed: tuple[Finding, ...], found: Hygiene) -> SealResult:
     return SealResult(removed, found.findings, found.unowned, found.unowned_count, found.excepted)
 
 
-def choose(host: Host, provider: str) -> None:
+def choose(host: "Host", provider: str) -> None:
     """Put the provider into the policy of the image: its machines repair themselves as it wants it."""
     for directory in host.missing_directories(PROVIDER_FILE):
         host.mkdir(directory)
     host.write_atomic(PROVIDER_FILE, f"# Chosen by `cowgate seal`.\nprovider: {provider}\n".encode(), mode=0o644)
 
 
-def _demand_root(host: Host) -> None:
+def _demand_root(host: "Host") -> None:
     if host.euid() != 0:
         raise UsageError("sealing an image, or looking whether it is sealed, needs root", hint="run it with sudo")
 
 
-def quiet(host: Host, progress: Callable[[str], None]) -> None:
+def quiet(host: "Host", progress: Callable[[str], None]) -> None:
     """Stop what would make traces again before the snapshot is taken. Only where systemd or OpenRC runs; a failure is told."""
     openrc = host.exists("/run/openrc/softlevel")
     if not openrc and not host.exists("/run/systemd/system"):
@@ -139,7 +137,7 @@ def quiet(host: Host, progress: Callable[[str], None]) -> None:
         progress(f"not all of it could be stopped: {error.message}")
 
 
-def reset(tree: Tree, finding: Finding, progress: Callable[[str], None]) -> bool:
+def reset(tree: "Tree", finding: Finding, progress: Callable[[str], None]) -> bool:
     """Make one finding go away; whether it could be done. What could not is told, and found again by the last look."""
     try:
         if finding.action == REMOVE:

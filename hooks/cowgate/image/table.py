@@ -5,8 +5,6 @@ checks of DigitalOcean, Hetzner, Vultr, Bitwarden and image-builder (their union
 cloud-init's documentation of `clean`.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 REMOVE = "remove"  # the file or directory goes

@@ -1,7 +1,5 @@
 """mailcow's containers: what Compose has planned, what Docker has running, and whether each of them is well."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -30,7 +28,7 @@ FLAPPING = 30.0  # seconds that a container which was restarted often has to run
 TAIL = "40"  # lines of a container's log that are kept when it is not well
 
 
-def compose_command(host: Host) -> tuple[str, ...]:
+def compose_command(host: "Host") -> tuple[str, ...]:
     """The Compose to use: the plugin of the docker command, else the standalone one. Raises StateError without one."""
     if host.which("docker"):
         found = host.run(["docker", "compose", "version", "--short"], ok=None, timeout=QUESTION_TIMEOUT)
@@ -97,7 +95,7 @@ def _seconds(stamp: str, otherwise: float) -> float:
         return otherwise
 
 
-def listed(host: Host, project: str) -> tuple[Container, ...]:
+def listed(host: "Host", project: str) -> tuple[Container, ...]:
     """The containers of a project, those that do not run too, by service. Raises StateError."""
     filters = quote(json.dumps({"label": [f"{PROJECT_LABEL}={project}"]}))
     found = []
@@ -125,11 +123,11 @@ def unwell(services: Iterable[str], containers: Sequence[Container]) -> list[tup
 class Stack:
     """Compose in one checkout. Every call passes cowgate's own lock: the caller has asked the gate."""
 
-    def __init__(self, host: Host, directory: str, project: str, command: tuple[str, ...], log: Log) -> None:
+    def __init__(self, host: "Host", directory: str, project: str, command: tuple[str, ...], log: "Log") -> None:
         self.host, self.directory, self.project, self.command, self.log = host, directory, project, command, log
         self._model: dict[str, Any] = {}
 
-    def compose(self, *words: str, timeout: float) -> Completed:
+    def compose(self, *words: str, timeout: float) -> "Completed":
         return self.log.run([*self.command, *words], timeout=timeout, cwd=self.directory, env={"COWGATE_READY": "1"})
 
     def model(self) -> dict[str, Any]:

@@ -4,8 +4,6 @@ It is written before a step begins and after it ended, so that an install that w
 known for what it is, and goes on where it stopped.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,7 +95,7 @@ class Document(NamedTuple):
         return self.steps[-1].name if self.steps else ""
 
 
-def read(host: Host) -> Optional[Document]:
+def read(host: "Host") -> Optional[Document]:
     """The document, None where there is none. One that cannot be understood counts as one of an install that failed."""
     try:
         text = host.read_or_none(PATH)
@@ -119,21 +117,21 @@ def _broken(message: str) -> Document:
     return Document("", state=FAILED, error=Trouble("", message, "`cowgate install` begins anew", 0.0))
 
 
-def was_cut_off(host: Host, document: Document) -> bool:
+def was_cut_off(host: "Host", document: Document) -> bool:
     """Whether the document says that an install is under way, and its process is gone."""
     if document.state not in (RUNNING, WAITING):
         return False
     return boot_of(host) != document.boot or not host.exists(f"/proc/{document.process}")
 
 
-def boot_of(host: Host) -> str:
+def boot_of(host: "Host") -> str:
     return (host.read_or_none(BOOT_ID) or "").strip()
 
 
 class Record:
     """The document of the install that is under way, and the only one who writes it."""
 
-    def __init__(self, host: Host, directory: str, process: int) -> None:
+    def __init__(self, host: "Host", directory: str, process: int) -> None:
         self.host = host
         now = host.now()
         before = read(host)

@@ -1,8 +1,6 @@
 """What is unsound about a mailcow that runs, from what was collected. Pure: one finding for each thing, in words of its
 own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -49,7 +47,7 @@ class Room(NamedTuple):
     inodes_free: int = 0
 
 
-def of_rows(rows: Iterable[Row]) -> list[Finding]:
+def of_rows(rows: Iterable["Row"]) -> list[Finding]:
     """A required row that fails was true when mailcow was installed: the machine has drifted from it."""
     found = []
     for row in rows:
@@ -81,7 +79,7 @@ def of_no_container(directory: str) -> list[Finding]:
     return [Finding("containers", UNSOUND, "mailcow does not run: its containers were removed (`docker compose down`)", up)]
 
 
-def of_images(wanted: Mapping[str, str], containers: Sequence[Container]) -> list[Finding]:
+def of_images(wanted: Mapping[str, str], containers: Sequence["Container"]) -> list[Finding]:
     """Containers that were made from another image than the checkout names: an update that was not finished."""
     old = [
         c for c in containers if wanted.get(c.service) and c.image != wanted[c.service] and not c.image.startswith("sha256:")

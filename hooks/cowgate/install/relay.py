@@ -5,8 +5,6 @@ from the host itself (its connections come from the bridge anyhow), so a network
 addresses that nobody has (RFC 2544, RFC 3849). Nothing leaves the machine.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,7 +67,7 @@ def judge(family: int, seen: Iterable[str], gateways: Iterable[str]) -> Proof:
 class Prover:
     """Connects from outside, and reads Postfix's log."""
 
-    def __init__(self, host: Host, container: str, gateways: tuple[str, ...], python: str) -> None:
+    def __init__(self, host: "Host", container: str, gateways: tuple[str, ...], python: str) -> None:
         self.host, self.container, self.gateways, self.python = host, container, gateways, python
 
     def prove(self, addresses: dict[int, str], port: int) -> tuple[Proof, ...]:
@@ -136,7 +134,7 @@ class Prover:
         return clients(done.out + done.err)
 
 
-def recent(host: Host, container: str, lines: int = 2000) -> list[str]:
+def recent(host: "Host", container: str, lines: int = 2000) -> list[str]:
     """The client addresses in the last lines of Postfix's log; none where it cannot be read."""
     try:
         done = host.run(("docker", "logs", "--tail", str(lines), container), timeout=30.0, ok=None)

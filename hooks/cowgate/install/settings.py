@@ -1,7 +1,5 @@
 """What mailcow.conf is given after the generator wrote it: the policy's choices, and what the generator leaves wrong. Pure."""
 
-from __future__ import annotations
-
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,7 +31,7 @@ class Settings(NamedTuple):
 NO_PING = "the command ping is not installed, and mailcow's generator looks for IPv6 with it"
 
 
-def decide(policy: Policy, *, compose: str, reachable6: bool, generated6: bool, ping: bool = True) -> Settings:
+def decide(policy: "Policy", *, compose: str, reachable6: bool, generated6: bool, ping: bool = True) -> Settings:
     """The keys to set. `compose` is native or standalone, `reachable6` whether the world reaches this host over IPv6,
     `generated6` what the generator found about IPv6, `ping` whether it had a ping to look with."""
     values = {"DOCKER_COMPOSE_VERSION": compose}
@@ -59,7 +57,7 @@ def _over_ipv4(value: str) -> str:
     return value if colon and not address.startswith("[") else f"0.0.0.0:{port}"
 
 
-def _switches(policy: Policy) -> dict[str, str]:
+def _switches(policy: "Policy") -> dict[str, str]:
     """The older keys of the policy, under `fix`."""
     chosen = {
         "SKIP_CLAMD": policy.fix.skip_clamd,
@@ -69,7 +67,7 @@ def _switches(policy: Policy) -> dict[str, str]:
     return {key: "y" for key, on in chosen.items() if on}
 
 
-def _chosen(wanted: Mailcow) -> dict[str, str]:
+def _chosen(wanted: "Mailcow") -> dict[str, str]:
     """What install.mailcow of the policy sets, as mailcow.conf writes it: the names are those of the file, in lower case."""
     values = {}
     for name, value in wanted._asdict().items():

@@ -1,7 +1,5 @@
 """`cowgate status`: the state of the mailcow on this machine, collected, judged (drift.py), kept for everybody to read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,7 +49,7 @@ class Status(NamedTuple):
         return any(finding.level == UNSOUND for finding in self.findings)
 
 
-def load(host: Host) -> Optional[Status]:
+def load(host: "Host") -> Optional[Status]:
     """The last look that was kept. Raises StateError for one that cannot be read."""
     try:
         text = host.read_or_none(PATH)
@@ -63,7 +61,7 @@ def load(host: Host) -> Optional[Status]:
     return found
 
 
-def keep(host: Host, status: Status) -> None:
+def keep(host: "Host", status: Status) -> None:
     """Write the look for everybody to read: it holds no secret and no foreign text."""
     text = json.dumps(codec.encode(status), indent=2, sort_keys=True) + "\n"
     host.write_atomic(PATH, text.encode("ascii"), mode=0o644)
@@ -72,7 +70,7 @@ def keep(host: Host, status: Status) -> None:
 class Look:
     """One look at the machine, as root."""
 
-    def __init__(self, host: Host, policy: Policy, python: str, network: Callable[[], dict[int, str]]) -> None:
+    def __init__(self, host: "Host", policy: "Policy", python: str, network: Callable[[], dict[int, str]]) -> None:
         self.host, self.python, self.network = host, python, network
         self.policy = policy._replace(probes=policy.probes._replace(enabled=False))  # a look sends nothing
         self.directory = policy.install_dir
@@ -198,7 +196,7 @@ class Look:
         return self._ask("git", "-C", self.directory, *words)
 
     @staticmethod
-    def _of_checkout(facts: Facts) -> list[Finding]:
+    def _of_checkout(facts: "Facts") -> list[Finding]:
         """By git's files: git itself tells root nothing of a checkout that another user owns."""
         tree = facts.mailcow.value.tree
         return drift.of_branch(tree.branch, tree.remote_branch and tree.upstream) if tree.git else []

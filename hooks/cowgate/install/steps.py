@@ -4,8 +4,6 @@ The caller reaches this only through an open gate. It is judged twice more: with
 the override can be, and with the mailcow.conf that the generator wrote, because that decides IPv6, and with it the open relay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
@@ -74,7 +72,7 @@ class Outcome:
 class Install:
     """One install. Call perform() with the lock held."""
 
-    def __init__(self, host: Host, policy: Policy, around: Surroundings) -> None:
+    def __init__(self, host: "Host", policy: "Policy", around: Surroundings) -> None:
         self.host, self.policy, self.around = host, policy, around
         self.directory = policy.install_dir
         self.conf_path = f"{self.directory}/mailcow.conf"
@@ -348,7 +346,7 @@ class Install:
         return f":{port}" if port not in ("", "443") else ""
 
 
-def look(host: Host, policy: Policy) -> tuple[Project, ...]:
+def look(host: "Host", policy: "Policy") -> tuple["Project", ...]:
     """The projects of our checkout, by its containers and volumes. Raises StateError where an install would go past a mailcow,
     or Docker does not answer.
 
@@ -370,14 +368,14 @@ def look(host: Host, policy: Policy) -> tuple[Project, ...]:
 PROMPTLESS = {"GIT_TERMINAL_PROMPT": "0"}
 
 
-def read_conf(host: Host, path: str) -> dict[str, str]:
+def read_conf(host: "Host", path: str) -> dict[str, str]:
     """The assignments of a mailcow.conf; where a key is set twice, the last one counts."""
     text = host.read_or_none(path)
     return {entry.key: entry.value for entry in env.parse(text)[0]} if text else {}
 
 
 def prove(
-    host: Host, project: str, postfix: str, conf: Mapping[str, str], network: Mapping[int, str], python: str
+    host: "Host", project: str, postfix: str, conf: Mapping[str, str], network: Mapping[int, str], python: str
 ) -> tuple[relay.Proof, ...]:
     """The relay proof for the addresses that SMTP is published on."""
     address, _, port = (conf.get("SMTP_PORT") or "25").rpartition(":")
@@ -393,7 +391,7 @@ def prove(
     return relay.Prover(host, postfix, gateways(host, project), python).prove(reached, int(port))
 
 
-def gateways(host: Host, project: str) -> tuple[str, ...]:
+def gateways(host: "Host", project: str) -> tuple[str, ...]:
     """The addresses of the bridge of mailcow's network."""
     network = dockerapi.ask(host, f"/networks/{project}_mailcow-network")
     configs = (network.get("IPAM") or {}).get("Config") or []
@@ -403,7 +401,7 @@ def gateways(host: Host, project: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def perform(host: Host, policy: Policy, around: Surroundings) -> Outcome:
+def perform(host: "Host", policy: "Policy", around: Surroundings) -> Outcome:
     """Install mailcow and start it. Raises BusyError where another install is under way, and what Install.perform() raises."""
     with host.locked(LOCK):
         host.set_umask(0o022)  # files that containers read as other users (mailcow#866)

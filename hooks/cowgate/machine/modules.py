@@ -3,8 +3,6 @@
 Both are imported where they are called and not above: either may be missing, and the early phase asks neither.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import os
 import socket
@@ -110,7 +108,7 @@ def hangs(ask: Callable[[], object]) -> bool:
     return isinstance(together({"": ask}, FILE_SECONDS)[""], Unfinished)
 
 
-def _psutil() -> ModuleType:
+def _psutil() -> "ModuleType":
     """Raises MissingModule."""
     try:
         import psutil  # here and not above: it may be missing
@@ -121,7 +119,7 @@ def _psutil() -> ModuleType:
     return psutil
 
 
-def _ask(what: str, question: Callable[[ModuleType], T]) -> T:
+def _ask(what: str, question: Callable[["ModuleType"], T]) -> T:
     """One question to psutil. Raises MissingModule, CommandFailed."""
     psutil = _psutil()
     try:
@@ -140,7 +138,7 @@ def processors() -> Processors:
     return _ask("the processors", lambda psutil: _with_frequency(psutil, psutil.cpu_count() or 0))
 
 
-def _with_frequency(psutil: ModuleType, count: int) -> Processors:
+def _with_frequency(psutil: "ModuleType", count: int) -> Processors:
     try:
         found = psutil.cpu_freq(percpu=True) or []
     except (AttributeError, NotImplementedError, OSError, ValueError):  # how it says that the platform does not tell
@@ -152,7 +150,7 @@ def _with_frequency(psutil: ModuleType, count: int) -> Processors:
     )
 
 
-def mounts() -> tuple[Mount, ...] | None:
+def mounts() -> Optional[tuple[Mount, ...]]:
     """In the order of the mount table; None where this psutil cannot be asked without touching what is mounted.
 
     Raises MissingModule, CommandFailed.
@@ -177,7 +175,7 @@ def bound_sockets() -> tuple[Bound, ...]:
     Late where a process has a deleted file open on a dead mount: psutil looks whether it is there again.
     """
 
-    def question(psutil: ModuleType) -> tuple[Bound, ...]:
+    def question(psutil: "ModuleType") -> tuple[Bound, ...]:
         return tuple(
             _bound(one, tcp)
             for one in psutil.net_connections("inet")
@@ -218,7 +216,7 @@ def addresses4() -> tuple[tuple[str, str, int], ...]:
 # -- netifaces ---------------------------------------------------------------------------------------------------------
 
 
-def links(wanted: Collection[str] | None = None) -> Links | None:
+def links(wanted: Optional[Collection[str]] = None) -> Optional[Links]:
     """What netifaces says, the addresses of the wanted links only (None: of all); None where it is missing or fails."""
     try:
         import netifaces  # here and not above: it may be missing, and is not packaged everywhere
@@ -230,7 +228,7 @@ def links(wanted: Collection[str] | None = None) -> Links | None:
         return None
 
 
-def _links(netifaces: ModuleType, wanted: Collection[str] | None) -> Links:
+def _links(netifaces: "ModuleType", wanted: Optional[Collection[str]]) -> Links:
     until = time.monotonic() + LINK_SECONDS
     labels: dict[str, list[str]] = {}
     for name in netifaces.interfaces():
@@ -254,7 +252,7 @@ def _links(netifaces: ModuleType, wanted: Collection[str] | None) -> Links:
     return Links(frozenset(labels), frozenset(asked), frozenset(addresses), frozenset(gateways))
 
 
-def _addresses(netifaces: ModuleType, link: str, name: str) -> set[tuple[str, str, int]]:
+def _addresses(netifaces: "ModuleType", link: str, name: str) -> set[tuple[str, str, int]]:
     try:
         told = netifaces.ifaddresses(name)
     except ValueError:  # it is gone

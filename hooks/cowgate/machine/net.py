@@ -1,7 +1,5 @@
 """The network side of the door: sockets, reached through Host.net only. Every call is bounded in time, nothing stays open."""
 
-from __future__ import annotations
-
 import errno
 import os
 import select
@@ -13,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Optional, TypeVar, Union
 
 T = TypeVar("T")
 
@@ -54,7 +52,7 @@ def family_of(address: str) -> str:
     return "ipv6" if ":" in address else "ipv4"
 
 
-def socket_address(address: str, port: int) -> tuple[str | int, ...]:
+def socket_address(address: str, port: int) -> tuple[Union[str, int], ...]:
     """What connect() and sendto() take. A zone id (fe80::1%eth0, RFC 4007) becomes the number of its link: in the pair alone
     Python would set it to 0. Raises OSError for a link that is not there."""
     if ":" not in address:
@@ -94,7 +92,7 @@ def parse_tcp_info(told: bytes, header: int) -> Flow:
     )
 
 
-def together(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, T | Exception]:
+def together(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, Union[T, Exception]]:
     """Run all tasks at once (at most PROBES_LIMIT; what is over waits its turn), and wait at most `seconds` for them together.
 
     Gives each task's result or the exception it ended with; Unfinished for what has not ended by then (its thread is left
@@ -133,7 +131,7 @@ class Echo(NamedTuple):
 
     size: int
     answered: bool = False
-    told_mtu: int | None = None
+    told_mtu: Optional[int] = None
     refused: str = ""
     seconds: float = 0.0
 
@@ -158,7 +156,7 @@ class Net:
         found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
-    def source(self, address: str) -> str | None:
+    def source(self, address: str) -> Optional[str]:
         """The machine's own address on the way to `address`, or None where no route leads there. Sends nothing."""
         try:
             sock = socket.socket(FAMILIES[family_of(address)], socket.SOCK_DGRAM)

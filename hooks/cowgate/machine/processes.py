@@ -1,7 +1,5 @@
 """Commands: argument lists with a clean environment, a limit of time and of output, and a log of what the failed ones said."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import selectors
@@ -9,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from cowgate.errors import CommandFailed, CommandMissing, CowgateError
 from cowgate.machine.clocks import Clocks
@@ -51,10 +49,10 @@ class Processes(Files, Clocks):
         argv: Sequence[str],
         *,
         timeout: float = 10.0,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
+        input: Optional[str] = None,
+        env: Optional[Mapping[str, str]] = None,
         cwd: str = "/",
-        ok: Sequence[int] | None = (0,),
+        ok: Optional[Sequence[int]] = (0,),
     ) -> Completed:
         """Run a command and wait for it, at most `timeout` seconds; then its whole process group is killed.
 
@@ -110,7 +108,7 @@ def _shortened(argv: Sequence[str]) -> str:
 
 def _communicate(
     argv: Sequence[str], environment: Mapping[str, str], cwd: str, given: bytes, timeout: float
-) -> tuple[int | None, bytes, bytes]:
+) -> tuple[Optional[int], bytes, bytes]:
     """Exit code (None: killed because the time was up) and output of a command that leads a session of its own.
 
     Not Popen.communicate(): that keeps all that a command prints, and waits for whoever inherited its pipes.

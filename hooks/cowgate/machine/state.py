@@ -1,7 +1,5 @@
 """The state directory: where the report, the seal, the lock and the journal are, and whether they can be trusted."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
@@ -38,7 +36,7 @@ class StateDir(NamedTuple):
     def journal_path(self) -> str:
         return f"{self.path}/journal"
 
-    def ensure(self, host: Host) -> None:
+    def ensure(self, host: "Host") -> None:
         """Make the directories (0755, journal 0700), or put their modes right.
 
         Raises StateError: not root, disk full, read-only, or a directory above that others than root can change.
@@ -56,7 +54,7 @@ class StateDir(NamedTuple):
                 host.trusted(directory + "/.")
 
     @contextlib.contextmanager
-    def lock(self, host: Host) -> Iterator[None]:
+    def lock(self, host: "Host") -> Iterator[None]:
         """Hold the lock of this machine's runs. Raises BusyError (exit code 75) at once when another run holds it."""
         with _explained(self.lock_path):
             lock = host.locked(self.lock_path)
@@ -66,7 +64,7 @@ class StateDir(NamedTuple):
         finally:
             lock.__exit__(None, None, None)
 
-    def shut(self, host: Host) -> None:
+    def shut(self, host: "Host") -> None:
         """Take the seal away, durably: from here on the gate is shut, whatever happens.
 
         Where the file cannot be unlinked it is emptied instead, which shuts the gate as well. Raises StateError when

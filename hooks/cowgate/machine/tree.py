@@ -4,13 +4,11 @@ For the seal of an image, which removes what it finds. Links are never followed;
 says that it lies in a mount of the tree (`mnt_id`) and on the tree's own device. Nothing recurses: depth does not matter.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from cowgate.errors import StateError
 
@@ -214,7 +212,7 @@ class Tree:
         finally:
             os.close(directory)
 
-    def _child(self, directory: int, name: str, path: str) -> int | None:
+    def _child(self, directory: int, name: str, path: str) -> Optional[int]:
         """The directory, opened; None where it is gone, a link by now, or not the tree's own."""
         try:
             child = os.open(name, _DIRECTORY, dir_fd=directory)
@@ -304,7 +302,7 @@ class Tree:
         finally:
             os.close(directory)
 
-    def _unlink_files(self, directory: int) -> str | None:
+    def _unlink_files(self, directory: int) -> Optional[str]:
         """Unlink what is no directory; the name of a directory that is there, None where there is none."""
         inner = None
         for name in os.listdir(directory):
@@ -388,7 +386,7 @@ def _mount_id(fd: int) -> int:
     raise _blind(None)
 
 
-def _blind(error: Exception | None) -> StateError:
+def _blind(error: Optional[Exception]) -> StateError:
     return StateError(
         f"what is mounted here cannot be told{f' ({error})' if error else ''}, and nothing outside of the tree may be touched",
         hint="mount -t proc proc /proc",
@@ -399,7 +397,7 @@ def _mounted(path: str) -> OSError:
     return OSError(errno.EXDEV, "something is mounted there", path)
 
 
-def _entry(path: str, name: str, directory: int) -> Entry | None:
+def _entry(path: str, name: str, directory: int) -> Optional[Entry]:
     try:
         return Entry(path, name, os.stat(name, dir_fd=directory, follow_symlinks=False), directory)
     except FileNotFoundError:

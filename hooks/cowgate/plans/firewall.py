@@ -1,7 +1,5 @@
 """`cowgate firewall-plan`: what must get in and out, as a table and in the languages of firewalls. Changes nothing."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Iterable, Iterator
@@ -80,7 +78,7 @@ class Plan(NamedTuple):
         return tuple(rule for rule in self.inbound if rule.host)
 
 
-def make(facts: Facts, policy: Policy) -> Plan:
+def make(facts: "Facts", policy: "Policy") -> Plan:
     """The plan for the ports of mailcow.conf (its defaults where there is none) and for the policy's own hosts."""
 
     mailcow = facts.mailcow.content or Mailcow(policy.install_dir)
@@ -93,7 +91,7 @@ def make(facts: Facts, policy: Policy) -> Plan:
     return Plan(inbound, tuple(_outbound(policy)), interfaces or ("eth0",), guesses)
 
 
-def _ssh_ports(facts: Facts) -> list[int]:
+def _ssh_ports(facts: "Facts") -> list[int]:
     sockets = facts.sockets.content
     listeners = sockets.listeners if sockets else ()
     # socket activation: systemd holds the port for ssh.socket
@@ -105,7 +103,7 @@ def _is_loopback(address: str) -> bool:
     return address.startswith("127.") or address == "::1"
 
 
-def _published(mailcow: Mailcow) -> Iterator[Inbound]:
+def _published(mailcow: "Mailcow") -> Iterator[Inbound]:
     seen = set()
     for one in wanted_sockets(mailcow):
         address = "" if one.address in ("0.0.0.0", "::") else one.address
@@ -115,7 +113,7 @@ def _published(mailcow: Mailcow) -> Iterator[Inbound]:
         yield Inbound(one.port, WHY.get(one.key, one.key), address)
 
 
-def _outbound(policy: Policy) -> Iterator[Outbound]:
+def _outbound(policy: "Policy") -> Iterator[Outbound]:
     yield Outbound("tcp", 25, ("any",), "delivery of mail")
     yield Outbound("udp", 53, ("any",), "mailcow's own resolver asks every name server itself")
     yield Outbound("tcp", 53, ("any",), "large DNS answers")

@@ -1,7 +1,5 @@
 """The policy: what the owner of the machine wants and allows. No file means these defaults."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import NamedTuple, Optional, Union

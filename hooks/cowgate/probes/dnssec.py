@@ -3,8 +3,6 @@
 Needs dnspython, and python3-cryptography for the signatures. Without the first nothing here can be imported.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 import time
@@ -60,7 +58,7 @@ class Broken(Exception):
 class Asker(NamedTuple):
     """Sends questions with EDNS and the DNSSEC OK bit, at most `seconds` each."""
 
-    net: Net
+    net: "Net"
     seconds: float
     port: int = 53
 

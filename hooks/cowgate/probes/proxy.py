@@ -1,13 +1,11 @@
 """A proxy, and a tunnel through it."""
 
-from __future__ import annotations
-
 import base64
 import re
 import socket
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 from urllib.parse import unquote
 
 from cowgate.formats.proxy_settings import excluded
@@ -38,7 +36,7 @@ class Proxy(NamedTuple):
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
-def parse_proxy(url: str) -> Proxy | None:
+def parse_proxy(url: str) -> Optional[Proxy]:
     """A proxy of the form [scheme://][user:password@]host[:port]; None for an empty or unusable text.
 
     Also for one whose password holds a bare `/`: what stands before it would be taken for the host.
@@ -55,7 +53,7 @@ def parse_proxy(url: str) -> Proxy | None:
     return Proxy(scheme, host.strip("[]"), int(port) if port else defaults.get(scheme, 80), authorization)
 
 
-def for_https(settings: Mapping[str, str], name: str) -> Proxy | None:
+def for_https(settings: Mapping[str, str], name: str) -> Optional[Proxy]:
     """The proxy that settings (https_proxy, all_proxy, no_proxy in any case; lower case wins) give for an https name."""
     lower = {key.lower(): value for key, value in settings.items() if value and not key.islower()}
     lower.update({key: value for key, value in settings.items() if value and key.islower()})
@@ -64,7 +62,7 @@ def for_https(settings: Mapping[str, str], name: str) -> Proxy | None:
     return parse_proxy(lower.get("https_proxy") or lower.get("all_proxy") or "")
 
 
-def tunnel(net: Net, proxy: Proxy, name: str, port: int, seconds: float) -> socket.socket:
+def tunnel(net: "Net", proxy: Proxy, name: str, port: int, seconds: float) -> socket.socket:
     """A connection to name:port made by the proxy (RFC 9110 §9.3.6). Raises ProxyRefused. The caller closes it."""
     if proxy.scheme != "http":
         raise ProxyRefused(f"{proxy.shown}: cowgate cannot probe through a proxy of this kind")
@@ -105,7 +103,7 @@ def _answer(sock: socket.socket, proxy: Proxy) -> bytes:
     return answer
 
 
-def _reach(net: Net, proxy: Proxy, seconds: float) -> socket.socket:
+def _reach(net: "Net", proxy: Proxy, seconds: float) -> socket.socket:
     trouble: OSError | None = None
     for family in ("ipv4", "ipv6"):
         try:

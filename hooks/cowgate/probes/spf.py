@@ -4,8 +4,6 @@ The shape is judged here: syntax, order of the terms, their number. Where the li
 evaluates the record with it as a receiver would, with all includes.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Callable

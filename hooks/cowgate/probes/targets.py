@@ -1,7 +1,5 @@
 """The table of everything that leaves the machine. Data only; each entry can be replaced (`probes.hosts`) or dropped."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -259,7 +257,7 @@ def known_ids() -> tuple[str, ...]:
     return (*(target.id for target in TARGETS), *SETTINGS)
 
 
-def wanted(policy: Policy) -> dict[str, Target]:
+def wanted(policy: "Policy") -> dict[str, Target]:
     """The probes that this policy lets out, by id, with the policy's hosts put in. Empty where probes are off."""
     if not policy.probes.enabled:
         return {}
@@ -298,7 +296,7 @@ def of_mirrors(target: Target, urls: Iterable[str]) -> Iterator[tuple[str, Targe
             yield url, target._replace(kind=parts.scheme, hosts=(f"{host}:{port}",), port=port, path=path)
 
 
-def dropped(policy: Policy, row: str) -> tuple[str, ...]:
+def dropped(policy: "Policy", row: str) -> tuple[str, ...]:
     """Ids of the probes of a row that the policy drops."""
     return tuple(target.id for target in TARGETS if target.row == row and target.id in policy.probes.drop)
 

@@ -1,7 +1,5 @@
 """What the network answered, as values; facts/probes.py and facts/records.py collect them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple, Optional
 

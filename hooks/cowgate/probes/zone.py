@@ -1,7 +1,5 @@
 """The records that mailcow wants in DNS, beside what is there. Pure; dns.mail judges by it, `cowgate dns-plan` prints it."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -51,7 +49,7 @@ def reverse_name(address: str) -> str:
     return ipaddress.ip_address(address).reverse_pointer
 
 
-def entries(records: Records) -> tuple[Entry, ...]:
+def entries(records: "Records") -> tuple[Entry, ...]:
     """Every record of the host name, of its addresses and of the mail domains, in the order in which one would paste them."""
     found = [*_host(records), *_reverse(records)]
     for domain in records.domains:
@@ -79,13 +77,13 @@ def _alone(found: list[Entry]) -> tuple[Entry, ...]:
     return tuple(kept)
 
 
-def _state(lookup: Lookup, good: bool) -> str:
+def _state(lookup: "Lookup", good: bool) -> str:
     if lookup.outcome in ("timeout", "failed"):
         return "unknown"
     return "ok" if good else ("wrong" if lookup.values else "missing")
 
 
-def _note(lookup: Lookup, good: bool) -> str:
+def _note(lookup: "Lookup", good: bool) -> str:
     if lookup.outcome in ("timeout", "failed"):
         return lookup.detail or "no answer"
     if good:
@@ -93,29 +91,29 @@ def _note(lookup: Lookup, good: bool) -> str:
     return f"is {', '.join(lookup.values)}" if lookup.values else "missing"
 
 
-def _entry(lookup: Lookup, value: str, good: bool, group: str = "mail") -> Entry:
+def _entry(lookup: "Lookup", value: str, good: bool, group: str = "mail") -> Entry:
     return Entry(lookup.name, lookup.type, value, _state(lookup, good), _note(lookup, good), group)
 
 
-def _host(records: Records) -> Iterator[Entry]:
+def _host(records: "Records") -> Iterator[Entry]:
     for known in records.public:
         lookup = records.find(records.hostname, "AAAA" if known.family == "ipv6" else "A")
         yield _entry(lookup, known.address, _has_address(lookup, known.address), "host")
 
 
-def _has_address(lookup: Lookup, address: str) -> bool:
+def _has_address(lookup: "Lookup", address: str) -> bool:
 
     return any(ipaddress.ip_address(value) == ipaddress.ip_address(address) for value in lookup.values)
 
 
-def _reverse(records: Records) -> Iterator[Entry]:
+def _reverse(records: "Records") -> Iterator[Entry]:
     for known in records.public:
         lookup = records.find(reverse_name(known.address), "PTR")
         good = records.hostname in [value.lower() for value in lookup.values]
         yield _entry(lookup, f"{records.hostname}.", good, "reverse")
 
 
-def _domain(records: Records, domain: str) -> Iterator[Entry]:
+def _domain(records: "Records", domain: str) -> Iterator[Entry]:
     yield _mx(records, domain)
     for service in ("autodiscover", "autoconfig"):
         yield _client_name(records, f"{service}.{domain}")
@@ -125,7 +123,7 @@ def _domain(records: Records, domain: str) -> Iterator[Entry]:
         yield _dkim(records, f"{records.dkim}._domainkey.{domain}")
 
 
-def _mx(records: Records, domain: str) -> Entry:
+def _mx(records: "Records", domain: str) -> Entry:
     mx = records.find(domain, "MX")
     ours = [value for value in mx.values if _is_ours(records, value.split()[-1])]
     value = f"{ours[0]}." if ours else f"10 {records.hostname}."
@@ -141,7 +139,7 @@ def _mx(records: Records, domain: str) -> Entry:
 DMARC = '"v=DMARC1; p=quarantine"'
 
 
-def _dmarc(records: Records, domain: str) -> Entry:
+def _dmarc(records: "Records", domain: str) -> Entry:
     """The record of the domain itself, or else that of its organisational domain (RFC 7489 §6.6.3). Where the public suffix
     list is not there: the nearest one further up, which is how its successor finds it (the tree walk of DMARCbis)."""
     own = f"_dmarc.{domain}"
@@ -170,7 +168,7 @@ def parents(domain: str) -> tuple[str, ...]:
     return tuple(".".join(labels[n:]) for n in range(1, len(labels) - 1))
 
 
-def _is_ours(records: Records, name: str) -> bool:
+def _is_ours(records: "Records", name: str) -> bool:
     """Whether a mail exchanger is this machine: by its name, or by its address."""
     if name.lower().rstrip(".") == records.hostname:
         return True
@@ -178,7 +176,7 @@ def _is_ours(records: Records, name: str) -> bool:
     return any(value == known.address for value in values for known in records.public)
 
 
-def _client_name(records: Records, name: str) -> Entry:
+def _client_name(records: "Records", name: str) -> Entry:
     """autodiscover and autoconfig: whatever way, they must lead to the addresses of this machine or of the host name."""
     own = {known.address for known in records.public} | {
         value for kind in ("A", "AAAA") for value in records.find(records.hostname, kind).values
@@ -197,7 +195,7 @@ def quoted(text: str) -> str:
     return " ".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
 
 
-def _dkim(records: Records, name: str) -> Entry:
+def _dkim(records: "Records", name: str) -> Entry:
     lookup = records.find(name, "TXT")
     value = '"v=DKIM1; k=rsa; t=s; s=email; p=..." (the key that mailcow shows after the install)'
 
@@ -214,7 +212,7 @@ def _dkim(records: Records, name: str) -> Entry:
 SPF = '"v=spf1 mx a -all"'
 
 
-def _spf(records: Records, domain: str) -> Entry:
+def _spf(records: "Records", domain: str) -> Entry:
     lookup = records.find(domain, "TXT")
     found = [text for text in lookup.values if spf.is_spf(text)]
     if lookup.outcome in ("timeout", "failed"):
@@ -228,7 +226,7 @@ def _spf(records: Records, domain: str) -> Entry:
     return Entry(domain, "TXT", SPF if fault else quoted(found[0]), "wrong" if fault else "ok", fault)
 
 
-def _receivers_say(records: Records, domain: str, text: str) -> str:
+def _receivers_say(records: "Records", domain: str, text: str) -> str:
     """What a receiver would hold against it, by the library that evaluates the record with all its includes."""
     mine = [result for result in records.spf if result.domain == domain]
     broken = next((result for result in mine if result.result == "permerror"), None)
@@ -238,7 +236,7 @@ def _receivers_say(records: Records, domain: str, text: str) -> str:
     return f"{text!r} does not allow {', '.join(f'{result.address} ({result.result})' for result in left)}" if left else ""
 
 
-def shape_only(records: Records) -> tuple[str, ...]:
+def shape_only(records: "Records") -> tuple[str, ...]:
     """Domains whose SPF record points to others, and was not evaluated with them."""
     judged = {result.domain for result in records.spf if result.result != "temperror"}
     found = []
@@ -257,7 +255,7 @@ def _malformed(text: str) -> str:
     return ""
 
 
-def spf_fault(text: str, domain: str, records: Records) -> str:
+def spf_fault(text: str, domain: str, records: "Records") -> str:
     """What is wrong with an SPF record, as far as it can be told without following includes; "" for nothing."""
     malformed = _malformed(text)
     if malformed:
@@ -275,7 +273,7 @@ def spf_fault(text: str, domain: str, records: Records) -> str:
     return f"{text!r} does not allow {', '.join(left)}" if left else ""
 
 
-def _matches(term: spf.Term, address: str, domain: str, records: Records) -> Optional[bool]:
+def _matches(term: spf.Term, address: str, domain: str, records: "Records") -> Optional[bool]:
     """Whether a mechanism matches an address; None where that is not known."""
     if term.kind in ("ip4", "ip6"):
         return _in_network(address, term.argument)
@@ -294,12 +292,12 @@ def _matches(term: spf.Term, address: str, domain: str, records: Records) -> Opt
     return True if True in found else None if None in found else False
 
 
-def _is_named(records: Records, name: str, address: str) -> bool:
+def _is_named(records: "Records", name: str, address: str) -> bool:
     """Whether an exchanger is the host name itself, which has this address (dns.address judges whether DNS says so)."""
     return name.lower().rstrip(".") == records.hostname and any(known.address == address for known in records.public)
 
 
-def _in_records(records: Records, name: str, address: str, length: str) -> Optional[bool]:
+def _in_records(records: "Records", name: str, address: str, length: str) -> Optional[bool]:
     """Whether an address of this name is this one, or in the same network of this length ("/24", "": the address alone). A
     name that was not asked for, or that got no answer, is given the benefit of the doubt."""
     lookup = records.find(name, "AAAA" if ":" in address else "A")
@@ -319,7 +317,7 @@ def _in_network(address: str, network: str) -> bool:
 # -- CAA (RFC 8659) and SRV ----------------------------------------------------------------------------------------------
 
 
-def _caa(records: Records) -> Iterator[Entry]:
+def _caa(records: "Records") -> Iterator[Entry]:
     """One entry where CAA keeps Let's Encrypt from issuing for a name that mailcow wants a certificate for (the host name, and
     autodiscover and autoconfig of each domain), an optional one otherwise."""
     value = f'0 issue "{AUTHORITY}"'
@@ -339,7 +337,7 @@ def _caa(records: Records) -> Iterator[Entry]:
             yield Entry(lookup.name, "CAA", value, "ok" if lookup.values else "optional")
 
 
-def nearest_caa(records: Records, name: str) -> Lookup | None:
+def nearest_caa(records: "Records", name: str) -> Optional["Lookup"]:
     """The CAA records that count for a name: the first found on the way up; None where none was asked for."""
     labels = name.split(".")
     asked = [lookup for n in range(len(labels)) if (lookup := records.find(".".join(labels[n:]), "CAA")).detail != "not asked"]
@@ -349,6 +347,6 @@ def nearest_caa(records: Records, name: str) -> Lookup | None:
     return asked[0] if asked else None
 
 
-def _services(records: Records, domain: str) -> Iterator[Entry]:
+def _services(records: "Records", domain: str) -> Iterator[Entry]:
     for name, port in SERVICES:
         yield Entry(f"{name}.{domain}", "SRV", f"0 1 {port} {records.hostname}.", "optional", group="service")

@@ -1,7 +1,5 @@
 """Two reports side by side. Pure."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from cowgate.errors import UsageError

@@ -1,7 +1,5 @@
 """Publishing the readiness report: validated, durable, or removed."""
 
-from __future__ import annotations
-
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,7 +26,7 @@ class Published(NamedTuple):
     validated: bool
 
 
-def publish(host: Host, state: StateDir, document: Document) -> Published:
+def publish(host: "Host", state: "StateDir", document: Document) -> Published:
     """Validate and write, durably and in one step. The caller holds the lock and has shut the gate.
 
     A report that is refused, by its schema or by the disk, is not written, and the one before it is removed.
@@ -54,7 +52,7 @@ def publish(host: Host, state: StateDir, document: Document) -> Published:
     return Published(document, content, validated)
 
 
-def load(host: Host, path: str) -> Document:
+def load(host: "Host", path: str) -> Document:
     """A report from disk. Raises StateError where there is none, or something else."""
 
     try:

@@ -3,8 +3,6 @@
 Where the outcome depends on the content of a file, a plan yields an EditFile, and the engine reads the file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 

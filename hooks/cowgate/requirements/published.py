@@ -1,7 +1,5 @@
 """What mailcow publishes, and what is in its way. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -71,12 +69,12 @@ class Wanted(NamedTuple):
         return self.address == "" or ":" in self.address
 
 
-def port_keys(mailcow: Mailcow) -> tuple[str, ...]:
+def port_keys(mailcow: "Mailcow") -> tuple[str, ...]:
     """The keys that set a port with or without an address, in this checkout."""
     return (*PORT_KEYS, "SOLR_PORT") if mailcow.solr else PORT_KEYS
 
 
-def wanted_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
+def wanted_sockets(mailcow: "Mailcow") -> tuple[Wanted, ...]:
     """What mailcow will publish: by Compose's own model where it gave one, else by mailcow.conf.
 
     A value that Compose refuses gives nothing: the row mailcow.conf names it.
@@ -95,7 +93,7 @@ def wanted_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
     return tuple(found)
 
 
-def _configured_sockets(mailcow: Mailcow) -> tuple[Wanted, ...]:
+def _configured_sockets(mailcow: "Mailcow") -> tuple[Wanted, ...]:
     wanted: list[Wanted] = []
     for key in port_keys(mailcow):
         wanted += _parse_port(key, mailcow.setting(key))
@@ -119,7 +117,7 @@ def _parse_port(key: str, value: str) -> Iterator[Wanted]:
         yield Wanted(key, address.strip("[]"), port, len(ports_asked))
 
 
-def overlaps(listener: Listener, wanted: Wanted, ipv4_too: bool) -> bool:
+def overlaps(listener: "Listener", wanted: Wanted, ipv4_too: bool) -> bool:
     """Whether mailcow cannot have its socket beside this one. `ipv4_too`: a listener on :: holds the IPv4 port as well."""
     if listener.protocol != "tcp" or listener.port != wanted.port:
         return False
@@ -130,7 +128,7 @@ def overlaps(listener: Listener, wanted: Wanted, ipv4_too: bool) -> bool:
     return same_family and (everywhere or listener.address == wanted.address)
 
 
-def taken_sockets(facts: Facts) -> Iterator[tuple[Listener, Wanted]]:
+def taken_sockets(facts: "Facts") -> Iterator[tuple["Listener", Wanted]]:
     """The listeners that are in the way of what mailcow publishes, each with the first socket that it blocks."""
     sockets = facts.sockets.value
     wanted = wanted_sockets(facts.mailcow.value)
@@ -146,7 +144,7 @@ def taken_sockets(facts: Facts) -> Iterator[tuple[Listener, Wanted]]:
     yield from ((listener, wanted) for listener, wanted in found if taken[wanted.key, wanted.address] >= wanted.choices)
 
 
-def mailcow_has_ipv6(facts: Facts) -> bool:
+def mailcow_has_ipv6(facts: "Facts") -> bool:
     """Whether mailcow's network will have IPv6: ENABLE_IPV6 where mailcow.conf is there, else what its generator will find.
 
     Before the install that is a default route for IPv6 (_modules/scripts/ipv6_controller.sh: it then also pings, which can

@@ -1,7 +1,5 @@
 """What a report comes to: the verdict, how much is whose to repair, and the next command. Pure."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, Optional
 
 from cowgate.report.render.sorting import Document, Sorted, headline, sort

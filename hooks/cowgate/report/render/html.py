@@ -1,7 +1,5 @@
 """The report as one page: no script, nothing fetched, everything from the machine escaped. Needs Jinja2."""
 
-from __future__ import annotations
-
 import pkgutil
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
@@ -30,7 +28,7 @@ PATH_WORDS = {
 READER = Situation(sudo=True)
 
 
-def render(document: dict[str, Any], *, colour: bool = False, width: int = 0, gate: Optional[Decision] = None) -> str:  # noqa: ARG001
+def render(document: dict[str, Any], *, colour: bool = False, width: int = 0, gate: Optional["Decision"] = None) -> str:  # noqa: ARG001
     """The page. Raises ModuleNotFoundError where Jinja2 is not installed."""
     from jinja2 import Environment, StrictUndefined  # here: optional, and no other format needs it
 
@@ -40,7 +38,7 @@ def render(document: dict[str, Any], *, colour: bool = False, width: int = 0, ga
     return environment.from_string(template.decode()).render(_view(document, gate)) + "\n"
 
 
-def _view(document: dict[str, Any], gate: Optional[Decision]) -> dict[str, Any]:
+def _view(document: dict[str, Any], gate: Optional["Decision"]) -> dict[str, Any]:
     """Everything the template shows, computed: the template itself decides nothing."""
     rows = sort(document)
     follow = folded(rows)

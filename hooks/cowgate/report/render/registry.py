@@ -1,7 +1,5 @@
 """The formats that a report can be written in: a new one is its file and one line here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, NamedTuple, Optional

@@ -1,7 +1,5 @@
 """What several formats share: the verdict in one sentence, the rows by what they mean, and numbers beside what is needed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Optional

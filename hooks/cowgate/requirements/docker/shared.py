@@ -1,7 +1,5 @@
 """What the rows of docker have in common."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple
 
 from cowgate.model import Commands
@@ -46,7 +44,7 @@ class OptionsPlace(NamedTuple):
     look: tuple[str, ...]
 
 
-def options_place(facts: Facts) -> OptionsPlace:
+def options_place(facts: "Facts") -> OptionsPlace:
     """docker.service, or with OpenRC its settings."""
     if with_openrc(facts):
         path = "/etc/conf.d/docker"
@@ -66,12 +64,12 @@ def parse_version(text: str) -> tuple[int, ...]:
     return tuple(numbers + [0] * (3 - len(numbers))) if numbers else ()
 
 
-def engine_version(docker: Docker) -> tuple[int, ...]:
+def engine_version(docker: "Docker") -> tuple[int, ...]:
     """Of the running daemon, else of the installed package; empty where neither is known."""
     return parse_version(docker.version or docker.installed)
 
 
-def wanted_keys(docker: Docker) -> dict[str, object]:
+def wanted_keys(docker: "Docker") -> dict[str, object]:
     """The keys that daemon.json needs for IPv6 with this engine (its version is known) and does not have yet."""
     version, now = engine_version(docker), docker.daemon_json
     keys: dict[str, object] = {}
@@ -87,13 +85,13 @@ def wanted_keys(docker: Docker) -> dict[str, object]:
     return {key: value for key, value in keys.items() if key not in docker.flags}
 
 
-def how_to_remove(facts: Facts, names: tuple[str, ...]) -> Commands:
+def how_to_remove(facts: "Facts", names: tuple[str, ...]) -> Commands:
     removers = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "apk": ("apk", "del")}
     command = removers.get(manager_of(facts))
     return ((*command, *names),) if command and names else ()
 
 
-def how_to_install(facts: Facts, policy: Policy) -> tuple[str, Commands]:
+def how_to_install(facts: "Facts", policy: "Policy") -> tuple[str, Commands]:
     """What to do where there is no Docker: mostly cowgate does it."""
     docker, platform = facts.docker.value, facts.platform.content
     release = platform.os if platform else None
@@ -115,7 +113,7 @@ def how_to_install(facts: Facts, policy: Policy) -> tuple[str, Commands]:
     return "`cowgate run` installs Docker's own packages, from its own repository", run
 
 
-def how_to_replace(facts: Facts, policy: Policy) -> tuple[str, Commands]:
+def how_to_replace(facts: "Facts", policy: "Policy") -> tuple[str, Commands]:
     """What to do with an engine or a Compose that is there and will not do. cowgate never replaces one."""
     docker = facts.docker.value
     if docker.package == "docker-ce":

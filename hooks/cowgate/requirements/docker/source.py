@@ -1,7 +1,5 @@
 """Where Docker comes from on this machine: the distribution's packages, Docker's own repository, or nowhere. Pure."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 if TYPE_CHECKING:
@@ -51,14 +49,14 @@ class Repository(NamedTuple):
     content: str
 
 
-def source(policy: Policy, release: Optional[OsRelease]) -> str:
+def source(policy: "Policy", release: Optional["OsRelease"]) -> str:
     """`distro`, `upstream`, or `none`: what the policy says, and for `auto` the distribution's where that is new enough."""
     if policy.docker != "auto":
         return policy.docker
     return "distro" if release and new_enough(release) else "upstream"
 
 
-def new_enough(release: OsRelease) -> bool:
+def new_enough(release: "OsRelease") -> bool:
     """Whether the distribution's own Docker will do for mailcow."""
     return release.id in DISTRIBUTIONS and numbers(release.version) >= DISTRIBUTIONS[release.id][0]
 
@@ -68,7 +66,7 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
-def repository(policy: Policy, platform: Optional[Platform]) -> Optional[Repository]:
+def repository(policy: "Policy", platform: Optional["Platform"]) -> Optional[Repository]:
     """None where Docker has no packages for this release."""
     release = platform.os if platform else None
     if platform is None or release is None or release.id not in SERVED:

@@ -1,10 +1,8 @@
 """What is behind failures of probes: the one cause that explains them, what to do about it, and the commands. Pure."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional, Union
 
 from cowgate.requirements.egress.judging import ABSENT, FAMILY, remedy_for
 
@@ -28,7 +26,7 @@ class Cause(NamedTuple):
     """`text` is a clause for the diagnosis, "" where the answers have said it all. `whole`: nothing gets out at all."""
 
     remedy: str
-    commands: Commands = ()
+    commands: "Commands" = ()
     text: str = ""
     whole: bool = False
 
@@ -37,7 +35,7 @@ class Cause(NamedTuple):
         return f". {self.text}" if self.text else ""
 
 
-def cause_of(facts: Facts, answers: Sequence[Answer]) -> Cause:
+def cause_of(facts: "Facts", answers: Sequence["Answer"]) -> Cause:
     """The cause of these failures, the most certain one first."""
     if not answers:
         return NO_ROUTE
@@ -63,15 +61,15 @@ NO_ROUTE = Cause(
 )
 
 
-def _named(answers: Sequence[Answer]) -> str:
+def _named(answers: Sequence["Answer"]) -> str:
     return ", ".join(dict.fromkeys(answer.host for answer in answers))
 
 
-def _most(some: Sequence[Answer], answers: Sequence[Answer]) -> bool:
+def _most(some: Sequence["Answer"], answers: Sequence["Answer"]) -> bool:
     return len(some) * 2 >= len(answers) > 0
 
 
-def _from_hosts_file(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
+def _from_hosts_file(facts: "Facts", answers: Sequence["Answer"]) -> Optional[Cause]:
     mine = [answer for answer in answers if answer.origin.endswith("/etc/hosts")]
     if not _most(mine, answers):
         return None
@@ -85,7 +83,7 @@ def _from_hosts_file(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]
     )
 
 
-def _from_search_domain(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
+def _from_search_domain(facts: "Facts", answers: Sequence["Answer"]) -> Optional[Cause]:
     mine = [answer for answer in answers if answer.origin and not answer.origin.endswith("/etc/hosts")]
     if not _most(mine, answers):
         return None
@@ -98,7 +96,7 @@ def _from_search_domain(facts: Facts, answers: Sequence[Answer]) -> Optional[Cau
     )
 
 
-def _own_route(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
+def _own_route(facts: "Facts", answers: Sequence["Answer"]) -> Optional[Cause]:
     mine = [answer for answer in answers if answer.outcome == "route"]
     if not _most(mine, answers):
         return None
@@ -114,7 +112,7 @@ def _own_route(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
     )
 
 
-def _covering(facts: Facts, answer: Answer) -> Optional[Route]:
+def _covering(facts: "Facts", answer: "Answer") -> Optional["Route"]:
     """The route that bars the way to the address of an answer."""
     net = facts.interfaces.content
     if net is None or not answer.address:
@@ -130,7 +128,7 @@ def _covering(facts: Facts, answer: Answer) -> Optional[Route]:
     return max(bars, key=lambda bar: bar[0])[1] if bars else None
 
 
-def _network(destination: str, family: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(destination: str, family: int) -> Union[ipaddress.IPv4Network, ipaddress.IPv6Network]:
     everything = "0.0.0.0/0" if family == 4 else "::/0"
     return ipaddress.ip_network(everything if destination == "default" else destination, strict=False)
 
@@ -138,7 +136,7 @@ def _network(destination: str, family: int) -> ipaddress.IPv4Network | ipaddress
 # -- connections that stand, and stall ---------------------------------------------------------------------------------
 
 
-def _stalled(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
+def _stalled(facts: "Facts", answers: Sequence["Answer"]) -> Optional[Cause]:
     mine = [answer for answer in answers if answer.outcome == "stalled"]
     if not _most(mine, answers):
         return None
@@ -163,7 +161,7 @@ def _stalled(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
     )
 
 
-def _black_hole(facts: Facts, family: str, mtu: int) -> Cause:
+def _black_hole(facts: "Facts", family: str, mtu: int) -> Cause:
     link = _link_of(facts, family)
     return Cause(
         f"set the MTU of {link} to {mtu}: now with the command, and for the next boot in the network configuration"
@@ -177,7 +175,7 @@ def _black_hole(facts: Facts, family: str, mtu: int) -> Cause:
     )
 
 
-def _hole_unmeasured(facts: Facts, family: str) -> Cause:
+def _hole_unmeasured(facts: "Facts", family: str) -> Cause:
     link = _link_of(facts, family)
     return Cause(
         f"lower the MTU of {link} (1280 gets through everywhere) and ask again; where that helps, put it into the network"
@@ -188,7 +186,7 @@ def _hole_unmeasured(facts: Facts, family: str) -> Cause:
     )
 
 
-def _link_of(facts: Facts, family: str) -> str:
+def _link_of(facts: "Facts", family: str) -> str:
     net = facts.interfaces.content
     links = net.default_interfaces(6 if family == "ipv6" else 4) if net else ()
     return links[0] if links else "eth0"
@@ -197,7 +195,7 @@ def _link_of(facts: Facts, family: str) -> str:
 # -- a family over which nothing answers -------------------------------------------------------------------------------
 
 
-def is_dead(probes: Probes, family: str) -> bool:
+def is_dead(probes: "Probes", family: str) -> bool:
     """Whether nothing at all answers over a family: of three hosts or more all are silent."""
     told = [a for a in probes.answers if a.family == family and a.outcome not in (*ABSENT, "no-dns", "sent", "untested")]
     if any(answer.outcome not in SILENT for answer in told):
@@ -207,7 +205,7 @@ def is_dead(probes: Probes, family: str) -> bool:
     return len({answer.host for answer in told}) >= ENOUGH_HOSTS
 
 
-def _dead_family(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
+def _dead_family(facts: "Facts", answers: Sequence["Answer"]) -> Optional[Cause]:
     probes = facts.probes.value
     for family in probes.families:
         mine = [a for a in answers if a.family == family and a.outcome in (*SILENT, "no-dns")]
@@ -216,7 +214,7 @@ def _dead_family(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
     return None
 
 
-def dead_cause(facts: Facts, family: str) -> Cause:
+def dead_cause(facts: "Facts", family: str) -> Cause:
     """What to do where nothing answers over a family."""
     probes, number = facts.probes.value, 6 if family == "ipv6" else 4
     routes = facts.interfaces.content.default_routes(number) if facts.interfaces.content else ()
@@ -234,7 +232,7 @@ def dead_cause(facts: Facts, family: str) -> Cause:
     )
 
 
-def _other_way(routes: Sequence[Route], family: str) -> Cause:
+def _other_way(routes: Sequence["Route"], family: str) -> Cause:
     """Two default routes: nothing answers over the one that is used."""
     dead = routes[0]
     rest = next(route for route in routes if (route.interface, route.gateway) != (dead.interface, dead.gateway))
@@ -251,11 +249,11 @@ def _other_way(routes: Sequence[Route], family: str) -> Cause:
     )
 
 
-def _way(route: Route) -> str:
+def _way(route: "Route") -> str:
     return f"via {route.gateway} on {route.interface}" if route.gateway else f"on {route.interface}"
 
 
-def _status(facts: Facts, answers: Sequence[Answer]) -> Optional[Cause]:
+def _status(facts: "Facts", answers: Sequence["Answer"]) -> Optional[Cause]:
     mine = [answer for answer in answers if answer.outcome == "status"]
     if not _most(mine, answers):
         return None

@@ -1,7 +1,5 @@
 """Answers grouped by what they mean: which probe worked, and the sentence for one that did not. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -81,7 +79,7 @@ class Result(NamedTuple):
 
     target: Target
     working: tuple[str, ...]
-    broken: tuple[Answer, ...]
+    broken: tuple["Answer", ...]
 
     @property
     def ok(self) -> bool:
@@ -94,12 +92,12 @@ class Result(NamedTuple):
         return reasons[0] if reasons and len(reasons) == len(self.broken) and not self.ok else None
 
 
-def results(probes: Probes, policy: Policy, row: str) -> tuple[Result, ...]:
+def results(probes: "Probes", policy: "Policy", row: str) -> tuple[Result, ...]:
     """The row's probes that the policy lets out, in the order of the table."""
     return tuple(_result(target, probes.answers) for target in wanted(policy).values() if target.row == row and target.hosts)
 
 
-def _result(target: Target, answers: Iterable[Answer]) -> Result:
+def _result(target: Target, answers: Iterable["Answer"]) -> Result:
     mine = [answer for answer in answers if answer.target == target.id]
     working, broken = [], []
     for entry in target.hosts:
@@ -118,7 +116,7 @@ class Reach(NamedTuple):
     target: Target
     family: str
     working: tuple[str, ...]
-    broken: tuple[Answer, ...]
+    broken: tuple["Answer", ...]
 
     @property
     def hosts(self) -> int:
@@ -129,19 +127,19 @@ class Reach(NamedTuple):
         return len(self.working) >= min(need, self.hosts)
 
 
-def reach(probes: Probes, target: Target, family: str) -> Reach:
+def reach(probes: "Probes", target: Target, family: str) -> Reach:
     """What one probe saw over one family. A host without an address of it says nothing about the way."""
     mine = [a for a in probes.answers if a.target == target.id and a.family == family and a.outcome not in ABSENT]
     working = tuple(dict.fromkeys(answer.host for answer in mine if answer.outcome in WORKS))
     return Reach(target, family, working, tuple(answer for answer in mine if answer.host not in working))
 
 
-def worst(answers: Iterable[Answer]) -> Answer:
+def worst(answers: Iterable["Answer"]) -> "Answer":
     """Of one host's answers over both families, the one that tells most: not the one that only says `no address`."""
     return sorted(answers, key=lambda answer: (answer.outcome in ABSENT, answer.family != "ipv4"))[0]
 
 
-def say(*answers: Answer) -> str:
+def say(*answers: "Answer") -> str:
     """One clause for answers that mean the same: which hosts, over which family, what happened."""
     first = answers[0]
     over = f" over {FAMILY[first.family]}" if first.family in FAMILY and first.outcome not in ("no-dns", "no-name") else ""
@@ -150,7 +148,7 @@ def say(*answers: Answer) -> str:
     return f"{names}{over}{at}: {_MEANS.get(first.outcome, first.detail or first.outcome)}{_more(first)}"
 
 
-def say_all(answers: Iterable[Answer]) -> str:
+def say_all(answers: Iterable["Answer"]) -> str:
     """All of them, those that mean the same in one clause."""
     groups: dict[tuple[str, str, str], list[Answer]] = {}
     for answer in answers:
@@ -158,7 +156,7 @@ def say_all(answers: Iterable[Answer]) -> str:
     return "; ".join(say(*group) for group in groups.values())
 
 
-def _where(answer: Answer) -> str:
+def _where(answer: "Answer") -> str:
     host = f"[{answer.host}]" if ":" in answer.host and answer.port else answer.host
     return f"{host}:{answer.port}" if answer.port else host
 
@@ -185,21 +183,21 @@ _MEANS = {
 }
 
 
-def _more(answer: Answer) -> str:
+def _more(answer: "Answer") -> str:
     if answer.outcome == "stalled":
         return f" at the {answer.stage}: {_size_of(answer)}"
     told = answer.outcome in _MEANS and answer.outcome not in ("timeout", "refused", "no-name", "no-address", "no-dns")
     return f" ({answer.detail})" if told and answer.detail else ""
 
 
-def _size_of(answer: Answer) -> str:
+def _size_of(answer: "Answer") -> str:
     """How much came before a stall, alike for hosts that differ by a few bytes."""
     if answer.received:
         return "a part of the answer came, and then no more"
     return "only the end of an answer came, without its beginning" if answer.gaps else "nothing came"
 
 
-def remedy_for(facts: Facts, answers: Iterable[Answer]) -> tuple[str, Commands]:
+def remedy_for(facts: "Facts", answers: Iterable["Answer"]) -> tuple[str, "Commands"]:
     """What to do about the most telling of these failures."""
     outcomes = [answer.outcome for answer in answers]
     most = (outcome for outcome in REMEDIES if outcomes and outcomes.count(outcome) * 2 >= len(outcomes))
@@ -208,7 +206,7 @@ def remedy_for(facts: Facts, answers: Iterable[Answer]) -> tuple[str, Commands]:
     return text, set_clock(facts) if outcome == "clock" else commands
 
 
-def broken_family(probes: Probes) -> str:
+def broken_family(probes: "Probes") -> str:
     """`ipv6` (or `ipv4`) where the machine has a default route of it and, of three hosts or more, none takes a TCP connection
     over it although others do; else "". Answers to echo requests or over UDP do not make up for that: mail is TCP."""
     tcp = {target.id for target in TARGETS if target.kind in TCP}

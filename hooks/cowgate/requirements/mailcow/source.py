@@ -1,7 +1,5 @@
 """The address that mail leaves from. Pure."""
 
-from __future__ import annotations
-
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -26,7 +24,7 @@ class Source(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def mail_source(facts: Facts, version: int) -> Optional[Source]:
+def mail_source(facts: "Facts", version: int) -> Optional[Source]:
     """The address with which mailcow's connections leave this machine, None where it has no way out over that IP version.
 
     SNAT_TO_SOURCE where it is set. Otherwise Docker masquerades, and the kernel takes the first address of the outgoing link
@@ -47,11 +45,11 @@ def mail_source(facts: Facts, version: int) -> Optional[Source]:
     return Source(addresses[0], routes[0].interface, key, False, tuple(addresses[1:]))
 
 
-def _set_aside(address: Address) -> bool:
+def _set_aside(address: "Address") -> bool:
     """Whether the kernel does not choose this one by itself."""
     return bool({"deprecated", "tentative", "dadfailed"} & set(address.flags))
 
 
-def _near(address: Address, route: Route) -> bool:
+def _near(address: "Address", route: "Route") -> bool:
     network = ip_network(f"{address.address}/{address.prefix}", strict=False)
     return route.gateway != "" and ip_address(route.gateway.partition("%")[0]) in network

@@ -1,7 +1,5 @@
 """network.ipv6_alias: The host's own IPv6 address is not on an interface alias."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,17 +30,17 @@ class AliasDefect(NamedTuple):
     """What is wrong with IPv6 on aliases: `own` stanzas that carry the host's own IPv6, `files` that the repair changes,
     `deprecated` live addresses whose preferred lifetime must come back."""
 
-    own: tuple[Alias, ...] = ()
-    files: tuple[File, ...] = ()
-    deprecated: tuple[Address, ...] = ()
+    own: tuple["Alias", ...] = ()
+    files: tuple["File", ...] = ()
+    deprecated: tuple["Address", ...] = ()
 
     @property
-    def stuck(self) -> tuple[Alias, ...]:
+    def stuck(self) -> tuple["Alias", ...]:
         """Stanzas that only a person can rename."""
         return tuple(alias for alias in self.own if not alias.repair)
 
 
-def alias_defect(facts: Facts, phase: Phase) -> AliasDefect:
+def alias_defect(facts: "Facts", phase: Phase) -> AliasDefect:
     """The defect in the files that ifupdown reads, and in the addresses that are live now (not yet in the early phase)."""
     config: Ifupdown = facts.ifupdown.value
     net: Interfaces | None = facts.interfaces.content if phase is not Phase.EARLY else None
@@ -51,7 +49,7 @@ def alias_defect(facts: Facts, phase: Phase) -> AliasDefect:
     return AliasDefect(own, files, _deprecated(config, net) if net is not None else ())
 
 
-def _deprecated(config: Ifupdown, net: Interfaces) -> tuple[Address, ...]:
+def _deprecated(config: "Ifupdown", net: "Interfaces") -> tuple["Address", ...]:
     """Live global addresses that are deprecated though valid forever, and not on purpose."""
     own, static, deliberate = _configured(config) if config.in_charge else (set(), set(), set())
     found = []
@@ -68,7 +66,7 @@ def _deprecated(config: Ifupdown, net: Interfaces) -> tuple[Address, ...]:
     return tuple(found)
 
 
-def _configured(config: Ifupdown) -> tuple[set[tuple[str, str]], set[tuple[str, str]], set[tuple[str, str]]]:
+def _configured(config: "Ifupdown") -> tuple[set[tuple[str, str]], set[tuple[str, str]], set[tuple[str, str]]]:
     """(interface, address) of own aliases, of plain static stanzas, and of those deprecated on purpose."""
     own = {(a.parent, _normal(a.address)) for a in config.aliases if a.own}
     deliberate = {(a.parent, _normal(a.address)) for a in config.aliases if not a.own}
@@ -80,11 +78,11 @@ def _configured(config: Ifupdown) -> tuple[set[tuple[str, str]], set[tuple[str, 
     return own, static - deliberate, deliberate
 
 
-def _is_deprecated(a: Address) -> bool:
+def _is_deprecated(a: "Address") -> bool:
     return "deprecated" in a.flags or a.preferred == 0
 
 
-def _has_other(a: Address, net: Interfaces) -> bool:
+def _has_other(a: "Address", net: "Interfaces") -> bool:
     """Whether the interface has another IPv6 address that is preferred and reaches the Internet as far as this one does."""
     return any(
         not _is_deprecated(o) and "temporary" not in o.flags and (is_unique_local(a.address) or not is_unique_local(o.address))
@@ -100,7 +98,7 @@ def _normal(address: str) -> str:
         return address
 
 
-def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+def judge(facts: "Facts", policy: "Policy", phase: Phase) -> Verdict:
     config: Ifupdown = facts.ifupdown.value
     expected = "no `iface X:n inet6` stanza carries the host's own IPv6, and its live addresses are not deprecated"
     defect = alias_defect(facts, phase)
@@ -159,12 +157,12 @@ def _alias_remedy(defect: AliasDefect) -> str:
     return "; ".join(parts)
 
 
-def _lifetime_commands(addresses: Iterable[Address]) -> tuple[tuple[str, ...], ...]:
+def _lifetime_commands(addresses: Iterable["Address"]) -> tuple[tuple[str, ...], ...]:
     forever = ("preferred_lft", "forever", "valid_lft", "forever")
     return tuple(("ip", "-6", "addr", "change", f"{a.address}/{a.prefix}", "dev", a.interface, *forever) for a in addresses)
 
 
-def _alias_observed(config: Ifupdown) -> str:
+def _alias_observed(config: "Ifupdown") -> str:
     left = [f"{a.name} ({a.reason})" for a in config.aliases]
     if config.in_charge:
         return f"not affected; left alone: {', '.join(left)}" if left else "not affected: ifupdown has no IPv6 alias"
@@ -178,7 +176,7 @@ DISABLE_FILE = "/etc/cloud/cloud.cfg.d/99-disable-network-config.cfg"
 DISABLE_TEXT = "# Written by cowgate (policy: network.disable_cloud_init).\nnetwork: {config: disabled}\n"
 
 
-def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+def plan(facts: "Facts", policy: "Policy", phase: Phase) -> Iterator[Change]:
     defect = alias_defect(facts, phase)
     config: Ifupdown = facts.ifupdown.value
     for file in defect.files:
@@ -202,7 +200,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         yield WriteFile(DISABLE_FILE, DISABLE_TEXT)
 
 
-def _stanzas_with_gateway(config: Ifupdown) -> dict[str, Stanza]:
+def _stanzas_with_gateway(config: "Ifupdown") -> dict[str, "Stanza"]:
     """For each interface the static inet6 stanza with the gateway: that of the own alias, or its own."""
     own = {alias.name: alias.parent for alias in config.aliases if alias.own} if config.in_charge else {}
     found: dict[str, Stanza] = {}
@@ -214,7 +212,7 @@ def _stanzas_with_gateway(config: Ifupdown) -> dict[str, Stanza]:
     return found
 
 
-def _settings(net: Interfaces, interface: str, stanza: Stanza) -> Iterator[Change]:
+def _settings(net: "Interfaces", interface: str, stanza: "Stanza") -> Iterator[Change]:
     """What ifup sets for a static stanza with a gateway (ifupdown's inet6.defn), and could not for the alias's name."""
     now = net.setting(interface)
     for name, value in (("accept_ra", now.accept_ra), ("autoconf", now.autoconf)):
@@ -224,7 +222,7 @@ def _settings(net: Interfaces, interface: str, stanza: Stanza) -> Iterator[Chang
             yield Sysctl(f"net.ipv6.conf.{interface.replace('.', '/')}.{name}", wanted)
 
 
-def _without_advertisements(net: Interfaces, interface: str, stanza: Stanza) -> Iterator[Change]:
+def _without_advertisements(net: "Interfaces", interface: str, stanza: "Stanza") -> Iterator[Change]:
     """Live without router advertisements from now on: a default route that stays, learned addresses that run out."""
     if (stanza.option("accept_ra") or "0") != "0":
         return
@@ -245,7 +243,7 @@ def _without_advertisements(net: Interfaces, interface: str, stanza: Stanza) -> 
             yield LiveAddress(interface, f"{a.address}/{a.prefix}", preferred="0", valid=str(a.valid))
 
 
-def _is_advertised(a: Address) -> bool:
+def _is_advertised(a: "Address") -> bool:
     """Whether an address came from a router advertisement. One of 64 bits that runs out is taken for one too: after an undo
     the kernel no longer marks it, and on an interface with a static stanza nothing else gives such an address."""
     return bool({"mngtmpaddr", "temporary"} & set(a.flags)) or ("dynamic" in a.flags and a.prefix == 64)

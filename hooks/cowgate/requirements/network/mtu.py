@@ -1,9 +1,7 @@
 """network.mtu: The MTU of mailcow's network fits the machine's own links."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.changes.values import Change, Command, EditFile
 from cowgate.model import Level, Measured, Phase, Requirement, Verdict, deferred, failed, passed, unknown, warned
@@ -47,7 +45,7 @@ class MtuBounds(NamedTuple):
     def expected(self) -> str:
         return f"{self.most} bytes" if self.least == self.most else f"{self.least} to {self.most} bytes"
 
-    def complaint(self, value: str | None) -> str:
+    def complaint(self, value: Optional[str]) -> str:
         """What is wrong with an MTU as it is written (None: no entry, Docker takes 1500); "" where nothing is."""
         if value is not None and not value.isdecimal():
             return f"the MTU {value!r} is not a number: Docker refuses to create mailcow's network with it"
@@ -62,7 +60,7 @@ class MtuBounds(NamedTuple):
         return ""
 
 
-def links_mtu(facts: Facts) -> dict[str, int]:
+def links_mtu(facts: "Facts") -> dict[str, int]:
     """What limits the packets of this machine: MTU in bytes of each default-route interface (and its route, and the path
     beyond it where a probe found that), by a name for people."""
     interfaces = facts.interfaces.value
@@ -80,7 +78,7 @@ def links_mtu(facts: Facts) -> dict[str, int]:
     return links
 
 
-def wanted_mtu(facts: Facts, policy: Policy) -> int | None:
+def wanted_mtu(facts: "Facts", policy: "Policy") -> Optional[int]:
     """The MTU in bytes that mailcow's network needs: the policy's, else the smallest of links_mtu(), with IPv6 never below
     1280 (RFC 8200). None where Docker's own 1500 is right, or nothing is known."""
     if isinstance(policy.network.mtu, int):
@@ -91,7 +89,7 @@ def wanted_mtu(facts: Facts, policy: Policy) -> int | None:
     return max(smallest, IPV6_MIN_MTU) if facts.mailcow.value.ipv6 else smallest
 
 
-def mtu_bounds(facts: Facts, policy: Policy) -> MtuBounds:
+def mtu_bounds(facts: "Facts", policy: "Policy") -> MtuBounds:
     """The bounds for the MTU of mailcow's network on this machine. A lower one than the link's is safe, and left alone."""
     wanted = wanted_mtu(facts, policy)
     if isinstance(policy.network.mtu, int):
@@ -103,13 +101,13 @@ def mtu_bounds(facts: Facts, policy: Policy) -> MtuBounds:
     return MtuBounds(least, most, f"{name} carries only {links[name]}" if name else "nothing is known to carry more")
 
 
-def mtu_complaint(facts: Facts, policy: Policy) -> str:
+def mtu_complaint(facts: "Facts", policy: "Policy") -> str:
     """What is wrong with the MTU that the files give mailcow's network; "" where nothing is."""
     mailcow = facts.mailcow.value
     return mtu_bounds(facts, policy).complaint(mailcow.mtu)
 
 
-def mtu_entry(facts: Facts, policy: Policy) -> int | None:
+def mtu_entry(facts: "Facts", policy: "Policy") -> Optional[int]:
     """The MTU that the override should be given: 0 to have none there, None to stay as it is."""
     mailcow = facts.mailcow.value
     wanted = wanted_mtu(facts, policy)
@@ -119,7 +117,7 @@ def mtu_entry(facts: Facts, policy: Policy) -> int | None:
     return wanted if edited else None
 
 
-def stale_network(facts: Facts, policy: Policy) -> str:
+def stale_network(facts: "Facts", policy: "Policy") -> str:
     """What is wrong with the network that Docker has for mailcow already; "" where nothing is, or there is none."""
     network = mailcow_network(facts)
     if network is None:
@@ -129,11 +127,11 @@ def stale_network(facts: Facts, policy: Policy) -> str:
     return f"{made}: {complaint}" if complaint else ""
 
 
-def _what_goes(facts: Facts) -> str:
+def _what_goes(facts: "Facts") -> str:
     return "mailcow down and up again" if is_installed(facts) else "down what is left of mailcow"
 
 
-def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+def judge(facts: "Facts", policy: "Policy", phase: Phase) -> Verdict:
     mailcow = facts.mailcow.value
     if not mailcow.checkout:
         return _no_checkout(mailcow, policy, phase)
@@ -177,7 +175,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return passed(f"{gets} ({links})" if links else gets, expected=expected, evidence=_mtu_evidence(facts))
 
 
-def _mtu_evidence(facts: Facts) -> dict[str, str]:
+def _mtu_evidence(facts: "Facts") -> dict[str, str]:
     """Where each number was seen."""
     mailcow = facts.mailcow.value
     evidence = {name: str(mtu) for name, mtu in links_mtu(facts).items()}
@@ -193,7 +191,7 @@ def _mtu_evidence(facts: Facts) -> dict[str, str]:
     return evidence
 
 
-def _no_checkout(mailcow: Mailcow, policy: Policy, phase: Phase) -> Verdict:
+def _no_checkout(mailcow: "Mailcow", policy: "Policy", phase: Phase) -> Verdict:
     why = f"mailcow is not cloned to {mailcow.install_dir} yet, and the MTU of its network is set in a file there"
     if phase is not Phase.INSTALL:
         return deferred(f"{why}: decided after the clone, before mailcow is started")
@@ -204,7 +202,7 @@ def _no_checkout(mailcow: Mailcow, policy: Policy, phase: Phase) -> Verdict:
     )
 
 
-def _wrong_mtu(facts: Facts, policy: Policy, complaint: str, stale: str) -> Verdict:
+def _wrong_mtu(facts: "Facts", policy: "Policy", complaint: str, stale: str) -> Verdict:
     mailcow = facts.mailcow.value
     override, path = mailcow.override, mailcow.override_path
     wanted = wanted_mtu(facts, policy)
@@ -242,7 +240,7 @@ DOWN_TIMEOUT = 300.0  # seconds; mailcow's slowest container may take 45 s to st
 UP_TIMEOUT = 900.0  # seconds; may pull images
 
 
-def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+def plan(facts: "Facts", policy: "Policy", phase: Phase) -> Iterator[Change]:
     mailcow = facts.mailcow.value
     if not mailcow.checkout or mailcow.override.state not in ("absent", "ok") or mailcow.conf_state == "unreadable":
         return
@@ -260,7 +258,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
             yield Command(command, "mailcow was taken down for its network", timeout=UP_TIMEOUT)
 
 
-def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
+def measure(facts: "Facts", policy: "Policy") -> tuple[Measured, ...]:
     """The smallest MTU of the links to the Internet and of the paths beyond them, and the MTU that mailcow's network gets."""
     links = links_mtu(facts) if facts.interfaces.state == "value" else {}
     mailcow = facts.mailcow.value

@@ -5,8 +5,6 @@ on the way to it holds; where one cannot be told, the refusal is possible, and t
 walked: what they accept is Docker's affair, and while mailcow does not run they do not accept its packets yet.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import lru_cache

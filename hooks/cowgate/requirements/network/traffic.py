@@ -1,7 +1,5 @@
 """mailcow's traffic as packets, and what the machine's own rules do to each of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -44,7 +42,7 @@ class Lost(NamedTuple):
     fate: Fate
 
 
-def filters(facts: Facts) -> Optional[Filters]:
+def filters(facts: "Facts") -> Optional[Filters]:
     """The rules of this machine; None where they were not listed."""
     firewall = facts.firewall.content
     if firewall is None or firewall.nft_rules is None:
@@ -52,7 +50,7 @@ def filters(facts: Facts) -> Optional[Filters]:
     return Filters(firewall.chains, network_made=mailcow_network(facts) is not None)
 
 
-def families(facts: Facts) -> Iterator[tuple[str, str, str]]:
+def families(facts: "Facts") -> Iterator[tuple[str, str, str]]:
     """Each family that mailcow uses here, with the link to the outside and mailcow's own network."""
     interfaces = facts.interfaces.content
     if interfaces is None:
@@ -64,7 +62,7 @@ def families(facts: Facts) -> Iterator[tuple[str, str, str]]:
             yield family, links[0], networks[version]
 
 
-def published(facts: Facts, family: str) -> Iterator[tuple[Wanted, str]]:
+def published(facts: "Facts", family: str) -> Iterator[tuple[Wanted, str]]:
     """What mailcow publishes to the outside, with each address of this machine that it is reached on."""
     interfaces = facts.interfaces.content
     version = 4 if family == "ip" else 6
@@ -95,7 +93,7 @@ def leaving(family: str, link: str, network: str, port: int, protocol: str) -> P
     return Packet(family, BRIDGE, link, network, OUTSIDE, port, protocol)
 
 
-def refusals(facts: Facts, rules: Filters) -> Iterator[Lost]:
+def refusals(facts: "Facts", rules: Filters) -> Iterator[Lost]:
     """Every rule that drops mailcow's traffic, certain or not."""
     for family, link, network in families(facts):
         seen: set[tuple[str, int]] = set()
@@ -115,7 +113,7 @@ def refusals(facts: Facts, rules: Filters) -> Iterator[Lost]:
                 yield from (Lost("out", port, family, f) for f in _drops(rules, packet, hook))
 
 
-def kept_apart(facts: Facts, rules: Filters) -> Iterator[Lost]:
+def kept_apart(facts: "Facts", rules: Filters) -> Iterator[Lost]:
     """Every rule that drops what mailcow's containers send to each other over their bridge: those of the bridge itself, and
     where br_netfilter is at work those for forwarded packets."""
     bridged = facts.forwarding.content is not None and facts.forwarding.content.bridged
@@ -139,7 +137,7 @@ def _drops(rules: Filters, packet: Packet, hook: str) -> Iterator[Fate]:
                 return
 
 
-def hidden_senders(facts: Facts, rules: Filters, keys: tuple[str, ...]) -> Iterator[Lost]:
+def hidden_senders(facts: "Facts", rules: Filters, keys: tuple[str, ...]) -> Iterator[Lost]:
     """Rules that give a client's packet another source address on its way to mailcow's bridge."""
     for family, link, network in families(facts):
         for wanted, address in published(facts, family):
@@ -154,7 +152,7 @@ def hidden_senders(facts: Facts, rules: Filters, keys: tuple[str, ...]) -> Itera
                         break
 
 
-def untranslated(facts: Facts, rules: Filters, keys: tuple[str, ...]) -> Iterator[Lost]:
+def untranslated(facts: "Facts", rules: Filters, keys: tuple[str, ...]) -> Iterator[Lost]:
     """Rules that keep a client's packet from Docker's own: its proxy carries the connection, and the sender is the bridge."""
     for family, link, _ in families(facts):
         for wanted, address in published(facts, family):
@@ -165,7 +163,7 @@ def untranslated(facts: Facts, rules: Filters, keys: tuple[str, ...]) -> Iterato
                         break
 
 
-def diverted(facts: Facts, rules: Filters) -> Iterator[Lost]:
+def diverted(facts: "Facts", rules: Filters) -> Iterator[Lost]:
     """Rules that send a published port to somebody else than Docker's containers."""
     for family, link, _ in families(facts):
         for wanted, address in published(facts, family):

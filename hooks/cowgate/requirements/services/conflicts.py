@@ -1,8 +1,6 @@
 """Known servers that hold, or will hold, ports that mailcow publishes. Pure."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.requirements.published import taken_sockets, wanted_sockets
 from cowgate.servers import Server, server_of
@@ -20,11 +18,11 @@ class Conflict(NamedTuple):
     """A known server that holds ports of mailcow's, or will: its unit, and the ports."""
 
     server: Server
-    unit: Unit
+    unit: "Unit"
     ports: tuple[int, ...]
 
 
-def conflicting(facts: Facts, policy: Policy) -> tuple[Conflict, ...]:
+def conflicting(facts: "Facts", policy: "Policy") -> tuple[Conflict, ...]:
     """The units of known servers that are in mailcow's way and that the policy does not keep.
 
     A running server counts by the ports that it really holds, where that can be seen (an nginx on port 8080 is in nobody's
@@ -46,7 +44,7 @@ def conflicting(facts: Facts, policy: Policy) -> tuple[Conflict, ...]:
     return tuple(found)
 
 
-def _taken_by_server(facts: Facts) -> dict[Server, tuple[int, ...]] | None:
+def _taken_by_server(facts: "Facts") -> Optional[dict[Server, tuple[int, ...]]]:
     """The ports of mailcow's that each known server holds now; None where it cannot be seen who holds one of them.
 
     Sockets that no process shows elsewhere do not matter: the kernel's own (WireGuard, VXLAN, NFS) never show one.
@@ -63,7 +61,7 @@ def _taken_by_server(facts: Facts) -> dict[Server, tuple[int, ...]] | None:
     return taken
 
 
-def is_kept(server: Server, policy: Policy) -> bool:
+def is_kept(server: Server, policy: "Policy") -> bool:
     """Whether the policy keeps this server, by the name of any of its units (the ending may be left out)."""
     kept = {name.rpartition(".")[0] if name.endswith((".service", ".socket")) else name for name in policy.keep_services}
     return bool(kept & {*server.services, *server.sockets})

@@ -1,9 +1,7 @@
 """time.offset: The clock is correct."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from cowgate.changes.values import Change, RestartUnit
 from cowgate.model import Commands, Level, Measured, Phase, Requirement, Verdict, failed, passed, unknown
@@ -32,11 +30,11 @@ class Lag(NamedTuple):
 
     seconds: float
     allowed: bool
-    samples: tuple[ClockSample, ...]
-    liars: tuple[ClockSample, ...] = ()
+    samples: tuple["ClockSample", ...]
+    liars: tuple["ClockSample", ...] = ()
 
 
-def measured(clock: tuple[ClockSample, ...]) -> Lag | None:
+def measured(clock: tuple["ClockSample", ...]) -> Optional[Lag]:
     """The clock's lag by the time servers that are not contradicted; where none is left, by the Date headers of web servers
     (RFC 9110 §6.6.1). None where nobody told the time, or as many say one thing as another."""
     if not clock:
@@ -53,19 +51,19 @@ def measured(clock: tuple[ClockSample, ...]) -> Lag | None:
     return Lag(seconds, allowed, samples, tuple(sample for sample in others if sample.kind == "sntp"))
 
 
-def _agreeing(center: ClockSample, samples: tuple[ClockSample, ...]) -> tuple[ClockSample, ...]:
+def _agreeing(center: "ClockSample", samples: tuple["ClockSample", ...]) -> tuple["ClockSample", ...]:
     return tuple(s for s in samples if abs(s.offset - center.offset) <= TOLERANCE + s.error + center.error)
 
 
-def _weight(samples: tuple[ClockSample, ...]) -> tuple[int, int]:
+def _weight(samples: tuple["ClockSample", ...]) -> tuple[int, int]:
     return len(samples), sum(sample.kind == "sntp" for sample in samples)
 
 
-def _shown(sample: ClockSample) -> str:
+def _shown(sample: "ClockSample") -> str:
     return f"{sample.offset:+.3f} s (± {sample.error:.3f}, {sample.kind})"
 
 
-def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
+def judge(facts: "Facts", policy: "Policy", phase: Phase) -> Verdict:
     """Within five seconds of the median of what others say."""
     probes = facts.probes.value
     if not probes.asked:
@@ -95,12 +93,12 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return _wrong(lag.seconds, _step(facts), expected, evidence)
 
 
-def _sources(samples: tuple[ClockSample, ...]) -> str:
+def _sources(samples: tuple["ClockSample", ...]) -> str:
     kind = "time server" if samples[0].kind == "sntp" else "web server"
     return f"{kind}{'s' if len(samples) > 1 else ''}"
 
 
-def _step(facts: Facts) -> Commands:
+def _step(facts: "Facts") -> Commands:
     """What makes the daemon that runs step the clock; none where no daemon does (time.synchronization says so)."""
     if facts.timesources.content is None or facts.services.content is None:
         return ()
@@ -136,7 +134,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
+def plan(facts: "Facts", policy: "Policy", phase: Phase) -> Iterator[Change]:
     """A restart of the daemon that runs; nothing where the clock is right, its error not known, or no daemon runs."""
     lag = measured(facts.probes.value.clock)
     if lag is None or lag.allowed or facts.timesources.content is None or facts.services.content is None:
@@ -146,7 +144,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         yield RestartUnit(unit.name, f"the clock is {abs(lag.seconds):.0f} s off")
 
 
-def measure(facts: Facts, policy: Policy) -> tuple[Measured, ...]:
+def measure(facts: "Facts", policy: "Policy") -> tuple[Measured, ...]:
     """How far the clock is behind (negative: ahead of) what others say."""
     lag = measured(facts.probes.value.clock)
     return (Measured("offset", lag.seconds, "seconds"),) if lag else ()
