@@ -137,6 +137,24 @@ def test_a_deb_by_its_address_from_a_server_that_is_twenty_minutes_late(material
         assert not machine.exists("/usr/sbin/cowgate") and "Setting up cowgate" not in boot_journal(machine)
 
 
+@pytest.mark.skipif("COWGATE_LONG" not in os.environ, reason="it waits as long; tests/run --long --layer boot has it")
+@pytest.mark.parametrize("late", [75, LATE])
+def test_a_server_that_is_late_by_the_clock(material: Path, tmp_path: Path, late: int) -> None:
+    bundle = tmp_path / "cowgate.tar.xz"
+    text = user_data(material, container_policy(*WITHOUT_DOCKER), "--install", "--bundle", str(bundle), "--source", URL)
+    with container("bookworm", material, text) as machine:
+        wait_until(lambda: machine.exists(TOLD), "the first try", SLOW, 0.5)
+        time.sleep(late)
+        assert "cannot be fetched" in machine.read(TOLD) and not machine.exists("/usr/local/sbin/cowgate")
+        serve = [sys.executable, flaky_server.__file__, "203.0.113.1", "8080", str(bundle)]
+        server = machine.outside.start(serve, log=os.devnull)
+        try:
+            wait_until(lambda: machine.exists("/opt/cowgate/begun"), "the next try", SLOW, 1.0)
+            checked_and_installed_once(machine)
+        finally:
+            stop(server)
+
+
 def test_the_plug_is_pulled_at_ten_moments_of_the_first_boot(material: Path) -> None:
     text = user_data(material, container_policy(*WITHOUT_DOCKER), "--install")
     with container("bookworm", material, text) as machine:
