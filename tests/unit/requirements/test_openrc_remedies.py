@@ -60,7 +60,7 @@ ALPINES = (
 )
 BROUGHT = (
     *("chronyc", "curl", "docker", "dockerd", "firewall-cmd", "git", "iptables", "lvextend", "nft", "openssl"),
-    *("ufw", "update-alternatives", "xfs_info"),
+    *("ufw", "xfs_info"),
 )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, warned
+from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, warned
 from cowgate.requirements.network.shared import unlisted
 from cowgate.requirements.services.shared import listed_with_and
 from cowgate.requirements.system.shared import install, manager_of
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
-    from cowgate.facts.firewall import Firewall
     from cowgate.policy.model import Policy
 
 
@@ -32,22 +31,33 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if firewall.nft_rules is None or firewall.legacy_rules is None:
         return unlisted(firewall)
     if firewall.nft_rules and firewall.legacy_rules:
-        return _mixed(firewall, expected)
+        return _mixed(facts, expected)
     kind = "legacy" if firewall.legacy_rules else "nft" if firewall.nft_rules else firewall.backend or "none"
     return passed(f"{kind} only" if kind in ("legacy", "nft") else "no rules, no iptables", expected=expected)
 
 
-def _mixed(firewall: Firewall, expected: str) -> Verdict:
+def _mixed(facts: Facts, expected: str) -> Verdict:
+    firewall = facts.firewall.value
     tables = listed_with_and(firewall.legacy_tables)
-    return warned(
-        f"{firewall.legacy_rules} rules are in iptables-legacy (tables {tables}) and {firewall.nft_rules} in nftables: both "
-        "filter every packet, and mailcow's ban list goes into one of them only",
-        remedy="let iptables use nftables everywhere, then reboot: that empties the old tables",
-        commands=(
+    if firewall.backend == "legacy" and manager_of(facts) == "apt":
+        remedy = "let iptables use nftables everywhere, then reboot: that empties the old tables"
+        commands: Commands = (
             ("update-alternatives", "--set", "iptables", "/usr/sbin/iptables-nft"),
             ("update-alternatives", "--set", "ip6tables", "/usr/sbin/ip6tables-nft"),
             ("reboot",),
-        ),
+        )
+    else:
+        # The command is nft's already, or comes in one kind only: something calls iptables-legacy by its own name.
+        remedy = (
+            "reboot: that empties the tables of iptables-legacy. Where its rules come back, a service or script of this "
+            "machine calls iptables-legacy by name; let it call iptables"
+        )
+        commands = (("grep", "-rl", "iptables-legacy", "/etc", "/usr/local"), ("reboot",))
+    return warned(
+        f"{firewall.legacy_rules} rules are in iptables-legacy (tables {tables}) and {firewall.nft_rules} in nftables: both "
+        "filter every packet, and mailcow's ban list goes into one of them only",
+        remedy=remedy,
+        commands=commands,
         expected=expected,
         observed=f"legacy {firewall.legacy_rules}, nftables {firewall.nft_rules}; iptables is {firewall.backend or 'missing'}",
     )
