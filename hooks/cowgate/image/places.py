@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 from cowgate.image.table import Rule
 
 ANYWHERE = ""  # the bucket of patterns that begin with no fixed name
+HIDDEN = "/."  # and of those among them whose first name has a dot: few paths have one
 
 
 class Names(NamedTuple):
@@ -75,7 +76,8 @@ class Places:
             found: dict[str, list[str]] = {}
             for glob in (glob for pattern in rule.patterns for glob in expand(pattern, names)):
                 first = glob.split("/")[1] if glob.startswith("/") else "*"
-                found.setdefault(ANYWHERE if set(first) & set("*?[") else first, []).append(translate(glob))
+                wild = HIDDEN if glob.startswith("**/.") else ANYWHERE
+                found.setdefault(wild if set(first) & set("*?[") else first, []).append(translate(glob))
                 self.fixed.add(_fixed(glob))
             for first, expressions in found.items():
                 compiled = _compiled("|".join(expressions))
@@ -84,7 +86,8 @@ class Places:
 
     def rules(self, path: str) -> list[Rule]:
         """The rules that speak of the path, in the order of the table."""
-        candidates = (*self.buckets.get(path.split("/", 2)[1], ()), *self.buckets.get(ANYWHERE, ()))
+        hidden = self.buckets.get(HIDDEN, ()) if HIDDEN in path else ()
+        candidates = (*self.buckets.get(path.split("/", 2)[1], ()), *self.buckets.get(ANYWHERE, ()), *hidden)
         return [
             rule
             for _, rule in sorted(

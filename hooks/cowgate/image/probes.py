@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from cowgate.errors import PolicyError
 from cowgate.image import content
+from cowgate.image.keys import KEY
 from cowgate.policy import file
 
 if TYPE_CHECKING:
@@ -123,6 +124,17 @@ def _not_config(look: Look) -> Optional[str]:
     return None if look.path.endswith((".conf", ".d")) else ""
 
 
+def _unowned(look: Look) -> Optional[str]:
+    return None if look.owners.has(look.path) else _has_content(look)
+
+
+def _log(look: Look) -> Optional[str]:
+    """A file called a log that no package brought and that tells of times: not the log of a database's transactions."""
+    if not look.entry.is_file or look.owners.has(look.path) or look.path.startswith(("/var/lib/docker/", "/var/lib/dpkg/")):
+        return None
+    return "" if re.search(rb"(?m)^[\[\"{(<\w: ]{0,40}\d\d(?::|T|-|/|h|\.)\d\d", look.head(65536)) else None
+
+
 def _apt_list(look: Look) -> Optional[str]:
     return None if look.path.endswith("/lock") else _is_file(look)
 
@@ -167,7 +179,7 @@ def _popcon_id(look: Look) -> Optional[str]:
 
 def _private_key(look: Look) -> Optional[str]:
     told = content.reason(look.path, look.head())
-    return "" if told and told.startswith(content.KEY) else None
+    return "" if told and told.startswith(KEY) else None
 
 
 def _key_file(look: Look) -> Optional[str]:
@@ -355,4 +367,6 @@ PROBES: dict[str, Callable[[Look], Optional[str]]] = {
     "swap-line": _swap_line,
     "agent-swap": _agent_swap,
     "apt-list": _apt_list,
+    "unowned": _unowned,
+    "log": _log,
 }

@@ -29,7 +29,9 @@ MOUNT = "mount"  # the rule that what is mounted in the tree is found by
 CONTENT = "content"  # the rule that what a file holds is found by
 LISTED = 500  # names of files that nobody owns: more are only counted
 # What no rule of content is asked about: compiled Python stands beside its source, package lists are the distribution's.
-NOT_READ = re.compile(r".*\.py[co]|/var/lib/(?:dpkg|apt/lists)/.*|/(?:proc|sys)/.*", re.DOTALL)
+NOT_READ = re.compile(
+    r".*\.py[co]|/var/lib/(?:dpkg|apt/lists)/.*|/var/cache/debconf/templates\.dat(?:-old)?|/(?:proc|sys)/.*", re.DOTALL
+)
 
 
 def scan(host: Host, policy: Policy, *, living: bool) -> Hygiene:
@@ -191,7 +193,8 @@ class _Scan:
             return
         if setting and look.is_as_packaged():
             return
-        told = content.reason(path, look.head(content.LIMIT if entry.status.st_size <= content.LIMIT else content.HEAD))
+        data = look.head(content.LIMIT if entry.status.st_size <= content.LIMIT else content.HEAD)
+        told = content.reason(path, data, doubt=not self.expected.fullmatch(path))
         if told:
             self.found.append(Finding(CONTENT, path, REFUSE, told.partition(",")[0], 0, told.partition(", ")[2]))
         elif watched and not ruled and not setting and self.owners.known and not self.expected.fullmatch(path):

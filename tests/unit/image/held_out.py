@@ -1,7 +1,8 @@
 """A hundred secrets as programs keep them, written down without a look at the rules of image.hygiene.
 
 The values are made up. 79 were found when this was written down; then rules were made for 15 of the others, and
-two more are found since rules were made for blind.py.
+two more are found since rules were made for blind.py, and the
+other four since blind3.py.
 """
 
 from __future__ import annotations
@@ -118,9 +119,4 @@ SECRETS: dict[str, str] = {
 }
 
 # What no rule finds: listed as unowned.
-MISSED = (
-    "/etc/openvpn/client/auth.txt",
-    "/etc/consul.d/acl.hcl",
-    "/etc/monit/monitrc",
-    "/home/anna/notes.md",
-)
+MISSED: tuple[str, ...] = ()
