@@ -27,7 +27,7 @@ import xml.etree.ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import unescape
-from typing import IO, Optional
+from typing import IO, NamedTuple, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LEFT_OUT = os.path.join(ROOT, "tests", "left-out.txt")
@@ -37,15 +37,51 @@ PYTEST = ("-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1")
 
 
 @dataclass(frozen=True)
+class Part:
+    """Files of a layer that take long together: they run by themselves, with a limit of their own."""
+
+    files: tuple[str, ...]
+    seconds: int
+
+
+@dataclass(frozen=True)
 class Layer:
-    """A directory of tests, its limit in seconds, and what it asks of the host."""
+    """A directory of tests, the limit in seconds of what is in none of its parts, and what it asks of the host."""
 
     name: str
     seconds: int
     machine: bool = False  # root on a Debian host
     packages: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
+class Turn(NamedTuple):
+    """One run of pytest in a lane: a layer, or one of its parts, or the rest of it."""
+
+    layer: Layer
+    name: str
+    targets: tuple[str, ...]
+    seconds: int
+
+
+def whole(layer: Layer, named: bool) -> Turn:
+    """All of a layer at once, or what the arguments for pytest name."""
+    seconds = sum((part.seconds for part in layer.parts), layer.seconds)
+    return Turn(layer, layer.name, () if named else (os.path.join("tests", layer.name),), seconds)
+
+
+def turns(layer: Layer) -> list[Turn]:
+    """What together is the layer: its parts, and its directory without their files."""
+    directory = os.path.join("tests", layer.name)
+    parts = [tuple(os.path.join(directory, file) for file in part.files) for part in layer.parts]
+    rest = tuple(f"--ignore={file}" for files in parts for file in files)
+    found = [Turn(layer, f"{layer.name} without its parts" if rest else layer.name, (directory, *rest), layer.seconds)]
+    for part, files in zip(layer.parts, parts):
+        found.append(Turn(layer, " ".join(files), files, part.seconds))
+    return found
+
+
+LANES = 3  # what boots systems waits more than it computes: two left two cores idle for two fifths of the time
 LAYERS = (
     Layer("unit", 1500),
     Layer("fuzz", 900),
@@ -57,16 +93,27 @@ LAYERS = (
             *("ifupdown", "bind9", "chrony", "iptables", "nftables", "docker.io", "busybox-static", "strace", "git"),
             *("openssl", "gnupg", "curl", "procps", "tmux"),
         ),
+        (
+            Part(("test_fresh_machine.py",), 2600),
+            Part(("test_internet.py", "test_internet_causes.py"), 2000),
+        ),
     ),
     Layer("crash", 1500, True, ("strace",)),
-    Layer("mutation", 900, True),
-    Layer("boot", 3300, True, ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony")),
-    Layer("distros", 1800, True, ("rpm", "lintian", "gnupg", "musl-tools", "qemu-utils", "qemu-system-x86")),
+    Layer("mutation", 1000, True),
+    Layer(
+        "boot",
+        3300,
+        True,
+        ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"),
+        (Part(("test_ready.py", "test_clock.py"), 2100),),
+    ),
+    Layer("distros", 1800, True, ("rpm", "lintian", "gnupg", "musl-tools", "make", "unzip", "qemu-utils", "qemu-system-x86")),
     Layer(
         "image",
-        3000,
+        2400,
         True,
         ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony", "strace"),
+        (Part(("test_build.py",), 3000), Part(("test_build_fails.py",), 2300)),
     ),
 )
 
@@ -81,6 +128,13 @@ class Result:
     seconds: float = 0.0
     left_out: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: Result) -> None:
+        """Count what another gave as this one's."""
+        self.passed += other.passed
+        self.failed += other.failed
+        self.seconds += other.seconds
+        self.left_out.update(other.left_out)
+
 
 def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
@@ -88,12 +142,10 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if arguments.long:
         os.environ["COWGATE_LONG"] = "1"
-    python = environment()
+    python, obstacles = prepared(_wanted(arguments))
     with tempfile.TemporaryDirectory(prefix="cowgate-tests-") as scratch:
         os.environ["COVERAGE_FILE"] = os.path.join(scratch, "coverage")
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(scratch, "hypothesis"))
-        # All packages first: a unit test that can use a tool then finds it.
-        obstacles = {layer: _obstacle(layer) for layer in _wanted(arguments)}
         lanes = Lanes(python, scratch, arguments.pytest)
         if arguments.layer:
             results = lanes.run(obstacles)
@@ -130,6 +182,13 @@ def _wanted(arguments: argparse.Namespace) -> list[Layer]:
 
 
 # -- the environment ---------------------------------------------------------------------------------------------
+
+
+def prepared(layers: Sequence[Layer]) -> tuple[str, dict[Layer, str]]:
+    """The environment's Python, and why a layer cannot run here. Packages first: a unit test that can use a tool finds it."""
+    with concurrent.futures.ThreadPoolExecutor(1) as aside:  # apt beside pip
+        obstacles = aside.submit(_obstacles, layers)
+        return environment(), obstacles.result()
 
 
 def environment() -> str:
@@ -274,7 +333,7 @@ def _shell_scripts() -> list[str]:
 
 
 class Lanes:
-    """Runs the layers: those that boot systems wait much and compute little, so two of them share the machine."""
+    """Runs the layers in turns, in lanes that share the machine."""
 
     def __init__(self, python: str, scratch: str, more: Sequence[str]) -> None:
         self.python = python
@@ -288,48 +347,52 @@ class Lanes:
         """The result of each layer, in their order. A layer with an obstacle is left out for that reason."""
         free = [layer for layer, obstacle in obstacles.items() if not obstacle]
         aside = len(free) > 1 and any(layer.machine for layer in free)
-        if aside:  # The longest first, so that neither lane is alone at the end.
-            free.sort(key=lambda layer: layer.seconds, reverse=True)
-        with concurrent.futures.ThreadPoolExecutor(2 if aside else 1) as pool:
-            running = {layer: pool.submit(self._turn, layer, aside) for layer in free}
+        named = any(word.startswith("tests/") for word in self.more)
+        if not aside or named:
+            planned = [whole(layer, named) for layer in free]
+        else:  # The longest first, so that no lane is alone at the end.
+            planned = sorted((turn for layer in free for turn in turns(layer)), key=lambda turn: turn.seconds, reverse=True)
+        with concurrent.futures.ThreadPoolExecutor(LANES if aside else 1) as pool:
+            futures = [pool.submit(self._turn, turn, aside) for turn in planned]
             try:
-                for future in concurrent.futures.as_completed(running.values()):
+                for future in concurrent.futures.as_completed(futures):
                     future.result()
             except BaseException:
                 self.stopped.set()
                 for process in list(self.running):
                     _end(process)
                 raise
-        return [
-            Result(layer.name, left_out={layer.name: obstacle}) if obstacle else running[layer].result()
-            for layer, obstacle in obstacles.items()
-        ]
+        results = {layer: Result(layer.name, left_out={layer.name: why} if why else {}) for layer, why in obstacles.items()}
+        for turn, future in zip(planned, futures):
+            results[turn.layer].add(future.result())
+        return list(results.values())
 
-    def _turn(self, layer: Layer, aside: bool) -> Result:
+    def _turn(self, turn: Turn, aside: bool) -> Result:
         if self.stopped.is_set():
-            return Result(layer.name, failed=1)
-        with contextlib.nullcontext() if layer.machine else self.covering:
-            return self._layer(layer, aside)
+            return Result(turn.name, failed=1)
+        with contextlib.nullcontext() if turn.layer.machine else self.covering:
+            return self._heard(turn, aside)
 
-    def _layer(self, layer: Layer, aside: bool) -> Result:
-        """Run one layer with pytest and read its counts from the report. With another `aside` it is heard when it is done."""
-        result = Result(layer.name)
+    def _heard(self, turn: Turn, aside: bool) -> Result:
+        """Run pytest and read its counts from the report. With other turns `aside` it is heard when it is done."""
+        result = Result(turn.name)
         started = time.monotonic()
-        report = os.path.join(self.scratch, f"{layer.name}.xml")
-        targets = [] if any(word.startswith("tests/") for word in self.more) else [os.path.join("tests", layer.name)]
-        command = [self.python, "-B", "-m", "pytest", *PYTEST, f"--junitxml={report}", *targets]
-        if not layer.machine:
+        base = os.path.join(self.scratch, re.sub(r"\W", "-", turn.name))
+        report, log = f"{base}.xml", f"{base}.log"
+        command = [self.python, "-B", "-m", "pytest", *PYTEST, f"--junitxml={report}", *turn.targets]
+        if not turn.layer.machine:
             # One process a core. Those that boot systems share the machine by lanes instead.
             command += [f"--numprocesses={len(os.sched_getaffinity(0))}", "--dist=worksteal"]
             command += ["--cov=cowgate", "--cov-append", "--cov-report="]
-        print(f"== {layer.name}" + (" (heard when it is done)" if aside else ""), flush=True)
-        log = os.path.join(self.scratch, f"{layer.name}.log")
+        print(f"== {turn.name}{' (heard when it is done)' if aside else ''}\n", end="", flush=True)
         with open(log, "wb") as heard:
-            code = self._limited([*command, *self.more], layer.seconds, heard if aside else None)
-        with open(log, encoding="utf-8", errors="replace") as text:
-            print(text.read(), end="", flush=True)
-        _count(report, code, result)
+            code = self._limited([*command, *self.more], turn.seconds, heard if aside else None)
         result.seconds = time.monotonic() - started
+        with open(log, encoding="utf-8", errors="replace") as text:
+            said = text.read()
+        if aside:
+            print(f"== {turn.name}: {result.seconds:.0f} s\n{said}", end="", flush=True)
+        _count(report, code, result)
         return result
 
     def _limited(self, command: Sequence[str], seconds: int, output: Optional[IO[bytes]]) -> int:
@@ -354,8 +417,16 @@ class Lanes:
             self.running.discard(process)
 
 
-def _obstacle(layer: Layer) -> str:
-    """Why a layer cannot run here, or nothing; installs the packages that it needs."""
+def _obstacles(layers: Sequence[Layer]) -> dict[Layer, str]:
+    """Why a layer cannot run here, or nothing; installs the packages that they need."""
+    obstacles = {layer: _unfit(layer) for layer in layers}
+    fit = [layer for layer in layers if layer.machine and not obstacles[layer]]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # which of them fail is seen below
+        _install(fit)  # all at once: one look at the package lists
+    return {**obstacles, **{layer: _lacking(layer) for layer in fit}}
+
+
+def _unfit(layer: Layer) -> str:
     if not os.path.isdir(os.path.join(ROOT, "tests", layer.name)):
         return "there is no such directory yet"
     if not layer.machine:
@@ -364,14 +435,24 @@ def _obstacle(layer: Layer) -> str:
         return "needs root"
     if not os.path.exists("/etc/debian_version") or shutil.which("apt-get") is None:
         return "needs a Debian host"
-    sys.path.insert(0, ROOT)
-    from tests.lab import trees
+    return ""
 
+
+def _lacking(layer: Layer) -> str:
     try:
-        trees.install_host_packages(*trees.HOST_PACKAGES, *layer.packages)
+        _install([layer])
     except (OSError, subprocess.SubprocessError) as error:
         return f"its packages cannot be installed: {error}"
     return ""
+
+
+def _install(layers: Sequence[Layer]) -> None:
+    if ROOT not in sys.path:
+        sys.path.insert(0, ROOT)
+    from tests.lab import trees
+
+    if layers:
+        trees.install_host_packages(*trees.HOST_PACKAGES, *(name for layer in layers for name in layer.packages))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

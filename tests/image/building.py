@@ -36,6 +36,11 @@ def policy(name: str) -> dict[str, Any]:
     }
 
 
+def rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of a report, by id."""
+    return {row["id"]: row for row in report["rows"]}
+
+
 def template(builder: str, directory: Path) -> Path:
     """The builder's directory for Packer 1.6, which has the plugins built in and does not know their block."""
     copy = directory / "packer"

@@ -1,9 +1,8 @@
-"""Real `packer build`s by software emulation, what is left of those that fail, and machines made from the one that passes."""
+"""A real `packer build` by software emulation that passes, and machines made from it. Those that fail: test_build_fails.py."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,12 @@ from typing import Any
 import pytest
 
 from cowgate.gate.contract import blockers
-from tests.image.building import TOO_EARLY, WAIVED, Build, Clone
+from tests.image.building import TOO_EARLY, WAIVED, Build, Clone, rows
 from tests.lab.files import scratch
 from tests.lab.ntp import ntp_server
 
 COWGATE = "/usr/local/sbin/cowgate"
 CLONE_SECONDS = 1200.0  # on a machine that is busy with something else too
-UNIT = "/etc/systemd/system/cloud-init.target.wants/cowgate.service"
-# What a build's own script may do wrong after everything was checked, the row that tells, and what it says.
-MISTAKES = {
-    "exim4": ("systemctl unmask exim4; systemctl enable exim4", "services.conflicting", "exim4.service"),
-    "mailcow-conf": (
-        "mkdir -p /opt/mailcow-dockerized; echo DBPASS=x >/opt/mailcow-dockerized/mailcow.conf",
-        "image.hygiene",
-        "/opt/mailcow-dockerized/mailcow.conf: passwords of one mailcow",
-    ),
-    "hook": (f"rm {UNIT}", "image.hook", "cowgate.service is not enabled"),
-}
-LONG = pytest.mark.skipif(not os.environ.get("COWGATE_LONG"), reason="three minutes more: tests/run --long --layer image")
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +24,7 @@ def build() -> Iterator[Build]:
         yield Build(Path(directory))
 
 
-def rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for row in report["rows"]}
-
-
-# -- builds ------------------------------------------------------------------------------------------------------
+# -- the build ---------------------------------------------------------------------------------------------------
 
 
 def test_build_passes_and_says_so(build: Build) -> None:
@@ -62,23 +45,6 @@ def test_build_passes_and_says_so(build: Build) -> None:
 def test_nothing_came_back_while_the_machine_went_down(build: Build) -> None:
     done = build.look_at_disk()
     assert done.returncode == 0 and done.stdout.endswith("SEALED: nothing of the build machine is in it\n"), done.stdout
-
-
-@pytest.mark.parametrize("mistake", ["exim4", pytest.param("mailcow-conf", marks=LONG), pytest.param("hook", marks=LONG)])
-def test_build_fails_and_the_reports_stay(mistake: str) -> None:
-    script, row, said = MISTAKES[mistake]
-    with scratch("build") as directory:
-        failed = Build(Path(directory), customize=script)
-        assert failed.code == 1, failed.log
-        assert "This image is not fit: the build fails." in failed.log
-        assert said in failed.log
-        assert not blockers("build", failed.report("qemu.json")["rows"])  # as it was before the mistake
-        gate = failed.report("qemu-gate.json")
-        assert blockers("build", gate["rows"]) == [row]
-        assert [id for id, entry in rows(gate).items() if entry["status"] == "fail"] == [row]
-        assert said in rows(gate)[row]["diagnosis"]
-        assert not failed.image.exists()
-        assert not (failed.directory / "reports" / "manifest.json").exists()
 
 
 # -- clones ------------------------------------------------------------------------------------------------------
