@@ -109,7 +109,7 @@ _TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Mailchimp", ("-us",), r"[0-9a-f]{32}-us\d{1,2}"),
     ("Tailscale", ("tskey-",), r"tskey-[a-z]+-[A-Za-z0-9-]{10,}"),
     ("Cloudflare", ("v1.0-",), r"v1\.0-[a-f0-9]{24}-[a-f0-9]{146}"),
-    ("Telegram", (":AA",), r"\d{8,10}:AA[A-Za-z0-9_-]{33}"),
+    ("Telegram", (":AA",), r"(?:bot)?\d{8,10}:AA[A-Za-z0-9_-]{33}"),
     ("Shopify", ("shpat_", "shpca_", "shppa_", "shpss_"), r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}"),
     ("Doppler", ("dp.pt.", "dp.st.", "dp.ct."), r"dp\.(?:pt|st|ct)\.[A-Za-z0-9]{40,}"),
     ("OpenAI or Anthropic", ("sk-",), r"sk-(?:proj-|ant-[a-z0-9]+-)?[A-Za-z0-9_-]{32,}"),

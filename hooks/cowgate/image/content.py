@@ -20,8 +20,8 @@ from cowgate.image.data import database, random_bytes, words
 from cowgate.image.data import is_program as is_published
 from cowgate.image.doubt import Kind
 from cowgate.image.keys import KEY, binary_key, text_key
-from cowgate.image.values import is_made_up, is_sentence, looks_random, repeats, tells
-from cowgate.image.words import Rank, hinted, rank
+from cowgate.image.values import is_made_up, is_sentence, is_strong_password, looks_random, repeats, tells
+from cowgate.image.words import HINTS, Rank, hinted, rank
 from cowgate.quoting import SECRET_NAME, find_hashes, find_tokens, holds_secret
 
 LIMIT = 4 << 20  # bytes of a file that are read; keys and settings are far smaller
@@ -94,12 +94,17 @@ _PROGRAM = frozenset(
 # Of these, text in which somebody may have written a password down as a value.
 _CODE = frozenset((".py", ".pl", ".pm", ".rb", ".js", ".mjs", ".cjs", ".ts", ".lua", ".go", ".java", ".kt", ".cs", ".tcl"))
 _PROSE = frozenset((".txt", ".log", ".csv", ".lst"))
-_SAMPLE = r"(?i)[._-](?:sample|example|dist|template|tmpl)[._-]|\.(?:sample|example)\Z|(?:^|[._-])(?:sample|example)s?[._-]"
-_TALK = r"(?i)^(readme|license|licence|copying|notice|changelog|changes|news|authors|contributing|todo|install|makefile)\b"
+_SAMPLE = (
+    r"(?i)^(?:METADATA|PKG-INFO)\Z|(?:deny|black|bad|common|weak|forbidden|breached|top\d+)[._-]?(?:list|passw)|wordlist|"
+)
+_SAMPLE += r"[._-](?:sample|example|dist|template|tmpl)[._-]|\.(?:sample|example)\Z|(?:^|[._-])(?:sample|example)s?[._-]"
+_TALK = r"(?i)^(readme|license|licence|copying|notice|changelog|changes|news|authors|contributing|todo|install)\b"
 # What a package manager of a language put there: examples and tests come with it, settings do not.
 _LIBRARY = (
     r"/(site-packages|dist-packages|node_modules|vendor/(bundle|composer)|gems|docs?|examples?|tests?|testdata|"
-    r"fixtures|locales?|lang|langs|languages|i18n|l10n|translations|nls|"
+    r"fixtures|locales?|lang|langs|languages|i18n|l10n|translations|nls|completions?|site-functions|"
+    r"bash_completion\.d|vendor-completions|filter\.d|"
+    r"logcheck|[^/]*\.(?:dist|egg)-info|"
     r"man)/"
 )
 
@@ -127,6 +132,7 @@ def is_program(path: str) -> bool:
 
 
 _TEXTS = frozenset((".md", ".rst", ".adoc", ".pod", ".tex", ".txt", ".log", ".lst"))
+_API = r"(?m)^[\s{]*[\"']?(?:openapi|swagger)[\"']?[ \t]*:[ \t]*[\"']?[123]\."  # descriptions, with values as examples
 _INTERPRETED = r"#!\s*\S*/(?:env\s+(?:-\S+\s+)*)?(?:python|perl|ruby|node|php|lua|awk|gawk|tclsh|expect|guile)[\d.]*\b"
 _PROGRAMS = _CODE | {
     ".c",
@@ -151,21 +157,21 @@ def _kind(path: str, text: str) -> Optional[Kind]:
     """How the file is read; None where nothing but what has a shape of its own counts: libraries, samples, pages."""
     name = os.path.basename(path)
     suffix = os.path.splitext(name)[1].lower()
-    if re.search(_LIBRARY, path) or re.search(_SAMPLE, name):
+    if re.search(_LIBRARY, path) or re.search(_SAMPLE, name) or re.search(_API, text[:4096]):
         return None
     if suffix in _TEXTS or re.match(_TALK, name):
         return Kind.PROSE
     if suffix in _PROGRAMS or suffix in (".php", ".inc", ".phtml", ".awk") or re.match(_INTERPRETED, text):
         return Kind.CODE if "expect" not in text[:80] else Kind.SCRIPT
     if suffix in _PROGRAM:
-        return None
+        return Kind.PROSE if suffix in (".html", ".htm") and "<td" in text else None
     return Kind.SCRIPT if text.startswith("#!") or suffix in (".sh", ".bash", ".zsh", ".service") else Kind.SETTINGS
 
 
 # -- the rules ---------------------------------------------------------------------------------------------------------------
 
 
-def reason(path: str, data: bytes, *, doubt: bool = True, depth: int = 0) -> Optional[str]:
+def reason(path: str, data: bytes, *, doubt: bool = True, whole: bool = True, depth: int = 0) -> Optional[str]:
     """What is in the file that must not be in an image, with the line where there is one; None where nothing is.
 
     The reason holds nothing of the file but the number of a line. With `doubt` also what only looks like a secret or an
@@ -181,8 +187,9 @@ def reason(path: str, data: bytes, *, doubt: bool = True, depth: int = 0) -> Opt
         found = _in_members(path, data, doubt, depth)
         if found:
             return found
-    if doubt and _is_closed(path, data):
-        return "a packed file that cannot be looked into"
+    unseen = _unseen(path, data, whole) if doubt else None
+    if unseen:
+        return f"{unseen} that cannot be looked into"
     text = _decoded(data)
     if _is_binary(data):
         return _of_data(path, data, doubt)
@@ -191,7 +198,12 @@ def reason(path: str, data: bytes, *, doubt: bool = True, depth: int = 0) -> Opt
         named = random_bytes(data)
     if named:
         return named
-    return _of_text(path, text, doubt, depth)
+    found = _of_text(path, text, doubt, depth)
+    if not found and "\ufffd" in text and len(data) < 1 << 18:
+        found = next(
+            (told for other in _other_decodings(data) for told in (_of_text(path, other, doubt, depth),) if told), None
+        )
+    return found
 
 
 def _of_text(path: str, text: str, doubt: bool, depth: int) -> Optional[str]:
@@ -226,25 +238,59 @@ def _is_words(data: bytes) -> bool:
 
 def _of_data(path: str, data: bytes, doubt: bool) -> Optional[str]:
     found = _shaped(data.decode("latin-1"), library=True) or _named_data(path, data)
-    if found or is_published(data):
+    peoples = _is_peoples(path) or bool(re.match(r"/(?:usr/local|etc|var/lib)/", path))
+    if found or (is_published(data) and not (data.startswith(b"\x7fELF") and peoples)):
         return found
-    if doubt:
+    if doubt and not data.startswith(b"\x7fELF"):
         found = random_bytes(data)
-    return found or guess.reason(os.path.basename(path), words(data), Kind.PROSE, doubt=False)
+    readable = words(data)
+    found = found or guess.reason(os.path.basename(path), readable, Kind.PROSE, doubt=False)
+    return found or (guess.beside(readable) if peoples and not is_published(data) else None)
 
 
 DEPTH = 2  # archives in archives
 
 
 def _in_members(path: str, data: bytes, doubt: bool, depth: int) -> Optional[str]:
+    count = size = 0
     for name, content in packed.members(data):
+        count, size = count + 1, size + len(content)
         if content.startswith(b"\x7fELF") or re.search(_OF_PUBLISHERS, name):
             continue
         stem = re.sub(r"\.(?:gz|bz2|xz)\Z", "", path)
         found = reason(f"{path}/{name}" if name else stem, content, doubt=doubt and not name, depth=depth + 1)
+        if not found and name.endswith(".xml"):  # of a document: its text without what makes it bold
+            found = guess.reason(name, re.sub(r"<[^<>]*>", " ", content.decode("utf-8", "replace")), Kind.PROSE, doubt=False)
         if found:
             return f"{found.partition(',')[0]} in a packed file"
-    return None
+    bounds = count >= packed.MEMBERS or size >= packed.UNPACKED
+    return "a packed file too large to look into" if bounds and doubt and _is_peoples(path) else None
+
+
+# Where people work and put things, less what programs and packages put there.
+_PEOPLES = r"/(?:root|home|srv|mnt|media|data|backups?|var/backups|var/www|opt|work|export|storage|transfer)/"
+_NOT_PEOPLES = (
+    r"/\.git/|/opt/(?:cowgate|containerd|cni|mailcow-dockerized)/|/(?:fonts?|images?|img|assets|static)/|"
+    r"/\.(?:cache|cargo|rustup|npm)/"
+)
+
+
+def _is_peoples(path: str) -> bool:
+    return bool(re.match(_PEOPLES, path)) and not re.search(_NOT_PEOPLES, path) and not re.search(_LIBRARY, path)
+
+
+def _unseen(path: str, data: bytes, whole: bool) -> Optional[str]:
+    """What it is where nobody can look into it, and it lies where people put things or is called after what is somebody's."""
+    if packed.is_locked(data):
+        return "a packed file"
+    told = packed.closed(data)
+    if told and ("encrypted" in told or re.search(_OF_SOMEBODY, path) or _is_peoples(path)):
+        return "a packed file"
+    if not _is_peoples(path):
+        return None
+    if packed.is_packed(data) and not whole and not data.startswith(b"!<arch>"):
+        return "a packed file"
+    return packed.opaque(data) or None
 
 
 # Drivers and libraries, in an initial file system and in packages.
@@ -253,14 +299,6 @@ _OF_SOMEBODY = (
     r"(?i)back-?up|dump|sql|\bdb\b|secret|key|passw|cred|token|private|vault|wallet|home|root|etc\b|conf|mail|"
     r"export|save|archive|snapshot"
 )
-
-
-def _is_closed(path: str, data: bytes) -> bool:
-    """Whether it may hold what is told by its name to be somebody's, and nobody can look."""
-    if packed.is_locked(data):
-        return True
-    told = packed.closed(data)
-    return bool(told) and ("encrypted" in told or bool(re.search(_OF_SOMEBODY, path)))
 
 
 def _is_binary(data: bytes) -> bool:
@@ -286,6 +324,34 @@ def _decoded(data: bytes) -> str:
     if encoding:
         return data.decode(encoding, "replace").replace("\r\n", "\n")
     return data.decode("utf-8-sig", "replace").replace("\r\n", "\n")
+
+
+_OTHERS = (
+    "cp1252",
+    "iso8859-2",
+    "cp1250",
+    "iso8859-9",
+    "cp1251",
+    "koi8-r",
+    "iso8859-5",
+    "shift_jis",
+    "gb18030",
+    "big5",
+    "euc-kr",
+    "iso8859-7",
+    "cp1256",
+)
+
+
+def _other_decodings(data: bytes) -> Iterator[str]:
+    """The text in what it may be written in where that is not UTF-8: as soon as a word of a secret stands there."""
+    for encoding in _OTHERS:
+        try:
+            text = data.decode(encoding)
+        except ValueError:
+            continue
+        if encoding == "cp1252" or any(word in text.lower() for word in HINTS if not word.isascii()):
+            yield text.replace("\r\n", "\n")
 
 
 def _at(text: str, position: int) -> str:
@@ -317,6 +383,8 @@ def _shaped(text: str, *, library: bool) -> Optional[str]:
         if url and _is_password_in_url(url, library):
             return f"{URL}, {_at(text, url.start())}"
     for who, match in find_tokens(text):
+        if library and "JSON Web" in who:
+            continue  # documentation takes real ones
         if not repeats(match.group()) and not (library and "EXAMPLE" in match.group().upper()):
             return f"an access token of {who}, {_at(text, match.start())}"
     return None
@@ -544,6 +612,8 @@ _HINT_WORDS = frozenset(_HINT.replace("^ *user ", "user ").split("|"))
 LINE = 1 << 14  # characters: what is longer is no setting that a person wrote
 
 
+_NAMES_ONE = r"@|\.[a-z]{2,}(?:;|$)|;(?:993|143|22|21|25|587|443|3306)(?:;|$)"
+_OLD_ACCOUNTS = r"(?:[A-Za-z_][\w.@-]{0,40}:[./A-Za-z0-9]{13}(?::[^\n]*)?|\w[\w.$-]*:\d+:[0-9A-FX]{32}:[0-9A-FX]{32}:[^\n]*)"
 _ACCOUNT = r"(?m)^[ \t]*[a-z_][a-z0-9_.@-]{0,63}\$?:\$(?:[0-9][a-z]?|y|gy|sm3|apr1|argon2\w*)\$"
 
 
@@ -559,6 +629,17 @@ def _accounts(name: str, text: str) -> Optional[str]:
     if match:
         return f"{HASH}, {_at(text, match.start())}"
     lines = [line for line in text.splitlines() if not re.match(_IDLE, line)]
+    old = [line for line in lines if re.fullmatch(_OLD_ACCOUNTS, line.strip()) and re.search(r":[^:]*\d[^:]*", line)]
+    if old and len(old) * 3 >= len(lines) * 2:
+        return f"{HASH}, line 1"
+    rows = [re.split(r"[;,\t]", line) for line in lines[:200]]
+    logins = [
+        row
+        for row in rows
+        if len(row) >= 3 and any(is_strong_password(cell.strip()) for cell in row) and re.search(_NAMES_ONE, ";".join(row))
+    ]
+    if logins and len(logins) * 2 >= len(rows):
+        return f"{SETTING}, line 1"
     if lines and re.search(_USERS_FILE, name):
         pairs = [re.fullmatch(_USER_LINE, line.strip()) for line in lines]
         if all(pair and is_made_up(pair["value"]) for pair in pairs):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import Optional
 
 from cowgate.image.keys import KEY
+from cowgate.image.values import tells
 from cowgate.image.words import HINT, Rank, rank
 
 DATABASE = "a database with passwords or tokens in it"
@@ -73,11 +75,47 @@ def database(data: bytes) -> Optional[str]:
     """Whether a SQLite database has a column that is called after a secret, and a table for it."""
     if not data.startswith(b"SQLite format 3\0"):
         return None
+    told = _rows(data)
+    if told is not None:
+        return told or None
     for table in re.finditer(_CREATE, data):
         for column in re.finditer(_COLUMN, table[1]):
             if rank(column[1].decode("latin-1").strip()) is Rank.STRONG:
                 return DATABASE
     return None
+
+
+_TABLES = 100
+_ROWS = 50
+
+
+def _rows(data: bytes) -> Optional[str]:
+    """What SQLite itself finds in columns with such a name, in memory; "" where there is nothing, None where none can ask."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        if not hasattr(connection, "deserialize"):  # Python before 3.11
+            return None
+        connection.deserialize(data[:18] + b"\1\1" + data[20:])  # a write-ahead log is a file of its own
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' LIMIT ?", (_TABLES,)).fetchall()
+        return next((told for (table,) in tables for told in (_row(connection, str(table).replace('"', '""')),) if told), "")
+    except (sqlite3.Error, ValueError, OverflowError, MemoryError):
+        return None
+    finally:
+        connection.close()
+
+
+def _row(connection: sqlite3.Connection, table: str) -> str:
+    cursor = connection.execute(f'SELECT * FROM "{table}" LIMIT {_ROWS}')
+    names = [str(column[0]) for column in cursor.description]
+    for row in cursor:
+        for number, value in enumerate(row):
+            text = value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
+            if rank(names[number]) is Rank.STRONG and text and (isinstance(value, bytes) or tells(f"'{text}'")):
+                return DATABASE
+            before = row[number - 1] if number else ""
+            if isinstance(before, str) and rank(before) is Rank.STRONG and text and tells(f"'{text}'"):
+                return DATABASE
+    return ""
 
 
 def words(data: bytes) -> str:
@@ -98,8 +136,8 @@ def random_bytes(data: bytes) -> Optional[str]:
         return None
     public = data[0] == 0x30 or (data[0] & 0x80 and (data[0] >> 2) & 0x0F == 6) or data[0] == 0xC6  # DER, OpenPGP
     expected = 256 * (1 - (255 / 256) ** len(data))
-    if public or len(set(data)) < 0.9 * expected:
+    if public or len(set(data)) < 0.87 * expected:
         return None
     most = max(data.count(byte) for byte in set(data))
     printable = sum(0x20 <= byte < 0x7F or byte in b"\t\n\r" for byte in data) / len(data)
-    return f"{KEY} (its bytes)" if most <= max(3, len(data) // 64) and printable < 0.6 else None
+    return f"{KEY} (its bytes)" if most <= max(4, len(data) // 48) and printable < 0.6 else None

@@ -50,7 +50,7 @@ def reason(name: str, text: str, kind: Kind, *, doubt: bool) -> Optional[str]:
 
 # -- names and values --------------------------------------------------------------------------------------------------------
 
-_COMMENT = r"\s*(#(?!cloud-config|!)|;|//|--\s|!|<!--|\*|REM\b|rem\b|dnl\b)"
+_COMMENT = r"\s*(#(?!cloud-config|!|define\b)|;|//|--\s|!|<!--|\*|REM\b|rem\b|dnl\b)"
 
 
 def _by_name(text: str, lines: list[str], kind: Kind) -> Optional[str]:
@@ -68,6 +68,8 @@ def _by_name(text: str, lines: list[str], kind: Kind) -> Optional[str]:
 def _continued(pair: Pair, following: str) -> Pair:
     """The pair with the value of the next line, where it stands there: `x = \\`, `x: >-`, and a quoted one alone."""
     bare = following.strip().rstrip(",;")
+    if re.fullmatch(r"[a-z]{4}(?: [a-z]{4}){3}", f"{pair.value}{pair.after.rstrip()}") and pair.rank is Rank.STRONG:
+        return pair._replace(value=f'"{pair.value}{pair.after.rstrip()}"', after="")
     if pair.value in ("\\", "|", ">", "|-", ">-", "|+", ">+"):
         return pair._replace(value=bare, after="")
     alone = not pair.value and pair.joint == "assign" and re.fullmatch(r"\"[^\"]+\"|'[^']+'", bare)
@@ -89,11 +91,8 @@ def _is_secret(pair: Pair, kind: Kind, commented: bool) -> bool:
     quoted = value[:1] in ("'", '"', "`")
     if kind is Kind.CODE:
         inside = pair.before.count('"') % 2 == 1 or pair.before.count("'") % 2 == 1  # "host=x password=y"
-        return (
-            strong
-            and pair.joint in ("assign", "tag")
-            and (is_made_up(value) if quoted else inside and is_strong_password(value))
-        )
+        told = pair.joint in ("assign", "tag") or re.search(r"#[ \t]*define[ \t]+\S*\Z|(?<!:):\Z", pair.before)
+        return strong and bool(told) and (is_made_up(value) if quoted else inside and is_strong_password(value))
     if not strong:
         return _is_pin(pair.name, value) or (pair.joint != "space" and is_strong_password(value))
     if pair.joint == "space":
@@ -149,6 +148,17 @@ def _is_pin(name: str, value: str) -> bool:
     )
 
 
+def beside(text: str) -> Optional[str]:
+    """Of what can be read in data: a name of a secret alone, and beside it what looks like one."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if len(line) < 40 and rank(line.strip(" \t\"':=")) is Rank.STRONG:
+            for other in lines[max(0, number - 1) : number] + lines[number + 1 : number + 3]:
+                if is_strong_password(other.strip()) or is_drawn(other.strip()):
+                    return f"{SETTING} (in data)"
+    return None
+
+
 # -- tables, dumps, and entries that name in one field and tell in the next --------------------------------------------------
 
 
@@ -164,7 +174,21 @@ def _in_words(text: str) -> Optional[str]:
         for value, at in told:
             if "*" not in value and is_strong_password(value.rstrip(".,;)")) and not _is_example(line[:at], value):
                 return f"{SETTING}, line {number}"
+    for number, line in enumerate(text.split("\n")[:2000], 1):
+        words = line.split() if 10 < len(line) < 120 else []
+        if 2 <= len(words) <= 6 and _is_noted(words):
+            return f"{SETTING}, line {number}"
     return None
+
+
+def _is_noted(words: list[str]) -> bool:
+    """`anna / X`, `10.0.0.1: anna X`: somebody and something with a digit and a sign, as only passwords have."""
+    last = words[-1].strip("\"'`")
+    if not (re.search(r"[!#$%&?]", last) and re.search(r"\d", last)) or re.search(r"[/\\()\[\]{}<>:;*=,|]", last):
+        return False
+    joined = len(words) == 2 or words[-2][-1] in "/|:-=>" or words[-2] in ("pw", "mit", "with", "admin", "root")
+    joined = joined or any(re.fullmatch(r"\d+(?:\.\d+){3}:?|[\w-]+(?:\.[\w-]+)+:?", word) for word in words[:-1])
+    return joined and is_strong_password(last) and not _is_example("", last)
 
 
 _IS = (
@@ -177,6 +201,9 @@ _LOGIN_WITH = r"(?i)\b(?:log-?in|user(?:name)?|account|zugang|anmeldung|benutzer
 
 
 def _elsewhere(text: str, lines: list[str], kind: Kind) -> Optional[str]:
+    if "<td" in text or "<th" in text:
+        rows = re.findall(r"(?is)<tr[^>]*>(.{0,2000}?)</tr>", text)[:400]
+        lines = [re.sub(r"<[^<>]*>", "", re.sub(r"(?i)</t[hd]>\s*", ";", row)).strip().strip(";") for row in rows]
     if kind is not Kind.CODE:
         for _, _, value, number in notation.table_values(lines):
             if _in_a_column(value, kind):
@@ -210,19 +237,37 @@ def _in_a_column(value: str, kind: Kind) -> bool:
 _QUOTED = r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s|;&<>\"']+)"
 _SHORT = rf"(?<![^\s\[(,\"'])-(?:p|P|pw|w|W|a|k|s|pass)(?:[ \t]*|=)(?![-=]){_QUOTED}"
 _USER_AND = (
-    r"(?i)(?<![\w-])(?:-u|-U|--user|--login|--auth|--creds?|--credentials|login|user|auth|allow|admin)(?:[ =][ \t]*|(?==))"
+    r"(?i)(?<![\w-])(?:-u|-U|--user|--login|--auth|--creds?|--credentials|-a|--auth-user|login|user|auth|allow|"
+    r"admin|static|basic|plain|userpwd|proxy-user|--proxy-user)(?:[ =][ \t]*|(?==))"
 )
 _USER_AND += r"[\"']?[\w.@\\-]{1,64}[:,%](?!//)([^\s\"'|;]+)"
+_IN_TEXT = (  # a DSN without a scheme, a condition of a web server, a variable of Nagios, an FTP script, qmail's routes
+    r"(?<![\w/@.-])[\w.-]{1,40}[:/]([^\s:@/\"'<>(){}\[\]]{6,64})@(?:tcp\(|unix\(|localhost\b|\d+\.\d+\.|"
+    r"[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:[:/]\w|\.[a-z]{2,8}\b))"
+    r"|\$(?:http|arg|cookie)_\w+[ \t]*!?[=~]+[ \t]*[\"']?(?:Bearer )?([^\s\"')]{8,})"
+    r"|\$USER\d+\$[ \t]*=[ \t]*(\S+)"
+    r"|^[ \t]*(?:quote[ \t]+)?(?:USER|user|login|AUTH)[ \t]+[\w.@-]+[ \t]+([^\s#]+)[ \t]*$"
+    r"|^\S*:[\w.-]+(?::\d+)?[ \t|]+[\w.@-]+[ \t|]+(\S+)[ \t]*$"
+    r"|\bConvertTo-SecureString[ \t]+(?:-String[ \t]+)?[\"']([^\"'\n]+)[\"']|\bnet[ \t]+user[ \t]+\S+[ \t]+(\S+)"
+    r"|\bstatic:[^\s:]+:([^\s:,]+)|[?&;]sig=([A-Za-z0-9%/+_-]{40,})|\b(?:secret|token|key)[ \t]+([0-9a-f]{32,})\b"
+    r"|\b0x([0-9a-f]{32,128})\b|(?<![\w.-])([a-z0-9]{24,32})\.[\w-]+\.[\w.-]*[a-z]{2,}\b|/bot(\d{8,10}:[\w-]{30,})"
+)
 _SLASHED = r"(?<!\S)/(?:p|pw|pass|password):(\S+)"
 _PIPED = r"\b(?:echo|printf)\b(?:[ \t]+-[neE]+)*[ \t]+" + _QUOTED + r"[^|\n]{0,100}\|[ \t]*(?:sudo[ \t]+)?(?:\S*/)?"
 _PIPED += (
     r"(?:sudo[ \t]+-\S*S|chpasswd|passwd|smbpasswd|cryptsetup|kinit|su|openssl|gpg2?|htpasswd|saslpasswd2|pw|vncpasswd|"
-    r"(?:docker|podman|helm|skopeo|buildah|oras|gh|glab|npm|vault|wpa_passphrase)[ \t]+\S*)\b"
+    r"openconnect|openvpn|vpnc|ssh-add|gocryptfs|encfs|restic|borg|duplicity|veracrypt|ecryptfs\S*|"
+    r"keepassxc-cli|rclone|lpass|bw|nmcli|"
+    r"[^|\n]{0,80}-?-pass(?:word|wd)?-?(?:on-|from-)?(?:stdin|fd)|(?:docker|podman|helm|skopeo|buildah|oras|gh|"
+    r"glab|npm|vault|wpa_passphrase)[ \t]+\S*)\b"
 )
 _HERE_STRING = rf"\b(?:chpasswd|passwd|cryptsetup|kinit|smbpasswd|sudo)\b[^|\n]{{0,100}}<<<[ \t]*{_QUOTED}"
 _SEND = r"^[ \t]*send(?:_user)?[ \t]+(?:-\S+[ \t]+)*\"([^\"\n]+)\""
 _ASKED = r"(?i)(?:pass(?:word|phrase|code)|assword|pin)\b[^\n]{0,20}[\"'}]?[ \t]*\{?[ \t]*$"
-_CAN_TAKE_ONE = r"[ \t]-(?:p|P|pw|w|W|a|k|s|u|U)|[ =]/p|login|allow|user|auth|admin|\becho\b|\bprintf\b|<<<|\bsend\b|--creds?"
+_CAN_TAKE_ONE = (
+    r"@|\$|(?i:user)|net |SecureString|static:|sig=|0x|/bot|secret |token |key |:\S+[ \t|]|[a-z0-9]{24,32}\.|"
+    r"[ \t]-(?:p|P|pw|w|W|a|k|s|u|U)|[ =]/p|login|allow|user|auth|admin|\becho\b|\bprintf\b|<<<|\bsend\b|--creds?"
+)
 
 
 def _by_command(lines: list[str]) -> Optional[str]:
@@ -245,6 +290,14 @@ def _takes_one(line: str, asked: bool) -> Iterator[bool]:
         for found in re.finditer(pattern, line):
             value = found[1].strip("\"'")
             yield "$" not in value and tells(value.split(":", 1)[-1]) and len(value) > 3
+    for found in re.finditer(_IN_TEXT, line):
+        value = next((group for group in found.groups() if group), "")
+        yield (
+            is_strong_password(value)
+            or is_drawn(value)
+            or looks_random(value)
+            or ("%" in value and looks_random(value.replace("%", "")))
+        )
     sent = re.search(_SEND, line) if asked else None
     if sent:
         value = re.sub(r"\\[rn]\Z", "", sent[1])
@@ -290,6 +343,9 @@ def _with_a_sign(lines: list[str]) -> Optional[str]:
 # -- a file that is nothing else ---------------------------------------------------------------------------------------------
 
 
+_UUID = r"\{?[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\}?"
+
+
 def _whole(name: str, lines: list[str]) -> Optional[str]:
     """A word that is a password alone, a user's name and one, codes one below the other, the words of a wallet."""
     told = [line.strip() for line in lines if line.strip() and not re.match(r"\s*[#;]", line)]
@@ -299,6 +355,20 @@ def _whole(name: str, lines: list[str]) -> Optional[str]:
     stem = stem if rank(suffix[1:]) is Rank.NONE else suffix[1:]
     if len(told) <= 2 and not re.search(r"\s", told[-1]) and is_strong_password(told[-1]):
         return f"{SETTING}, line {lines.index(next(line for line in lines if line.strip() == told[-1])) + 1}"
+    if len(told) == 1 and re.fullmatch(_UUID, told[0]):
+        return IDENTITY
+    if len(told) <= 10:
+        for line in told:
+            if re.fullmatch(
+                rf"(?i)[\"']?(?:uu|gu|machine|host|node|agent)[_-]?id[\"']?[ \t]*[=:][ \t]*[\"']?(?:{_UUID})[\"']?[,;]?", line
+            ):
+                return IDENTITY
+    if (
+        len(told) == 2
+        and re.search(r"(?i)auth|login|cred|user|pass|vpn|account|smtp|ftp|cifs|smb", name)
+        and is_made_up(told[1])
+    ):
+        return f"{SETTING}, line 2"
     few = all(len(line.split()) <= 4 and not re.match(r"[\w.-]+\s*=|\[", line) for line in told)
     if (
         few
@@ -404,12 +474,23 @@ _ITS_NAME = (
 _ID_WORDS = frozenset(("id=", "id:", 'id"', "id'", "id ", "id>", "id\t", "identifier"))
 
 
+_HARDWARE = (
+    r"(?im)^[ \t]*(?:(?:system |board |chassis |product )?serial(?:[ _-]?(?:number|no\.?))?|asset tag|"
+    r"system-uuid|uuid|logical unit id|wwn)"
+    r"[ \t]*[:=][ \t]*(?!not|none|to be|default|0+\b|unknown|system|n/a)([A-Za-z0-9-]{6,})[ \t]*$"
+    r"|^ARRAY[ \t][^\n]*\bUUID=|^# dmidecode"
+)
+
+
 def _identity(text: str) -> Optional[str]:
     if text.count(":") >= 5:
         for found in re.finditer(_CARD, text):
             line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
             if not re.fullmatch(_NO_CARD, found[1]) and not re.match(_COMMENT, line):
                 return f"the network card of one machine, line {text.count(chr(10), 0, found.start()) + 1}"
+    hardware = re.search(_HARDWARE, text)
+    if hardware and (hardware[1] is None or re.search(r"\d", hardware[1])):
+        return f"the hardware of one machine, line {text.count(chr(10), 0, hardware.start()) + 1}"
     for number, line in hinted(text, _NAME_WORDS):
         if re.match(_ITS_NAME, line):
             return f"the name of one machine, line {number}"

@@ -44,7 +44,24 @@ def text_key(data: bytes) -> Optional[str]:
         return f"{KEY} (a JSON Web Key)"
     if re.search(_RSA_SECRET, data) and re.search(_RSA, data):
         return f"{KEY} (the numbers of an RSA key)"
+    if any(mark in data and re.search(pattern, data) for mark, pattern in _OTHER_STORES):
+        return KEY
     return None
+
+
+# What each of them has in it (asking for that first makes the search a hundred times as fast), and its shape.
+_OTHER_STORES = (
+    (
+        b'"ciphertext"',
+        rb"\"ciphertext\"\s*:\s*\"[0-9a-fA-F]{32}[^\0]{0,2000}\"kdf|\"kdf[^\0]{0,2000}\"ciphertext\"\s*:\s*\"[0-9a-fA-F]{32}",
+    ),
+    (b"<RSAKeyValue>", rb"<D>[A-Za-z0-9+/=\s]{20}"),
+    (b"nsec1", rb"\bnsec1[02-9ac-hj-np-z]{38,}"),
+    (b"prv", rb"\b[xyzt]prv[A-HJ-NP-Za-km-z1-9]{80,}"),
+    (b"START OF ", rb"START OF [A-Z0-9 ]{0,30}KEY FILE[^\n]*\n[A-Za-z0-9+/=]{40}"),
+    (b"SECRET", rb"\b[A-Z-]{2,20}(?:SECRET|SEC|PRIV)[A-Z-]{0,8}1[02-9AC-HJ-NP-Z]{38,}"),
+    (b"[", rb"\A\s*\[\s*\d{1,3}(?:\s*,\s*\d{1,3}){31,127}\s*\]\s*\Z"),
+)
 
 
 # What programs keep secrets in, by how it begins.
@@ -63,7 +80,7 @@ _COLUMN = (
 
 
 def binary_key(data: bytes) -> Optional[str]:
-    if data[:4] in (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce"):
+    if data[:4] in (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce") and not _holds_certificates_only(data):
         return f"{KEY} (a Java key store)"
     if data[:2] == b"\x05\x02" and len(data) > 8 and 0 < int.from_bytes(data[2:6], "big") <= len(data):
         return f"{KEY} (a Kerberos keytab)"
@@ -74,6 +91,8 @@ def binary_key(data: bytes) -> Optional[str]:
             return what
     if data.startswith(b"SQLite format 3\0") and re.search(_COLUMN, data):
         return "a database with passwords or tokens in it"
+    if re.match(rb"\0\0\0[\x07-\x20](?:ssh-|ecdsa-sha2-)", data):
+        return f"{KEY} (Dropbear)"
     if b"MIT-MAGIC-COOKIE-1\0" in data[:512]:
         return "a way to somebody's screen"
     if data[:6] in (b"LUKS\xba\xbe", b"SKUL\xba\xbe"):
@@ -81,6 +100,20 @@ def binary_key(data: bytes) -> Optional[str]:
     if data[0] == 0x30:
         return _der_key(data)
     return _openpgp_key(data)
+
+
+def _holds_certificates_only(data: bytes) -> bool:
+    """Whether a key store of Java has entries and each is a certificate that is trusted: tag 2, name, date, type, bytes."""
+    count, at = int.from_bytes(data[8:12], "big"), 12
+    for _ in range(min(count, 1000)):
+        if int.from_bytes(data[at : at + 4], "big") != 2:
+            return False
+        at += 6 + int.from_bytes(data[at + 4 : at + 6], "big") + 8
+        at += 2 + int.from_bytes(data[at : at + 2], "big")
+        at += 4 + int.from_bytes(data[at : at + 4], "big")
+        if at > len(data):
+            return True  # of a large one only the beginning is read
+    return count > 0
 
 
 # Tags of DER: INTEGER, OCTET STRING, OBJECT IDENTIFIER, SEQUENCE

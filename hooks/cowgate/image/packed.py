@@ -6,6 +6,7 @@ import base64
 import binascii
 import bz2
 import io
+import itertools
 import lzma
 import re
 import tarfile
@@ -32,9 +33,51 @@ _CLOSED = (
 )
 
 
+# Disks, file systems, memory, and documents: what lies in them lies at no place that is known. (Where, what it begins with.)
+_IMAGES = (
+    (0, b"QFI\xfb", "a disk image"),
+    (0, b"KDMV", "a disk image"),
+    (0, b"# Disk DescriptorFile", "a disk image"),
+    (64, b"\x7f\x10\xda\xbe", "a disk image"),
+    (0, b"conectix", "a disk image"),
+    (0, b"vhdxfile", "a disk image"),
+    (512, b"EFI PART", "a disk image"),
+    (510, b"\x55\xaa", "a disk image"),
+    (1080, b"\x53\xef", "a file system"),
+    (0, b"XFSB", "a file system"),
+    (0x10040, b"_BHRfS_M", "a file system"),
+    (0, b"hsqs", "a file system"),
+    (32769, b"CD001", "a file system"),
+    (0, b"# v2 git bundle", "a git bundle"),
+    (0, b"# v3 git bundle", "a git bundle"),
+    (0, b"%PDF-", "a document"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document"),
+    (0, b"{\\rtf", "a document"),
+    (0, b"JAVA PROFILE", "memory of a process"),
+    (0, b"MDMP", "memory of a process"),
+    (16, b"\xbe\xba\xfe\xca\0\0\0\0", "a database"),
+    (16, b"\xde\xc0\xef\xbe", "a database"),
+    (12, b"\x61\x15\x06\0", "a database"),
+    (12, b"\x62\x31\x05\0", "a database"),
+    (0, b"\x13\x57\x9a\xce", "a database"),
+    (0, b"\xce\x9a\x57\x13", "a database"),
+    (0, b"TDB file\n", "a database"),
+    (0, b"PGDMP", "a dump of a database"),
+    (0, b"REDIS0", "a dump of a database"),
+)
+
+
 def closed(data: bytes) -> str:
     """The format of a packed file that nobody can look into without its program or its password; "" of any other."""
     return next((told for magic, told in _CLOSED if data.startswith(magic)), "")
+
+
+def opaque(data: bytes) -> str:
+    """What it is where no rule can say what lies in it: a disk, a file system, memory, a document; else ""."""
+    if data.startswith(b"\x7fELF") and data[16:18] in (b"\4\0", b"\0\4"):
+        return "memory of a process"
+    found = (told for at, magic, told in _IMAGES if data.startswith(magic, at) and (at != 510 or not data[:2].isalnum()))
+    return next(found, "")
 
 
 def members(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -70,13 +113,12 @@ def _members(data: bytes) -> Iterator[tuple[str, bytes]]:
     elif plain.startswith((b"070701", b"070702")):
         yield from _cpio(plain)
     elif plain.startswith(b"!<arch>\n"):
-        return
+        yield from _ar(plain)
 
 
 def is_packed(data: bytes) -> bool:
-    return (
-        data.startswith((b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"070701", b"070702")) or data[257:262] == b"ustar"
-    )
+    begins = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"070701", b"070702", b"!<arch>\ndebian")
+    return data.startswith(begins) or data[257:262] == b"ustar"
 
 
 def _plain(data: bytes) -> Optional[bytes]:
@@ -112,6 +154,17 @@ def _zip(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield info.filename, content
 
 
+def _ar(data: bytes) -> Iterator[tuple[str, bytes]]:
+    at = 8
+    for _ in range(MEMBERS):
+        head = data[at : at + 60]
+        if len(head) < 60 or not head[48:58].strip().isdigit():
+            return
+        size = int(head[48:58])
+        yield head[:16].decode("latin-1").strip(" /"), data[at + 60 : at + 60 + size]
+        at += 60 + size + size % 2
+
+
 def is_locked(data: bytes) -> bool:
     """Whether it is a zip file that wants a password: bit 0 of the first entry's flags."""
     return data.startswith(b"PK\x03\x04") and len(data) > 8 and bool(data[6] & 1)
@@ -139,7 +192,14 @@ _ONLY = r"\s*[A-Za-z0-9+/\s]{40,}={0,2}\s*"
 # The beginnings of `-----BEGIN`, `openssh-key` and `PuTTY-` at each of the three places in a group.
 _BEGINS = (
     r"LS0tLS1CRUdJTi[A-Za-z0-9+/\s\\n]{60,}|tLS0tQkVHSU4[A-Za-z0-9+/]{60,}|"
-    r"b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/]{60,}|UHVUVFktVXNlci1LZXkt[A-Za-z0-9+/]{60,}"
+    r"b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/]{60,}|M(?:II[BCEFGJ]|IGH|HcC|C4C)[A-Za-z0-9+/]{60,}|"
+    r"UHVUVFktVXNlci1LZXkt[A-Za-z0-9+/]{60,}"
+)
+
+
+_BLOCKS = (
+    r"(?m)(?<!-\n)(?:^[A-Za-z0-9+/]{60,76}\r?\n){1,2000}(?:[A-Za-z0-9+/]{1,76}={0,2})?$(?!\r?\n-)|"
+    r"(?<=base64\n\n)[A-Za-z0-9+/]{20,76}={0,2}$"
 )
 
 
@@ -149,6 +209,8 @@ def in_base64(text: str) -> Iterator[bytes]:
         decoded = _decoded(text)
         if decoded:
             yield decoded
+    for match in itertools.islice(re.finditer(_BLOCKS, text) if "\n" in text else (), 20):
+        yield _decoded(match.group())
     for number, match in enumerate(re.finditer(_BEGINS, text)):
         if number < 50:
             decoded = _decoded(re.sub(r"\\n|\s", "", match.group()))

@@ -164,6 +164,14 @@ def _own_name(look: Look) -> Optional[str]:
     return look.first(lambda fields: fields[0] == "127.0.1.1" or (fields[0] in LOOPBACK and bool(_strange(fields))))
 
 
+_PRIVATE = r"10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|f[cd][0-9a-f]{2}:"
+
+
+def _hosts_nearby(look: Look) -> Optional[str]:
+    """A name with a private address: what runs there is the builder's neighbour, and nobody's on a clone."""
+    return look.first(lambda fields: len(fields) > 1 and re.match(_PRIVATE, fields[0].lower()) is not None)
+
+
 def _strange(fields: list[str]) -> list[str]:
     names = fields[1 : next((n for n, field in enumerate(fields) if field.startswith("#")), len(fields))]
     return [name for name in names if name not in NAMES_OF_ALL]
@@ -346,6 +354,7 @@ PROBES: dict[str, Callable[[Look], Optional[str]]] = {
     "machine-id": _machine_id,
     "hostname": _hostname,
     "own-name": _own_name,
+    "hosts-nearby": _hosts_nearby,
     "iscsi-name": _iscsi_name,
     "popcon-id": _popcon_id,
     "private-key": _private_key,

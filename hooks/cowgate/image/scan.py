@@ -30,7 +30,8 @@ CONTENT = "content"  # the rule that what a file holds is found by
 LISTED = 500  # names of files that nobody owns: more are only counted
 # What no rule of content is asked about: compiled Python stands beside its source, package lists are the distribution's.
 NOT_READ = re.compile(
-    r".*\.py[co]|/var/lib/(?:dpkg|apt/lists)/.*|/var/cache/debconf/templates\.dat(?:-old)?|/(?:proc|sys)/.*", re.DOTALL
+    r".*\.py[co]|/var/lib/(?:dpkg|apt/lists|rpm)/.*|/usr/lib/sysimage/rpm/.*|/var/cache/debconf/templates\.dat(?:-old)?|/(?:proc|sys)/.*",
+    re.DOTALL,
 )
 
 
@@ -95,7 +96,7 @@ def _authorized_keys(sshd_config: str) -> tuple[str, ...]:
     found: list[str] = []
     for line in sshd_config.splitlines():
         words = line.split()
-        if words and words[0].lower() == "authorizedkeysfile":
+        if words and words[0].lower() in ("authorizedkeysfile", "trustedusercakeys"):
             found += [re.sub(r"%[uU]", "*", word) for word in words[1:] if word.startswith("/") and "%h" not in word]
     return tuple(found)
 
@@ -189,18 +190,29 @@ class _Scan:
         owned = self.owners.has(path)
         setting = path in self.owners.settings
         watched = path.startswith(tuple(f"{place}/" for place in LOOKED_AT))
-        if NOT_READ.fullmatch(path) or (owned and not setting) or not (self.owners.known or watched):
+        if (
+            (NOT_READ.fullmatch(path) and not self._is_without_source(path))
+            or (owned and not setting)
+            or not (self.owners.known or watched)
+        ):
             return
         if setting and look.is_as_packaged():
             return
         data = look.head(content.LIMIT if entry.status.st_size <= content.LIMIT else content.HEAD)
-        told = content.reason(path, data, doubt=not self.expected.fullmatch(path))
+        told = content.reason(path, data, doubt=not self.expected.fullmatch(path), whole=len(data) >= entry.status.st_size)
         if told:
             self.found.append(Finding(CONTENT, path, REFUSE, told.partition(",")[0], 0, told.partition(", ")[2]))
         elif watched and not ruled and not setting and self.owners.known and not self.expected.fullmatch(path):
             self.unowned_count += 1
             if len(self.unowned) < LISTED:
                 self.unowned.append(path)
+
+    def _is_without_source(self, path: str) -> bool:
+        """Whether it is compiled Python of somebody's own, and the text that it was made of is not there."""
+        if not path.endswith(".pyc") or path.startswith(("/usr/lib/", "/usr/share/")):
+            return False
+        directory, _, name = path.replace("/__pycache__/", "/").rpartition("/")
+        return not self.host.exists(f"{directory}/{name.split('.')[0]}.py")
 
     def _size(self, path: str) -> int:
         """Bytes in a file, or in all files below a directory. Links count nothing and are not followed."""

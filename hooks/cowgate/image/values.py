@@ -137,6 +137,8 @@ def tells(value: str, whole: str = "") -> bool:
         return True  # encrypted, or with its method before it
     if bare[0] in "$%<{@&[(" or re.match(r"(?:~?/|\./|file:|env:|vault:|!)[\w.~-]", bare) or bare.endswith(("(", "{", "()")):
         return False
+    if value[:1] not in "\"'`" and re.match(r"[\w.]+\(", bare):
+        return False  # a call
     if re.search(_FILE_NAME, bare) or re.fullmatch(_MACRO, bare):
         return False
     if re.fullmatch(_PLACEHOLDER, bare) or re.fullmatch(_MEASURE, bare) or (bare.isalpha() and rank(bare) is Rank.STRONG):
@@ -160,8 +162,10 @@ _PLACEHOLDER = (
     r"(?:[a-z]*[-_])?example|x{3,}|\.{3}|-+"
 )
 _MEASURE = (
-    r"(?i)(?:var|local|data|module|each|self|this|config|settings|process\.env|env|params|secrets|vault|values|request|args|opts|options|"
-    r"user|ctx|props|state)\.[\w.\[\]-]+|(?:n?(?:var)?(?:char|binary)2?|text|blob|longtext|bytea|string|bigint|integer)(?:\(\d*\)?)?|"
+    r"(?i)(?:var|local|data|module|each|self|this|config|settings|process\.env|env|params|secrets|vault|values|"
+    r"request|args|opts|options|"
+    r"user|ctx|props|state)\.[\w.\[\]-]+|(?:n?(?:var)?(?:char|binary)2?|text|blob|longtext|bytea|string|bigint|"
+    r"integer)(?:\(\d*\)?)?|"
     r"[~^<>=v]{0,3}\d+(?:\.[\dx*]+)+(?:[-+.][\w.]+)?|(?:sha\d+|md5)(?::\d+)?|-{1,2}[a-z][a-z-]*|[:?@]\w*|"
     r"\d+(?:\.\d+)?[ ]?(?:ms|s|sec|seconds|m|min|minutes|h|hours?|d|days?|w|weeks?|y|[kmgt]i?b?|bits?|bytes?|%|x\d+)"
 )
@@ -178,10 +182,13 @@ def is_strong_password(value: str) -> bool:
     return (
         sum(kinds) >= 3
         and not re.match(
-            r"[\w.-]+[=?:]|[A-Za-z][\w-]*(?:\.[A-Za-z][\w-]*){2,}\Z|\w+&\w+=|[\w.-]+(?:/[\w.-]+)+\Z|[\w.-]+@[\w-]+(?:\.|:\d)|\S*\(\)",
+            r"[\w.-]+[=?:]|[A-Za-z][\w-]*(?:\.[A-Za-z][\w-]*){2,}\Z|\w+&\w+=|[\w.-]+(?:/[\w.-]+)+\Z|"
+            r"[\w.-]+@[\w-]+(?:\.|:\d)|\S*\(\)",
             bare,
         )
-        and not re.search(r"\$[A-Za-z{(]|(?:\A|[-_])(?:[A-Za-z]+[-_])?v?\d+(?:[.-]\d+)*(?:[-_.][A-Za-z]+)?\Z", bare)
+        and not re.search(
+            r"\$[A-Za-z{(]|A-Z|a-z0|0-9|(?:\A|[-_])(?:[A-Za-z]+[-_])?v?\d+(?:[.-]\d+)*(?:[-_.][A-Za-z]+)?\Z", bare
+        )
     )
 
 
@@ -204,7 +211,10 @@ def is_drawn(word: str) -> bool:
     return len(plain) >= 24 and changes > 0.27 and 0.1 < digits < 0.6
 
 
+APP_PASSWORD = r"[a-z]{4}(?: [a-z]{4}){3}"  # as Google shows them
+
+
 def is_sentence(value: str) -> bool:
     """Whether it is words for a person to read: letters with spaces between them, no digit, no sign of a password."""
     bare = value.strip("\"'")
-    return bool(re.search(r"\s", bare)) and not re.search(r"[\d#$%&*+=@^~]", bare)
+    return bool(re.search(r"\s", bare)) and not re.fullmatch(APP_PASSWORD, bare) and not re.search(r"[\d#$%&*+=@^~]", bare)

@@ -35,7 +35,8 @@ _STRONG = _words(
     "jelszo lozinka adgangskode passord sifre parool geslo parole secret secrets token tokens apikey apikeys psk psks "
     "presharedkey credential credentials cred creds authtok authtoken accesstoken refreshtoken bearer jwt macaroon "
     "privatekey privkey secretkey accesskey authkey signingkey encryptionkey masterkey sharedkey sharedsecret "
-    "clientsecret appsecret cookie requirepass masterauth totp mnemonic bindpw rootpw cpassword пароль пароли 密码 密碼 "
+    "clientsecret appsecret cookie requirepass masterauth totp mnemonic zugangsdaten codigo κωδικος كلمة رمز b"
+    "indpw rootpw cpassword пароль пароли 密码 密碼 "
     "口令 パスワード 비밀번호"
 )
 # Two words that are one: an access key, a seed phrase.
@@ -97,10 +98,9 @@ _ENDS = (
     r"(?:password|passwd|passwort|kennwort|passphrase|passcode|secret|apikey|secretkey|privatekey|authtoken|accesstoken|token|"
     r"contrasena|wachtwoord|motdepasse|credentials?|psk|pwd|pw|(?:pw|pwd|pass|passwd|password)(?:hash|salt|digest|crypt))\Z"
 )
-_PASS = (  # not: bypass, compass, trespass, bandpass
-    r"(?:db|root|redis|smtp|imap|mail|user|admin|sql|mysql|login|bind|ldap|key|store|keystore|truststore|ftp|"
-    r"rcon|require|master|"
-    r"proxy|vnc|rpc|repl|auth|remote|local|server|client|host|web|site|account|my|wifi|backup|app|api|http|ssh|nas)pass\Z"
+_NO_PASS = (
+    r"(?:^|by|com|tres|sur|over|under|im|en|low|high|band|all|multi|single|two|one|first|last|second|pre|post|"
+    r"max|num|mode|out)pass\Z(?<!^pass)"
 )
 _NO_ENDS = _words("oldpwd newpwd chkpwd getpwd nopasswd nopassword")
 
@@ -131,7 +131,11 @@ def _ends_strong(words: list[str]) -> bool:
 
 
 def _is_strong(word: str) -> bool:
-    return word in _STRONG or (word not in _NO_ENDS and bool(re.search(_ENDS, word) or re.search(_PASS, word)))
+    return word in _STRONG or (word not in _NO_ENDS and bool(re.search(_ENDS, word) or _ends_in_pass(word)))
+
+
+def _ends_in_pass(word: str) -> bool:
+    return word.endswith("pass") and len(word) <= 16 and not re.search(_NO_PASS, word)
 
 
 def _is_public(words: list[str]) -> bool:
@@ -141,7 +145,12 @@ def _is_public(words: list[str]) -> bool:
 @cache
 def split(name: str) -> list[str]:
     """The words of a name, in lower case and without accents."""
-    plain = "".join(char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
+    plain = "".join(
+        "".join(part for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part))
+        if char < "\u0400"
+        else char
+        for char in unicodedata.normalize("NFC", name)
+    )
     plain = plain.replace("ł", "l").replace("Ł", "L").replace("ø", "o").replace("ß", "ss").replace("ı", "i")
     plain = unicodedata.normalize("NFC", plain)
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+", plain)]
@@ -153,7 +162,7 @@ HINTS = _words(
     "slo hasło senha parol "
     "heslo losenord lösenord salasana jelsz lozink adgangskode sifre şifre geslo cred auth bearer jwt macaroon"
     " cookie mnemonic "
-    "totp otp пароль 密码 密碼 口令 パスワード 비밀번호 "
+    "totp otp пароль 密码 密碼 口令 パスワード 비밀번호 κωδικ كلمة رمز zugangsdaten codigo código "
     "pin puk code salt seed community bind login sid session serial license "
     "licence webhook dsn connection sig nonce acl enc wep wpa registration activation phrase hook"
 )
