@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from typing import Optional
 
 from cowgate.image.keys import KEY
 from cowgate.image.values import tells
 from cowgate.image.words import HINT, Rank, rank
+from cowgate.machine.tables import Table, tables_of
 
 DATABASE = "a database with passwords or tokens in it"
 _CREATE = rb"(?i)CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?[^\0(]{1,200}\(([^\0]{1,4000})"
@@ -75,9 +75,9 @@ def database(data: bytes) -> Optional[str]:
     """Whether a SQLite database has a column that is called after a secret, and a table for it."""
     if not data.startswith(b"SQLite format 3\0"):
         return None
-    told = _rows(data)
-    if told is not None:
-        return told or None
+    tables = tables_of(data)
+    if tables is not None:
+        return DATABASE if any(map(_told, tables)) else None
     for table in re.finditer(_CREATE, data):
         for column in re.finditer(_COLUMN, table[1]):
             if rank(column[1].decode("latin-1").strip()) is Rank.STRONG:
@@ -85,37 +85,17 @@ def database(data: bytes) -> Optional[str]:
     return None
 
 
-_TABLES = 100
-_ROWS = 50
-
-
-def _rows(data: bytes) -> Optional[str]:
-    """What SQLite itself finds in columns with such a name, in memory; "" where there is nothing, None where none can ask."""
-    connection = sqlite3.connect(":memory:")
-    try:
-        if not hasattr(connection, "deserialize"):  # Python before 3.11
-            return None
-        connection.deserialize(data[:18] + b"\1\1" + data[20:])  # a write-ahead log is a file of its own
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' LIMIT ?", (_TABLES,)).fetchall()
-        return next((told for (table,) in tables for told in (_row(connection, str(table).replace('"', '""')),) if told), "")
-    except (sqlite3.Error, ValueError, OverflowError, MemoryError):
-        return None
-    finally:
-        connection.close()
-
-
-def _row(connection: sqlite3.Connection, table: str) -> str:
-    cursor = connection.execute(f'SELECT * FROM "{table}" LIMIT {_ROWS}')
-    names = [str(column[0]) for column in cursor.description]
-    for row in cursor:
+def _told(table: Table) -> bool:
+    """Whether a column that is called after a secret has a value, or what stands behind a field with such a name in it."""
+    for row in table.rows:
         for number, value in enumerate(row):
             text = value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
-            if rank(names[number]) is Rank.STRONG and text and (isinstance(value, bytes) or tells(f"'{text}'")):
-                return DATABASE
             before = row[number - 1] if number else ""
-            if isinstance(before, str) and rank(before) is Rank.STRONG and text and tells(f"'{text}'"):
-                return DATABASE
-    return ""
+            if text and rank(table.columns[number]) is Rank.STRONG and (isinstance(value, bytes) or tells(f"'{text}'")):
+                return True
+            if text and isinstance(before, str) and rank(before) is Rank.STRONG and tells(f"'{text}'"):
+                return True
+    return False
 
 
 def words(data: bytes) -> str:

@@ -73,10 +73,7 @@ _STORES = (
     (b"\xa1\xb2\xc3\xd4", "recorded traffic"),
     (b"\x0a\x0d\x0d\x0a", "recorded traffic"),
 )
-_COLUMN = (
-    rb"(?i)CREATE TABLE[^\0]{0,2000}?[ (,\"'`\[](?:\w*(?:password|passwd|secret|token)(?:_value|_hash)?|"
-    rb"nssPrivate)[ (\"'`\]]|secret://"
-)
+_COLUMN = rb"(?i)CREATE TABLE[^\0]{0,2000}?[ (,\"'`\[]nssPrivate[ (\"'`\]]|secret://"
 
 
 def binary_key(data: bytes) -> Optional[str]:
