@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 COMPOSE_MIN = (2, 0, 0)  # update.sh takes 2.x and newer
 
-# Engine 29 refuses clients below API 1.44; Compose speaks that since 2.24.0 (its go.mod has docker/docker v25 from then on).
+# Engine 29.0 refuses clients below API 1.44; Compose speaks that since 2.24.0 (its go.mod has docker/docker v25 from then on).
+# 29.3 takes 1.40 again (moby, defaultMinAPIVersion in daemon/config/config.go; 29.7.2 says so when it is asked).
 API_OLD_COMPOSE = (1, 44)
+WANTS_API_FROM, WANTS_API_UNTIL = (29, 0, 0), (29, 3, 0)
 
 COMPOSE_OF_API = (2, 24, 0)
 
@@ -83,7 +85,7 @@ def _wants_api(docker: Docker) -> bool:
     """Whether the engine refuses clients that do not speak API 1.44: as it says itself, else by its version."""
     if docker.min_api:
         return parse_version(docker.min_api)[:2] >= API_OLD_COMPOSE
-    return engine_version(docker) >= (29, 0, 0)
+    return WANTS_API_FROM <= engine_version(docker) < WANTS_API_UNTIL
 
 
 ROW = Requirement(
