@@ -1,5 +1,6 @@
 """What the next start of dockerd will read: daemon.json, and the options in its unit (or its OpenRC service)."""
 
+import ipaddress
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -77,6 +78,8 @@ class DaemonJson(NamedTuple):
     network_opts: tuple[str, ...] = ()  # of "default-network-opts" those for bridges, as KEY=VALUE
     problems: tuple[Problem, ...] = ()
     unresolved: tuple[str, ...] = ()  # what only dockerd can tell of it
+    seccomp: str = ""  # why no container starts under its seccomp profile: the file, and what is wrong with it
+    exposed: tuple[str, ...] = ()  # where whoever connects gives orders: addresses with ports, of the unit's options as well
 
 
 def text_or_reason(host: "Host", path: str) -> tuple[Optional[str], str]:
@@ -112,6 +115,39 @@ class Mirror(NamedTuple):
     url: str
     authorities: str = ""
     insecure: bool = False
+
+
+def exposed(found: daemonjson.Content, words: tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses at which the next start obeys whoever connects: tcp:// not on the loopback, and no client certificate
+    asked for. Without a host before the port dockerd takes the loopback; `tls` alone asks for certificates, too."""
+    if _demands_certificates(found, words):
+        return ()
+    options = [
+        word.partition("=")[2] or (word[2:] if word[:2] == "-H" and len(word) > 2 else following)
+        for word, following in zip(words, (*words[1:], ""))
+        if word.partition("=")[0] == "--host" or (word.startswith("-H") and not word.startswith("--"))
+    ]
+    open_to = []
+    for address in dict.fromkeys((*_strings(found.values.get("hosts")), *options)):
+        scheme, separator, rest = address.rpartition("://")
+        name = rest.rpartition(":")[0].strip("[]")
+        if (scheme == "tcp" or not separator) and name not in ("", "localhost") and not _is_loopback(name):
+            open_to.append(rest)
+    return tuple(open_to)
+
+
+def _demands_certificates(found: daemonjson.Content, words: tuple[str, ...]) -> bool:
+    given = dict(word[2:].partition("=")[::2] for word in words if word.startswith("--tls"))
+    switches = {name: _SWITCHES.get(given[name] or "true") for name in ("tls", "tlsverify") if name in given}
+    switches.update({name: found.values[name] for name in ("tls", "tlsverify") if isinstance(found.values.get(name), bool)})
+    return bool(switches.get("tlsverify", switches.get("tls", False)))
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def mirrors(host: "Host") -> tuple[Mirror, ...]:
@@ -151,7 +187,9 @@ def daemon_json(host: "Host", engine: tuple[int, ...], options: tuple[str, ...])
     unresolved: list[str] = []
     if not problems and host.live:
         problems = tuple(p for need in daemonjson.needs(found) for p in _unmet(host, need, unresolved))
-    parsed = parse(found, problems, tuple(unresolved))._replace(path=path)
+    parsed = parse(found, problems, tuple(unresolved))._replace(path=path, exposed=exposed(found, unit_words(host)))
+    if not problems:
+        parsed = parsed._replace(seccomp=_seccomp(host, daemonjson.seccomp_profile(found)))
     if host.live and not problems:
         parsed = parsed._replace(missing=tuple(f"{k}: {p}" for k, p in daemonjson.programs(found) if not _can_be_run(host, p)))
     driver = setting(parsed, options, "log-driver")
@@ -202,6 +240,12 @@ def _network_options(value: Any) -> tuple[str, ...]:
     return (
         tuple(f"{key}={text}" for key, text in options.items() if isinstance(text, str)) if isinstance(options, dict) else ()
     )
+
+
+def _seccomp(host: "Host", path: str) -> str:
+    text = text_or_reason(host, path)[0] if path.startswith("/") else None
+    wrong = daemonjson.seccomp_problem(text) if text is not None else ""
+    return f"{path} {wrong}" if wrong else ""
 
 
 def _can_be_run(host: "Host", path: str) -> bool:

@@ -193,3 +193,33 @@ def test_what_dockerd_says(tmp_path: Path, mode: int, code: int, said: str, refu
     put(tmp_path, "/etc/docker/daemon.json", "{}", mode)
     answer = validate(Dockerd(tmp_path, code, said))
     assert (answer.refused, answer.said) == (refused, quoted)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "open_to"),
+    [
+        ('{"hosts": ["tcp://0.0.0.0:2375", "unix:///run/docker.sock"]}', (), ("0.0.0.0:2375",)),
+        ("{}", ("-H", "fd://", "--host=tcp://[::]:2375"), ("[::]:2375",)),
+        ("{}", ("-Htcp://192.0.2.1:2375", "--containerd=/run/containerd/containerd.sock"), ("192.0.2.1:2375",)),
+        ("{}", ("-H", "tcp://docker.example.org:2375"), ("docker.example.org:2375",)),
+        ('{"hosts": ["tcp://0.0.0.0:2375"], "tls": true, "tlsverify": false}', (), ("0.0.0.0:2375",)),
+        ('{"hosts": ["tcp://0.0.0.0:2376"], "tlsverify": true}', (), ()),
+        ('{"hosts": ["tcp://0.0.0.0:2376"], "tls": true}', (), ()),  # asks for certificates, too
+        ("{}", ("-H", "tcp://0.0.0.0:2376", "--tlsverify"), ()),
+        ("{}", ("-H", "tcp://0.0.0.0:2376", "--tlsverify=false"), ("0.0.0.0:2376",)),
+        ('{"hosts": ["tcp://127.0.0.1:2375", "tcp://:2375", "tcp://localhost:2375", "tcp://[::1]:2375"]}', (), ()),
+        ('{"hosts": ["fd://"]}', ("-H", "fd://"), ()),
+        ("[]", (), ()),
+    ],
+)
+def test_where_whoever_connects_gives_orders(text: str, words: tuple[str, ...], open_to: tuple[str, ...]) -> None:
+    assert dockerd.exposed(daemonjson.read(text), words) == open_to
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [(None, ""), ("{}", ""), ("nothing", "/etc/own.json is not a JSON object")],
+)
+def test_the_seccomp_profile_of_every_container(tmp_path: Path, profile: Optional[str], said: str) -> None:
+    files = {daemonjson.PATH: '{"seccomp-profile": "/etc/own.json"}', **({"/etc/own.json": profile} if profile else {})}
+    assert dockerd.daemon_json(Machine(tmp_path, files), (26, 1, 5), ()).seccomp == said

@@ -150,3 +150,32 @@ def test_states(text: Any, state: str, line: int) -> None:
     found = daemonjson.read(text)
     assert (found.state, found.line) == (state, line)
     assert bool(found.reason) is (state not in ("absent", "ok"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("not json", "is not a JSON object"),
+        ("[" * 100_000, "is not a JSON object"),
+        ("[]", "is not a JSON object"),
+        ("{}", ""),
+        ('{"defaultAction": "SCMP_ACT_ALLOW"}', ""),
+        ('{"defaultAction": "SCMP_ACT_NONSENSE"}', "has a defaultAction that is none"),
+        ('{"defaultAction": 1}', "has a defaultAction that is none"),
+        ('{"defaultAction": "SCMP_ACT_ERRNO"}', "does not allow execve, by which every program is started"),
+        (
+            '{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]}',
+            "does not allow execve",
+        ),
+        (
+            '{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["execve"], "action": "SCMP_ACT_ERRNO"}]}',
+            "does not allow",
+        ),
+        ('{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["execve", "read"], "action": "SCMP_ACT_ALLOW"}]}', ""),
+        ('{"defaultAction": "SCMP_ACT_KILL", "syscalls": [{"name": "execve", "action": "SCMP_ACT_ALLOW"}, 3]}', ""),
+    ],
+)
+def test_seccomp_profiles(text: str, said: str) -> None:
+    """The first of these, and the fifth to the eighth, were given to a real dockerd 26.1 with runc."""
+    found = daemonjson.seccomp_problem(text)
+    assert found.startswith(said) and bool(found) is bool(said)

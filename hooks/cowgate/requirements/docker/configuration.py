@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, unknown, warned
 from cowgate.requirements.docker.obstacles import EXPECTED, in_the_way
 from cowgate.requirements.docker.shared import options_place
+from cowgate.requirements.services.shared import listed_with_and
 
 if TYPE_CHECKING:
     from cowgate.facts.asked import Answer
@@ -30,6 +32,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     obstacle = in_the_way(facts)
     if obstacle is not None:
         return obstacle
+    if any(not _is_private(address) for address in docker.daemon_json.exposed):
+        return _exposed(facts)
     doubts = list(_doubts(docker))
     if doubts:
         return warned(
@@ -97,6 +101,39 @@ def _remapped(facts: Facts) -> Verdict:
     )
 
 
+OPEN = (
+    'take it out of "hosts" and of the options of dockerd (`docker -H ssh://...` reaches it as well), or have it ask for '
+    "certificates (tlsverify)"
+)
+
+
+def _exposed(facts: Facts) -> Verdict:
+    """dockerd takes orders over TCP without asking who gives them, and who gives it orders is root on this machine."""
+    docker = facts.docker.value
+    return failed(
+        f"{_open_to(docker)}: whoever reaches that port is root on this machine, and reads all mail",
+        remedy=f"{OPEN}; then restart Docker",
+        commands=(
+            *((("cat", docker.daemon_json.path),) if docker.daemon_json.state == "ok" else ()),
+            options_place(facts).look,
+        ),
+        expected=EXPECTED,
+        observed=f"open on {listed_with_and(docker.daemon_json.exposed)}",
+    )
+
+
+def _open_to(docker: Docker) -> str:
+    return f"dockerd takes orders on {listed_with_and(docker.daemon_json.exposed)} without asking for a certificate"
+
+
+def _is_private(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:  # a name
+        return False
+    return found.is_private and not found.is_unspecified
+
+
 def _doubts(docker: Docker) -> list[tuple[str, str]]:
     found = []
     if docker.setting("firewall-backend") == "nftables":
@@ -108,6 +145,8 @@ def _doubts(docker: Docker) -> list[tuple[str, str]]:
                 'take "firewall-backend" out, so that Docker uses iptables',
             )
         )
+    if docker.daemon_json.exposed:
+        found.append((f"{_open_to(docker)}: whoever reaches that private network is root on this machine", OPEN))
     if docker.daemon_json.log_remote:
         found.append(
             (

@@ -89,6 +89,15 @@ def _no_container(docker: Docker) -> Verdict | None:
             expected=EXPECTED,
             observed=f"without {listed_with_and(docker.daemon_json.missing)}",
         )
+    if docker.daemon_json.seccomp:
+        return failed(
+            f'"seccomp-profile" in {docker.daemon_json.path}: {docker.daemon_json.seccomp}: dockerd starts, but no container '
+            "does that is not privileged",
+            remedy="correct the profile, or take the key out of the file (Docker has one of its own); then restart Docker",
+            commands=(("cat", docker.daemon_json.path),),
+            expected=EXPECTED,
+            observed=docker.daemon_json.seccomp,
+        )
     if not docker.daemon_json.log_unknown:
         return None
     return failed(
