@@ -2,7 +2,8 @@
 
 dockerd itself is asked wherever it is there (facts.asked). This table says what `dockerd --validate` lets pass and a start
 then refuses, and it decides alone where no dockerd can be asked: another tree, an engine older than 23. It was measured
-against real starts of 20.10, 26.1 and 28.5 (tests/unit/formats/data/daemon_json.json has the shapes and what dockerd did).
+against real starts of 20.10, 26.1, 28.5 and 29.7 (tests/unit/formats/data/daemon_json.json has the shapes and what dockerd
+did).
 """
 
 import ipaddress
@@ -17,7 +18,7 @@ from cowgate.formats.error import FormatError
 
 PATH = "/etc/docker/daemon.json"
 BOM_SINCE = (23, 0)  # 20.10 stops at a byte order mark, newer engines skip it
-NEWEST = (28, 5)  # the newest engine that was measured: of a later one it is not known which keys it has
+NEWEST = (29, 7)  # the newest engine that was measured: of a later one it is not known which keys it has
 
 
 class Problem(NamedTuple):
@@ -206,7 +207,7 @@ _KEYS: dict[str, Check] = {
         (
             "max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "mtu", "network-control-plane-mtu",
             "network-diagnostic-port", "shutdown-timeout", "cpu-rt-period", "cpu-rt-runtime", "swarm-raft-election-tick",
-            "swarm-raft-heartbeat-tick",
+            "swarm-raft-heartbeat-tick", "default-stop-timeout",
         ),
         _INTEGER,
     ),
@@ -217,7 +218,7 @@ _KEYS: dict[str, Check] = {
             "default-ipc-mode", "default-runtime", "exec-root", "firewall-backend", "fixed-cidr", "fixed-cidr-v6", "group",
             "http-proxy", "https-proxy", "no-proxy", "init-path", "log-driver", "log-format", "log-level", "metrics-addr",
             "pidfile", "seccomp-profile", "storage-driver", "swarm-default-advertise-addr", "tlscacert", "tlscert", "tlskey",
-            "userland-proxy-path", "userns-remap",
+            "userland-proxy-path", "userns-remap", "min-api-version",
         ),
         _TEXT,
     ),
@@ -235,6 +236,7 @@ _KEYS: dict[str, Check] = {
     "log-opts": _TEXT_MAP,
     "proxies": _TEXT_MAP,
     "features": _object_of("true or false", _is_bool),
+    "nri-opts": _a("an object", lambda value: isinstance(value, dict)),
     "builder": _a("an object", lambda value: isinstance(value, dict)),
     "default-address-pools": _pools,
     "default-network-opts": _object_of("an object of texts", lambda value: _TEXT_MAP(value) is None),
@@ -259,6 +261,9 @@ _ENGINES: dict[str, tuple[Version, Version]] = {
     "allow-direct-routing": ((28, 2), (99,)),
     "bridge-accept-fwmark": ((28, 4), (99,)),
     "firewall-backend": ((29,), (99,)),
+    "min-api-version": ((29,), (99,)),
+    "nri-opts": ((29, 2), (99,)),
+    "default-stop-timeout": ((29, 7), (99,)),
     "api-cors-header": ((0,), (28,)),
     "proxies": ((23,), (99,)),
     "http-proxy": ((23,), (99,)),
@@ -480,6 +485,22 @@ def _builder(value: dict[str, Any]) -> Optional[str]:
     return None
 
 
+def _api_version(value: str) -> Optional[str]:
+    found = re.fullmatch(r"1\.(\d{2})", value)
+    return (
+        None if value == "" or (found and int(found[1]) >= 24) else "is no API version that this engine has (1.24 and newer)"
+    )
+
+
+def _nri(value: dict[str, Any]) -> Optional[str]:
+    for name, setting in value.items():
+        if name not in ("enable", "plugin-path", "plugin-config-path", "socket-path"):
+            return f"it has no {name}"
+        if setting is not None and not (_is_bool(setting) if name == "enable" else _is_text(setting)):
+            return f"{_shown(setting)} for {name}"
+    return None
+
+
 def _one_of(*words: str) -> Check:
     return lambda value: None if value in ("", *words) else f"is one of {', '.join(words)}"
 
@@ -514,7 +535,11 @@ _REFUSED: dict[str, Check] = {
     "max-concurrent-uploads": _at_least(0),
     "max-download-attempts": _at_least(0),
     "mtu": _at_least(0),
+    "default-stop-timeout": _at_least(0),
+    "min-api-version": _api_version,
+    "nri-opts": _nri,
 }
+_NUMBER = r"0[xX][0-9a-fA-F]+|0[oO]?[0-7]*|0[bB][01]+|[1-9][0-9]*"  # as Go's strconv.ParseUint reads one with base 0
 # The options that each of Docker's log drivers knows (moby, daemon/logger/*); an unknown one is refused at the start.
 _LOG_COMMON = ("mode", "max-buffer-size", "labels", "labels-regex", "env", "env-regex", "tag")
 _LOG_OPTIONS = {
@@ -623,6 +648,9 @@ def _together(values: Mapping[str, Any], engine: Version) -> Iterator[Problem]:
         yield Problem("default-runtime", f'{runtime} is not among the "runtimes"')
     if engine >= (28,) and any(o.partition("=")[:2] != ("native.cgroupdriver", "=") for o in values.get("exec-opts") or ()):
         yield Problem("exec-opts", "this engine knows native.cgroupdriver=... alone")
+    mark = values.get("bridge-accept-fwmark") or ""
+    if engine >= (29,) and mark and not all(re.fullmatch(_NUMBER, part) for part in mark.split("/", 1)):
+        yield Problem("bridge-accept-fwmark", "is no mark (a number, or MARK/MASK)")
     yield from _gateway(values)
     yield from _storage(values, engine)
 

@@ -1,8 +1,8 @@
 """daemon.json: the reader, and its table against what real dockerds did with 239 shapes of the file.
 
-data/daemon_json.json holds each shape with what a start of Debian's dockerd 20.10, 26.1 and 28.5 did (20.10 knows no
-`--validate`; of the others its answer is there, too), in a namespace (tests/lab/dockerd.py; tests/scenarios/test_truth.py
-starts some of them again).
+data/daemon_json.json holds each shape with what a start of Debian's dockerd 20.10, 26.1 and 28.5, and of one of 29.7.2 built
+from its source, did (20.10 knows no `--validate`; of the others its answer is there, too), in a namespace
+(tests/lab/dockerd.py; tests/scenarios/test_truth.py starts some of them again).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cowgate.formats import daemonjson
 
 SHAPES = json.loads((Path(__file__).parent / "data" / "daemon_json.json").read_text())
 ENGINE = (26, 1, 5)
-ENGINES = {"26.1": ENGINE, "28.5": (28, 5, 2)}
+ENGINES = {"26.1": ENGINE, "28.5": (28, 5, 2), "29.7": (29, 7, 2)}
 # What only dockerd can tell: it looks at files and users of the machine. `dockerd --validate` says it.
 ONLY_DOCKERD = ("tls files not there", "tls verify without certificates", "userns-remap nobody known")
 
@@ -52,6 +52,53 @@ def test_the_engines_differ_in_eight_of_them() -> None:
     ]  # fmt: skip
 
 
+def test_29_differs_from_28_in_three() -> None:
+    assert [shape["name"] for shape in SHAPES if shape["28.5"] != shape["29.7"]] == [
+        "firewall-backend", "firewall-backend iptables", "min-api-version",
+    ]  # fmt: skip
+
+
+OF_29 = (
+    ('{"min-api-version": "1.40"}', True),
+    ('{"min-api-version": 1.40}', False),
+    ('{"min-api-version": "1.10"}', False),
+    ('{"min-api-version": "9.9"}', False),
+    ('{"min-api-version": "abc"}', False),
+    ('{"nri-opts": {"enable": true}}', True),
+    ('{"nri-opts": {"enable": "yes"}}', False),
+    ('{"nri-opts": {"nonsense": 1}}', False),
+    ('{"nri-opts": "enable=true"}', False),
+    ('{"nri-opt": "enable=true"}', False),
+    ('{"default-stop-timeout": 0}', True),
+    ('{"default-stop-timeout": 30}', True),
+    ('{"default-stop-timeout": -1}', False),
+    ('{"default-stop-timeout": "30"}', False),
+    ('{"firewall-backend": ""}', True),
+    ('{"firewall-backend": "none"}', False),
+    ('{"firewall-backend": true}', False),
+    ('{"firewall-backend": "nftables", "iptables": false}', True),
+    ('{"bridge-accept-fwmark": "0x1/0xff"}', True),
+    ('{"bridge-accept-fwmark": "x"}', False),
+)
+
+
+@pytest.mark.parametrize(("text", "starts"), OF_29)
+def test_what_29_has_of_its_own(text: str, starts: bool) -> None:
+    """What a real start of 29.7.2 did with each."""
+    assert (daemonjson.problems(daemonjson.read(text), ENGINES["29.7"]) == ()) is starts
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "since"),
+    [("nri-opts", "{}", (29, 2)), ("default-stop-timeout", "1", (29, 7)), ("min-api-version", '""', (29, 0))],
+)
+def test_since_when(key: str, value: str, since: tuple[int, int]) -> None:
+    content = daemonjson.read(f'{{"{key}": {value}}}')
+    before = (since[0], since[1] - 1, 9) if since[1] else (28, 5, 2)
+    assert daemonjson.problems(content, (*since, 0)) == ()
+    assert [problem.key for problem in daemonjson.problems(content, before)] == [key]
+
+
 # What 20.10.24 does otherwise than the table says, of all 239; with a relative data-root it neither came up nor ended in 40
 # seconds. docker.engine refuses that engine anyway.
 REFUSED_BY_20_10 = (
@@ -81,8 +128,8 @@ def test_no_value_is_ever_told() -> None:
 
 def test_what_a_newer_engine_may_know_is_not_called_wrong() -> None:
     content = daemonjson.read('{"key-of-next-year": 1}')
-    assert daemonjson.problems(content, (29, 1, 0)) == ()
-    assert [p.key for p in daemonjson.problems(content, (28, 5, 2))] == ["key-of-next-year"]
+    assert daemonjson.problems(content, (29, 8, 0)) == ()
+    assert [p.key for p in daemonjson.problems(content, (29, 7, 2))] == ["key-of-next-year"]
     assert [p.key for p in daemonjson.problems(content, ())] == ["key-of-next-year"]
 
 
