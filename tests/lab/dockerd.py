@@ -1,6 +1,8 @@
 """A real dockerd of Debian 13 (26.1) without systemd, in namespaces of its own: seconds where a booted container takes half a
 minute. It can be started again and again with another daemon.json, and says whether it came up.
 
+Another engine takes its place where a directory with its programs is named (`engine`): Docker 29 is in no Debian.
+
 The tree is not changed (an overlay in memory takes the writes). /dev, /proc and /sys/fs/cgroup are new mounts, so that nothing
 inside reaches the host's; the network is a namespace with a router on the other end of a cable, and nothing behind it.
 """
@@ -26,7 +28,13 @@ from tests.lab.process import Result, run, start, stop, wait_until
 
 START_SECONDS = 40.0
 SOCKET = "unix:///var/run/docker.sock"
-# $1 tree, $2 scratch directory; the rest are pairs of a host's path and a directory inside, mounted read-only.
+# A directory with dockerd and docker-proxy of Engine 29 (statically linked), for tests that need that one.
+ENGINE_29 = "COWGATE_DOCKER_29"
+# What is taken from there; Debian has both in /usr/sbin.
+PROGRAMS = ("dockerd", "docker-proxy")
+# Engine 29.6 gives each container a time namespace, which Debian's runc 1.1 does not know.
+WITHOUT_TIME = "--feature=time-namespaces=false"
+# $1 tree, $2 scratch directory; the rest are pairs of a host's path and one inside, mounted read-only.
 WORLD = """\
 set -e
 tree=$1 work=$2 root=$2/root
@@ -47,18 +55,28 @@ ln -s /proc/self/fd "$root/dev/fd"; ln -s /proc/self/fd/0 "$root/dev/stdin"
 mount -t tmpfs tmpfs "$root/run"
 mkdir -p "$root/var/lib/docker" && mount -t tmpfs tmpfs "$root/var/lib/docker"
 while [ $# -gt 1 ]; do
-    mkdir -p "$root$2"; mount --bind "$1" "$root$2"; mount -o remount,bind,ro "$root$2"; shift 2
+    [ -f "$1" ] || mkdir -p "$root$2"
+    mount --bind "$1" "$root$2"; mount -o remount,bind,ro "$root$2"; shift 2
 done
 exec chroot "$root" sleep infinity
 """
 
 
 class World:
-    """Debian 13 with Docker, nothing running. binds: host directory -> directory inside, read-only. Context manager."""
+    """Debian 13 with Docker, nothing running. binds: host directory -> directory inside, read-only. Context manager.
 
-    def __init__(self, *, binds: Optional[Mapping[str, str]] = None, tree: str = "trixie-docker") -> None:
+    engine: a directory with programs of another engine, which then stand where Debian's do; the package database has its
+    version, too.
+    """
+
+    def __init__(
+        self, *, binds: Optional[Mapping[str, str]] = None, tree: str = "trixie-docker", engine: Optional[str] = None
+    ) -> None:
         self.binds = dict(binds or {})
         self.tree = tree
+        if engine:
+            self.binds.update({f"{engine}/{name}": f"/usr/sbin/{name}" for name in PROGRAMS})
+        self.engine = engine
         self.inside, self.outside = Namespace(), Namespace()
         self.directory = ""
         self._stack = ExitStack()
@@ -81,8 +99,17 @@ class World:
             stack.callback(stop, self._holder)
             wait_until(lambda: self.run(["true"]).returncode == 0, "the world", 20, 0.02)
             stack.callback(self.stop)
+            if self.engine:
+                self._as_packaged()
             self._stack = stack.pop_all()
         return self
+
+    def _as_packaged(self) -> None:
+        """cowgate takes the version of a Docker that does not run from the package database."""
+        said = self.run(["dockerd", "--version"], check=True).stdout
+        version = said.removeprefix("Docker version ").partition(",")[0]
+        edit = f"/^Package: docker.io$/,/^$/s/^Version: .*/Version: {version}-1/"
+        self.run(["sed", "-i", edit, "/var/lib/dpkg/status"], check=True)
 
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
@@ -131,6 +158,8 @@ class World:
         log = f"{self.directory}/dockerd.log"
         if os.path.exists(log):
             os.unlink(log)
+        if self.engine:
+            flags = (*flags, WITHOUT_TIME)
         self._daemon = start([*self._enter(self._pid()), "dockerd", *(("--host", hosts) if hosts else ()), *flags], log=log)
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:

@@ -1,4 +1,5 @@
 """What Docker and the kernel really do, and whether cowgate says so: dockerd 26.1, nft and iptables in a world of their own.
+With COWGATE_DOCKER_29 set (tests/scenarios/test_engine_29.py) the same with that engine.
 
 For each fault: the row names the culprit, the wire shows the harm (which client a container sees, whether a port answers), the
 remedy is pasted as it stands, and then the row passes and the harm is gone.
@@ -7,6 +8,7 @@ remedy is pasted as it stands, and then the row passes and the harm is gone.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from cowgate.formats import daemonjson
 from tests.lab import trees
 from tests.lab.container import ADDRESS, ROUTER
-from tests.lab.dockerd import World, image
+from tests.lab.dockerd import ENGINE_29, World, image
 from tests.lab.files import scratch
 from tests.lab.process import stop
 
@@ -26,6 +28,7 @@ NETWORK = "mailcowdockerized_mailcow-network"
 PROJECT = "com.docker.compose.project"
 LABELS = (f"--label={PROJECT}=mailcowdockerized", f"--label={PROJECT}.working_dir=/opt/mailcow-dockerized")
 SHAPES = json.loads((Path(ROOT) / "tests/unit/formats/data/daemon_json.json").read_text())
+ENGINES = ("26.1", "29") if os.environ.get(ENGINE_29) and os.environ.get("COWGATE_LONG") else ("26.1",)
 # Some of the recorded ones, one of each kind, started again.
 AGAIN = (
     "log rotation, max-file a number", "registry mirror without scheme", "registry mirror", "byte order mark", "nothing",
@@ -50,12 +53,13 @@ table inet early {
 """
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+@pytest.fixture(scope="module", params=ENGINES)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
     trees.install_host_packages("busybox-static")
     with scratch("image") as directory:
         image(directory)
-        with World(binds={ROOT: "/root/cowgate", directory: "/srv/image"}) as found:
+        engine = os.environ[ENGINE_29] if request.param == "29" else None
+        with World(binds={ROOT: "/root/cowgate", directory: "/srv/image"}, engine=engine) as found:
             found.write("/etc/cowgate/policy.yaml", "hostname: mail.example.org\n")
             for address in ("default", "2001:db8:1::/64"):  # IPv6 is another test's (test_docker)
                 found.inside.ip("-6", "route", "del", address)
@@ -250,6 +254,9 @@ def test_a_port_taken_without_a_listener(docker: World) -> None:
 
 def test_rules_that_are_gone_and_forwarding_that_is_off(docker: World) -> None:
     docker.run(["nft", "flush", "ruleset"], check=True)
+    assert client(docker) == "172.22.1.1"  # Docker's proxy carries it
+    relay = row(docker, "docker.open_relay")
+    assert relay["status"] == "fail" and "the chain DOCKER in nat" in relay["diagnosis"]
     found = row(docker, "docker.rules")
     assert found["status"] == "fail" and "the chain DOCKER in nat" in found["diagnosis"]
     assert "a container runs, so cowgate does not restart it" in found["remedy"]["text"]
@@ -259,6 +266,7 @@ def test_rules_that_are_gone_and_forwarding_that_is_off(docker: World) -> None:
     assert docker.start() == ""
     docker.docker("start", "smtp")
     assert client(docker) == ROUTER and row(docker, "docker.rules")["status"] == "pass"
+    assert row(docker, "docker.open_relay")["status"] == "pass"
 
     docker.run(["sysctl", "-w", "net.ipv4.ip_forward=0"], check=True)
     assert client(docker) == ""
@@ -292,6 +300,39 @@ def test_what_dockerd_starts_with_and_mailcow_does_not_run_with(world: World) ->
         assert found["status"] == "fail" and "no container does" in found["diagnosis"]
     finally:
         world.stop()
+
+
+def test_a_seccomp_profile_under_which_nothing_starts(world: World) -> None:
+    """dockerd reads it when a container starts, and not before."""
+    world.clean()
+    world.write("/etc/own.json", '{"defaultAction": "SCMP_ACT_ERRNO"}')
+    world.write(daemonjson.PATH, '{"seccomp-profile": "/etc/own.json"}')
+    assert world.start() == ""
+    try:
+        world.docker("import", "/srv/image/image.tar", IMAGE)
+        assert world.run(["docker", "run", "--rm", IMAGE, "/bin/sleep", "0"]).returncode != 0
+        found = row(world, "docker.configuration")
+        assert found["status"] == "fail" and "does not allow execve" in found["diagnosis"]
+    finally:
+        world.stop()
+
+
+def test_orders_from_whoever_connects(world: World) -> None:
+    """By an option of the unit; without a host before the port dockerd listens on the loopback alone."""
+    dropin = "/etc/systemd/system/docker.service.d/open.conf"
+    for address, status in (("0.0.0.0:2375", "fail"), (":2375", "pass")):
+        world.clean()
+        exec_start = f"/usr/sbin/dockerd -H fd:// -H tcp://{address} --tls=false"
+        world.write(dropin, f"[Service]\nExecStart=\nExecStart={exec_start}\n")
+        assert world.start("--host", f"tcp://{address}", "--tls=false") == ""
+        try:
+            asked = world.outside.run(["curl", "-s", "-m", "3", f"http://{ADDRESS}:2375/_ping"])
+            assert asked.stdout == ("OK" if status == "fail" else "")
+            found = row(world, "docker.configuration")
+            assert found["status"] == status and ("takes orders on" in found["diagnosis"]) is (status == "fail"), found
+        finally:
+            world.run(["rm", dropin], check=True)
+            world.stop()
 
 
 OF_THE_DEFAULT_BRIDGE = '{"ip": "127.0.0.1", "ip-masq": false, "icc": false, "mtu": 1280, "live-restore": true}'

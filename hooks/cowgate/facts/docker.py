@@ -99,6 +99,8 @@ class Docker(NamedTuple):
     `conflicting` are installed packages that cannot be there together with Docker's own. `repository` is the file that
     makes Docker's own repository known, "" where none does. `client` is what root's docker command takes from elsewhere.
     `next_data_root` is where the next start will look for the data of the daemon that runs now, "" for the same place.
+    `firewall` is where the daemon that runs keeps its rules (iptables or nftables), "" where an engine before 28.2 does not
+    say.
     """
 
     cli: str = ""
@@ -128,6 +130,14 @@ class Docker(NamedTuple):
     repository: str = ""
     client: Client = Client()
     next_data_root: str = ""
+    firewall: str = ""
+
+    @property
+    def nftables(self) -> bool:
+        """Whether Docker keeps its rules in tables of its own: the one that runs; where none does, its next start."""
+        if self.running and self.firewall:
+            return self.firewall == "nftables"
+        return bool(self.setting("firewall-backend") == "nftables")
 
     def setting(self, name: str) -> Any:
         """A setting of the next start (iptables, userns-remap, ...): of daemon.json, else of the command line, else None."""
@@ -378,6 +388,7 @@ def _ask(host: "Host", docker: Docker) -> Docker:
         data_root=str(info.get("DockerRootDir") or docker.data_root),
         selinux=any(option.startswith("name=selinux") for option in options),
         apparmor=any(option.startswith("name=apparmor") for option in options),
+        firewall=parse_firewall(info.get("FirewallBackend")),
         networks=tuple(sorted((parse_network(network) for network in networks), key=lambda n: n.name)),
         published=parse_published(containers),
         projects=parse_projects(containers, volumes),
@@ -394,6 +405,12 @@ def _get(host: "Host", target: str, kind: type, timeout: float) -> Any:
     if status != 200 or not isinstance(answer, kind):
         raise CowgateError(f"GET {target} gave status {status} and no {kind.__name__}")
     return answer
+
+
+def parse_firewall(said: Any) -> str:
+    """iptables or nftables, of what GET /info says (`nftables+firewalld`, for one); "" where it says nothing."""
+    driver = said.get("Driver") if isinstance(said, dict) else None
+    return driver.partition("+")[0] if isinstance(driver, str) else ""
 
 
 def parse_network(network: dict[str, Any]) -> Network:

@@ -134,17 +134,18 @@ def _is_private(address: str) -> bool:
     return found.is_private and not found.is_unspecified
 
 
+# Seen with Engine 29.7.2 (tests/scenarios/test_engine_29.py), and what mailcow's netfilter container does by its own code.
+NFTABLES = (
+    "Docker keeps its rules in nftables (firewall-backend), for which mailcow is not made: mail comes in as it should, but "
+    "forwarding is not Docker's to switch on, there is no chain DOCKER-USER, what iptables' FORWARD drops stays dropped, and "
+    "mailcow's ban list goes into iptables-legacy, for which the kernel needs ip_tables"
+)
+
+
 def _doubts(docker: Docker) -> list[tuple[str, str]]:
     found = []
     if docker.setting("firewall-backend") == "nftables":
-        found.append(
-            (
-                "Docker keeps its rules in nftables (firewall-backend), which is experimental and was not verified with "
-                "mailcow: "
-                "Docker does not switch forwarding on then, and there is no chain DOCKER-USER for mailcow's own rules",
-                'take "firewall-backend" out, so that Docker uses iptables',
-            )
-        )
+        found.append((NFTABLES, 'take "firewall-backend" out, so that Docker uses iptables'))
     if docker.daemon_json.exposed:
         found.append((f"{_open_to(docker)}: whoever reaches that private network is root on this machine", OPEN))
     if docker.daemon_json.log_remote:

@@ -12,7 +12,9 @@ from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, un
 from cowgate.requirements.docker.configuration import refusals
 from cowgate.requirements.docker.shared import engine_version, wanted_keys
 from cowgate.requirements.fix import Fix
+from cowgate.requirements.network.forwarding import keeps_docker_down
 from cowgate.requirements.published import mailcow_has_ipv6
+from cowgate.requirements.services.shared import listed_with_and
 from cowgate.requirements.system.shared import restart, with_openrc
 
 if TYPE_CHECKING:
@@ -81,6 +83,12 @@ def _lacks(facts: Facts, keys: dict[str, object], expected: str) -> Verdict:
     if running:
         many = f"{running} containers run" if running > 1 else "a container runs"
         remedy = f"set in it {lines} and restart Docker when it suits you ({many}, so cowgate does not restart it):"
+    off = keeps_docker_down(facts)
+    if off:
+        remedy = (
+            f"switch {listed_with_and(off)} on first (network.forwarding says how): Docker does not start without. Then "
+            + remedy
+        )
     return failed(
         f"{docker.daemon_json.path} lacks {names}: mailcow's installer would write it and restart Docker by surprise",
         remedy=remedy,
@@ -103,6 +111,8 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         return
     if refusals(docker, facts.asked.content.dockerd if facts.asked.content else None):
         return
+    if keeps_docker_down(facts):
+        return  # a restart would end it
     keys = wanted_keys(docker) if engine_version(docker) and mailcow_has_ipv6(facts) else {}
     if keys or file.state == "empty":
         yield EditFile(file.path, "json.merge", {"values": keys})
@@ -115,7 +125,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker", "mailcow", "interfaces"),
-    wants=("services", "asked", "ifupdown"),
+    wants=("services", "asked", "ifupdown", "forwarding"),
     judge=judge,
     fix="docker.daemon_json",
 )
@@ -124,6 +134,7 @@ FIX = Fix(
     id="docker.daemon_json",
     title="put the keys for IPv6 into /etc/docker/daemon.json",
     repairs=("docker.daemon_json", "docker.open_relay"),
+    after=("network.forwarding",),
     whole=True,
     plan=plan,
 )

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from cowgate.facts.interfaces import ipv6_to_come
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
+from cowgate.requirements.docker.rules import NAT, missing_rules, needs_ipv6_rules
 from cowgate.requirements.docker.shared import engine_version, options_place, wanted_keys
 from cowgate.requirements.mailcow.shared import mailcow_network, recreate_commands
 from cowgate.requirements.network.traffic import LOOPBACK, filters, hidden_senders, origin, removals, untranslated
 from cowgate.requirements.published import SMTP_KEYS, mailcow_has_ipv6, wanted_sockets
+from cowgate.requirements.services.shared import listed_with_and
 from cowgate.requirements.system.shared import restart
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     bound = [w for w in wanted_sockets(facts.mailcow.value) if w.key in SMTP_KEYS and not w.address.startswith(LOOPBACK)]
     if not bound:
         return passed("SMTP is published on this machine's loopback alone", expected=EXPECTED)
-    return _without_rules(facts) or _masqueraded(facts) or _untranslated(facts) or _over_ipv6(facts)
+    return (
+        _without_rules(facts) or _masqueraded(facts) or _untranslated(facts) or _rules_gone(facts, "ip") or _over_ipv6(facts)
+    )
 
 
 def _without_rules(facts: Facts) -> Verdict | None:
@@ -53,6 +57,30 @@ def _without_rules(facts: Facts) -> Verdict | None:
         expected=EXPECTED,
         observed="iptables: false",
         evidence={docker.daemon_json.path if in_file else place.name: "iptables=false"},
+    )
+
+
+def _rules_gone(facts: Facts, family: str) -> Verdict | None:
+    """Docker runs and its rules were taken away: its proxy, which listens on every published port, carries what they do
+    not."""
+    docker, firewall = facts.docker.value, facts.firewall.content
+    if not docker.running or docker.setting("userland-proxy") is False or firewall is None:
+        return None
+    if firewall.nft_rules is None or firewall.legacy_rules is None:
+        return None  # network.firewall and docker.rules warn that nothing was listed
+    missing = missing_rules(facts, family, (NAT,))
+    if not missing:
+        return None
+    over = " over IPv6" if family == "ip6" else ""
+    address = "the bridge's own address" if family == "ip6" else "172.22.1.1"
+    return failed(
+        f"Docker runs without its rules{' for IPv6' if over else ''} ({listed_with_and(missing)} "
+        f"{'are' if len(missing) > 1 else 'is'} missing), so its proxy carries every connection{over}, and all mail{over} "
+        f"seems to come from mailcow's bridge ({address}), {TRUSTED}",
+        remedy="restart Docker, which writes its rules again (docker.rules says what took them away):",
+        commands=restart(facts, "docker.service"),
+        expected=EXPECTED,
+        observed=f"without {listed_with_and(missing)}",
     )
 
 
@@ -109,7 +137,8 @@ def _over_ipv6(facts: Facts) -> Verdict:
         return _without_ip6tables(facts, to_ipv4)
     if docker.setting("userland-proxy") is False:
         return passed("Docker's userland proxy is off, so it carries no IPv6 into IPv4", expected=EXPECTED)
-    return _not_set_up(facts, addresses[0], to_ipv4) or passed("Docker is set up for IPv6", expected=EXPECTED)
+    gone = _rules_gone(facts, "ip6") if needs_ipv6_rules(facts) else None
+    return _not_set_up(facts, addresses[0], to_ipv4) or gone or passed("Docker is set up for IPv6", expected=EXPECTED)
 
 
 def _without_ip6tables(facts: Facts, to_ipv4: str) -> Verdict:

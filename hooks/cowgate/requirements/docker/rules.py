@@ -11,6 +11,7 @@ from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, wa
 from cowgate.requirements.docker.configuration import refusals
 from cowgate.requirements.docker.shared import engine_version, wanted_keys
 from cowgate.requirements.fix import Fix
+from cowgate.requirements.network.forwarding import keeps_docker_down
 from cowgate.requirements.network.packets import DOCKER_CHAINS, DOCKER_TABLES
 from cowgate.requirements.published import mailcow_has_ipv6
 from cowgate.requirements.services.shared import listed_with_and
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 EXPECTED = "the chains of Docker are in nat and filter while it runs, and no service empties them"
-CONSEQUENCE = 'a start of mailcow ends with "No chain/target/match by that name", and published ports are dead'
+NAT, FILTER = "nat", "filter"
+_BASES = {NAT: "PREROUTING", FILTER: "FORWARD"}
+TABLE = "docker-bridges"  # where engine 29 with firewall-backend nftables has all of its rules, one for each family
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
@@ -40,14 +43,30 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
             remedy="run `cowgate check` as root, with iptables and nftables installed",
             expected=EXPECTED,
         )
-    missing = missing_rules(firewall.chains)
+    missing = missing_rules(facts)
     if missing:
         return _gone(facts, missing, flushes)
-    if needs_ipv6_rules(facts) and missing_rules(firewall.chains, "ip6"):
+    if needs_ipv6_rules(facts) and missing_rules(facts, "ip6"):
         return _without_ipv6(facts)
     if flushes:
-        return _will_go(flushes)
+        return _will_go(facts, flushes)
     return passed("Docker's chains are there", expected=EXPECTED)
+
+
+def _consequence(facts: Facts, missing: tuple[str, ...] = ()) -> str:
+    """What comes of it. Docker's proxy still listens. With iptables the next container ends with an error; with nftables it
+    starts, and makes the table anew with its own rules alone (Engine 29.7)."""
+    docker = facts.docker.value
+    if missing and not missing_rules(facts, parts=(NAT,)):
+        ports = "published ports are dead where something drops forwarded packets"
+    elif docker.setting("userland-proxy") is False:
+        ports = "published ports are dead"
+    else:
+        ports = (
+            "Docker's proxy carries what comes to published ports, so that all mail seems to come from mailcow's bridge, "
+            "which Postfix trusts: an open relay"
+        )
+    return ports if docker.nftables else f'a start of mailcow ends with "No chain/target/match by that name", and {ports}'
 
 
 def needs_ipv6_rules(facts: Facts) -> bool:
@@ -57,19 +76,30 @@ def needs_ipv6_rules(facts: Facts) -> bool:
     return file_says and docker.setting("ip6tables") is not False and mailcow is not None and mailcow_has_ipv6(facts)
 
 
-def missing_rules(chains: tuple[Chain, ...], family: str = "ip") -> tuple[str, ...]:
+def missing_rules(facts: Facts, family: str = "ip", parts: tuple[str, ...] = (NAT, FILTER)) -> tuple[str, ...]:
     """What is not there of Docker's rules for IPv4 (ip) or IPv6 (ip6): its chains, and the jumps to them."""
-    if any(chain.table in DOCKER_TABLES and chain.family == family and chain.hook for chain in chains):
-        return ()
-    own = [chain for chain in chains if chain.family == family and chain.table in ("nat", "filter")]
+    docker, firewall = facts.docker.value, facts.firewall.content
+    chains = tuple(chain for chain in firewall.chains if chain.family == family) if firewall else ()
+    own = tuple(chain for chain in chains if chain.table in DOCKER_TABLES)
+    if docker.nftables or (own and not docker.firewall):
+        return _missing_table(own, family, parts)
     missing = []
-    for table, name, base in (("nat", "DOCKER", "PREROUTING"), ("filter", "DOCKER", "FORWARD")):
-        here = [chain for chain in own if chain.table == table]
-        if not any(chain.name == name for chain in here):
-            missing.append(f"the chain {name} in {table}")
+    for table in parts:
+        here, base = [chain for chain in chains if chain.table == table], _BASES[table]
+        if not any(chain.name == "DOCKER" for chain in here):
+            missing.append(f"the chain DOCKER in {table}")
         elif not any(_leads_to_docker(rule.target) for chain in here if chain.name == base for rule in chain.rules):
             missing.append(f"the jump from {base} in {table} to Docker's chains")
     return tuple(missing)
+
+
+def _missing_table(own: tuple[Chain, ...], family: str, parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the tables that Docker has with nftables: the base chains, each with its jump."""
+    if not own:
+        return (f"the table {family} {TABLE}",)
+    there = [(chain.kind, chain.hook) for chain in own if any(rule.verdict for rule in chain.rules)]
+    hooks = [(part, _BASES[part].lower()) for part in parts]
+    return tuple(f"the rule of {hook} in {family} {TABLE}" for kind, hook in hooks if (kind, hook) not in there)
 
 
 def _leads_to_docker(target: str) -> bool:
@@ -94,12 +124,12 @@ def _gone(facts: Facts, missing: tuple[str, ...], flushes: tuple[Flush, ...]) ->
     return failed(
         f"Docker runs, but {listed_with_and(missing)} {'are' if len(missing) > 1 else 'is'} gone: something emptied the "
         f"packet "
-        f"filter after Docker started{culprit}; {CONSEQUENCE}",
+        f"filter after Docker started{culprit}; {_consequence(facts, missing)}",
         remedy=text + (f" {_remedy(flushes)}" if flushes else ""),
         commands=restart(facts, "docker.service"),
         expected=EXPECTED,
         observed=f"without {listed_with_and(missing)}",
-        evidence={"iptables-save": f"without {listed_with_and(missing)}"},
+        evidence={"nft list ruleset" if docker.nftables else "iptables-save": f"without {listed_with_and(missing)}"},
     )
 
 
@@ -118,14 +148,17 @@ def _without_ipv6(facts: Facts) -> Verdict:
         commands=restart(facts, "docker.service"),
         expected=EXPECTED,
         observed="no rules for IPv6",
-        evidence={"ip6tables-save": f"without {listed_with_and(missing_rules((), 'ip6'))}"},
+        evidence={
+            "nft list ruleset" if docker.nftables else "ip6tables-save": "without "
+            f"{listed_with_and(missing_rules(facts, 'ip6'))}"
+        },
     )
 
 
-def _will_go(flushes: tuple[Flush, ...]) -> Verdict:
+def _will_go(facts: Facts, flushes: tuple[Flush, ...]) -> Verdict:
     return warned(
         f"{_told(flushes)}: when that service is started or reloaded while Docker runs, Docker's rules are gone, and "
-        f"{CONSEQUENCE}",
+        f"{_consequence(facts)}",
         remedy=_remedy(flushes),
         expected=EXPECTED,
         observed=f"will be emptied by {listed_with_and(flush.unit for flush in flushes)}",
@@ -168,7 +201,9 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         return
     if docker.setting("iptables") is False or refusals(docker, facts.asked.content.dockerd if facts.asked.content else None):
         return
-    if missing_rules(firewall.chains) or (needs_ipv6_rules(facts) and missing_rules(firewall.chains, "ip6")):
+    if keeps_docker_down(facts):
+        return
+    if missing_rules(facts) or (needs_ipv6_rules(facts) and missing_rules(facts, "ip6")):
         yield RestartUnit("docker.service", "it writes its packet filter rules when it starts")
 
 
@@ -178,7 +213,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker",),
-    wants=("firewall", "services", "asked", "mailcow", "interfaces", "ifupdown"),
+    wants=("firewall", "services", "asked", "mailcow", "interfaces", "ifupdown", "forwarding"),
     judge=judge,
     fix="docker.rules",
 )
@@ -187,6 +222,6 @@ FIX = Fix(
     id="docker.rules",
     title="have Docker write its packet filter rules anew",
     repairs=("docker.rules",),
-    after=("network.firewall",),
+    after=("network.firewall", "network.forwarding"),
     plan=plan,
 )

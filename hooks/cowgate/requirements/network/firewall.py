@@ -176,7 +176,8 @@ SCRIPT_FILE = "/usr/local/sbin/cowgate-docker-user"
 UNIT_FILE = f"/etc/systemd/system/{DOCKER_USER_UNIT}"
 
 # Docker puts DOCKER-USER before its own rules in FORWARD and never empties it, but only makes it when it starts: hence a
-# unit that goes with docker.service. What is accepted:
+# unit that goes with docker.service. With its rules in nftables Docker makes no such chain, and what FORWARD refuses stays
+# refused whatever Docker's own table accepts: there FORWARD itself gets the rules. What is accepted:
 #  - answers, and what Docker's published ports sent to mailcow's bridge (conntrack state DNAT);
 #  - what mailcow sends to the network, but not to the bridges of other containers: that stays Docker's decision;
 #  - in INPUT, connections from the bridge to the published ports on addresses of this host (a web mailer that calls its own
@@ -190,7 +191,7 @@ bridge=br-mailcow
 ports={ports}
 
 remove() {{
-    for parent in DOCKER-USER INPUT; do
+    for parent in DOCKER-USER FORWARD INPUT; do
         while "$1" -w -D "$parent" -j "$chain-$parent" 2>/dev/null; do :; done
         "$1" -w -F "$chain-$parent" 2>/dev/null
         "$1" -w -X "$chain-$parent" 2>/dev/null
@@ -200,17 +201,24 @@ remove() {{
 
 load() {{
     remove "$1"
-    if "$1" -w -n -L DOCKER-USER >/dev/null 2>&1; then
-        "$1" -w -N "$chain-DOCKER-USER" &&
-        "$1" -w -A "$chain-DOCKER-USER" -i "$bridge" -o br-+ -j RETURN &&
-        "$1" -w -A "$chain-DOCKER-USER" -i "$bridge" -o docker+ -j RETURN &&
-        "$1" -w -A "$chain-DOCKER-USER" -i "$bridge" -j ACCEPT &&
-        "$1" -w -A "$chain-DOCKER-USER" -o "$bridge" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT &&
-        "$1" -w -A "$chain-DOCKER-USER" -o "$bridge" -m conntrack --ctstate DNAT -j ACCEPT &&
-        "$1" -w -I DOCKER-USER -j "$chain-DOCKER-USER" || return 1
+    parent=
+    if nft list table "$2" docker-bridges >/dev/null 2>&1; then
+        parent=FORWARD
+    elif "$1" -w -n -L DOCKER-USER >/dev/null 2>&1; then
+        parent=DOCKER-USER
     elif [ "$1" = iptables ]; then
         echo "Docker has made no chain DOCKER-USER: is it running, with iptables switched on?" >&2
         return 1
+    fi
+    if [ -n "$parent" ]; then
+        "$1" -w -N "$chain-$parent" &&
+        "$1" -w -A "$chain-$parent" -i "$bridge" -o "$bridge" -j ACCEPT &&
+        "$1" -w -A "$chain-$parent" -i "$bridge" -o br-+ -j RETURN &&
+        "$1" -w -A "$chain-$parent" -i "$bridge" -o docker+ -j RETURN &&
+        "$1" -w -A "$chain-$parent" -i "$bridge" -j ACCEPT &&
+        "$1" -w -A "$chain-$parent" -o "$bridge" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT &&
+        "$1" -w -A "$chain-$parent" -o "$bridge" -m conntrack --ctstate DNAT -j ACCEPT &&
+        "$1" -w -I "$parent" -j "$chain-$parent" || return 1
     fi
     "$1" -w -N "$chain-INPUT" &&
     "$1" -w -A "$chain-INPUT" -i "$bridge" -p tcp -m multiport --dports "$ports" -j ACCEPT &&
@@ -219,9 +227,9 @@ load() {{
 
 case "${{1:-}}" in
 start)
-    load iptables || exit 1
+    load iptables ip || exit 1
     # a kernel without IPv6 has nothing to filter there
-    [ ! -e /proc/net/if_inet6 ] || load ip6tables
+    [ ! -e /proc/net/if_inet6 ] || load ip6tables ip6
     ;;
 stop)
     remove iptables

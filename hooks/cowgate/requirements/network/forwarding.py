@@ -10,25 +10,38 @@ from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, 
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.mailcow.shared import mailcow_network
 from cowgate.requirements.network.packets import BRIDGE
+from cowgate.requirements.published import mailcow_has_ipv6
+from cowgate.requirements.services.shared import listed_with_and
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
+    from cowgate.facts.docker import Docker
     from cowgate.policy.model import Policy
 
 EXPECTED = "net.ipv4.ip_forward is 1 while Docker runs, and net.ipv6.conf.all.forwarding once mailcow's network has IPv6"
 IPV4, IPV6 = "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"
+# moby, daemon/libnetwork/drivers/bridge/setup_ip_forwarding.go; and seen with Engine 29.7
+LEFT = (
+    'with "firewall-backend": "nftables" Docker does not switch it on, and neither starts nor makes a network while it is off'
+)
 IN_NETWORKD = " (where systemd-networkd did it, set IPv4Forwarding=yes in its .network file, too)"
 FILE = "/etc/sysctl.d/99-zz-cowgate-forwarding.conf"  # after whatever sets it to 0
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """The live switches; a file that sets 0 warns, because Docker sets 1 at its start, and `sysctl --system` 0 again."""
+    """The live switches; a file that sets 0 warns, because Docker sets 1 at its start, and `sysctl --system` 0 again.
+
+    With its rules in nftables Docker leaves the switches alone, and does not start while they are off: there they are judged
+    before it runs, too, and the files have to set them.
+    """
     docker, found = facts.docker.value, facts.forwarding.value
-    if not docker.running:
+    if not docker.running and not is_left_alone(docker):
         return passed("Docker does not run yet; it switches forwarding on when it starts", expected=EXPECTED)
-    off = _off(facts)
+    off = off_now(facts)
     if off:
         return _failed(facts, off)
+    if is_left_alone(docker):
+        return _at_boot(facts)
     line = found.ipv4_set
     if line is not None and line.value == "0":
         return warned(
@@ -44,12 +57,53 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return passed("the kernel forwards packets", expected=EXPECTED)
 
 
-def _off(facts: Facts) -> tuple[str, ...]:
+def is_left_alone(docker: Docker) -> bool:
+    """Whether the next start of Docker only looks whether forwarding is on: its rules are to be in nftables, and it is not
+    told not to look."""
+    return bool(docker.setting("firewall-backend") == "nftables") and docker.setting("ip-forward") is not False
+
+
+def keeps_docker_down(facts: Facts) -> tuple[str, ...]:
+    """The switches that are off, and that Docker wants to find on when it is started: whoever restarts it stops it."""
+    if facts.forwarding.content is None or not is_left_alone(facts.docker.value):
+        return ()
+    return tuple(switch for switch in off_now(facts) if switch in (IPV4, IPV6))
+
+
+def _at_boot(facts: Facts) -> Verdict:
+    """Forwarding is on; whether it will be when Docker is started at the next boot."""
+    found = facts.forwarding.value
+    pairs = ((IPV4, found.ipv4_set), *(((IPV6, found.ipv6_set),) if _needs_ipv6(facts) else ()))
+    lines = [(key, line) for key, line in pairs if line is None or line.value == "0"]
+    if not lines:
+        return passed("the kernel forwards packets", expected=EXPECTED)
+    keys = listed_with_and(key for key, _ in lines)
+    zeros = [f"{line.path} line {line.line} sets {key} to 0" for key, line in lines if line is not None]
+    why = listed_with_and(zeros) if zeros else f"no file in /etc/sysctl.d sets {keys}"
+    learned = _learned(facts) if IPV6 in keys else ()
+    told = failed if zeros else warned  # without a file something else may switch it on at boot
+    return told(
+        f"forwarding is on now, but {why}: {LEFT}, so after the next reboot Docker and mailcow stay down"
+        + ("" if zeros else " unless something else switches it on"),
+        remedy="set it at each boot:",
+        commands=_lasting((*_accepting(learned), *(f"{key}=1" for key, _ in lines))),
+        expected=EXPECTED,
+        observed=f"{keys} on, not set at boot",
+    )
+
+
+def off_now(facts: Facts) -> tuple[str, ...]:
     """The switches that are off and must not be. IPv6 is judged once mailcow's network is there: Docker waits for it, too."""
     found = facts.forwarding.value
-    network = mailcow_network(facts)
     ipv4 = (IPV4,) if found.ipv4 == 0 else tuple(f"net.ipv4.conf.{_key(link)}.forwarding" for link in _closed(facts))
-    return (*ipv4, *((IPV6,) if found.ipv6 == 0 and network is not None and network.ipv6 else ()))
+    return (*ipv4, *((IPV6,) if found.ipv6 == 0 and _needs_ipv6(facts) else ()))
+
+
+def _needs_ipv6(facts: Facts) -> bool:
+    network, docker = mailcow_network(facts), facts.docker.value
+    if network is not None and network.ipv6:
+        return True
+    return is_left_alone(docker) and (docker.setting("ipv6") is True or mailcow_has_ipv6(facts))
 
 
 def _closed(facts: Facts) -> tuple[str, ...]:
@@ -66,7 +120,9 @@ def _key(link: str) -> str:
 
 def _failed(facts: Facts, off: tuple[str, ...]) -> Verdict:
     docker, found = facts.docker.value, facts.forwarding.value
-    if docker.setting("ip-forward") is False:
+    if is_left_alone(docker) and (IPV4 in off or IPV6 in off):
+        why = LEFT
+    elif docker.setting("ip-forward") is False:
         why = f'"ip-forward" is false in {docker.daemon_json.path} or on the command line, so Docker does not switch it on'
     elif IPV4 not in off and IPV6 not in off:
         why = "something switched it off for that link alone (systemd-networkd's IPv4Forwarding=, or a sysctl file)"
@@ -76,9 +132,9 @@ def _failed(facts: Facts, off: tuple[str, ...]) -> Verdict:
         why = "something switched it off after Docker started"
     learned = _learned(facts) if IPV6 in off else ()
     links = f" (accept_ra=2 first on {', '.join(learned)}: with forwarding the kernel ignores advertisements otherwise)"
+    harm = "Published ports are dead, and containers reach nothing" if docker.running else "Docker does not start"
     return failed(
-        f"{' and '.join(off)} {'are' if len(off) > 1 else 'is'} 0: {why}. Published ports are dead, and containers reach "
-        f"nothing",
+        f"{' and '.join(off)} {'are' if len(off) > 1 else 'is'} 0: {why}. {harm}",
         remedy=f"switch it on, now and at each boot{links if learned else ''}{IN_NETWORKD if 'link alone' in why else ''}:",
         commands=_lasting((*_accepting(learned), *(f"{key}=1" for key in off))),
         expected=EXPECTED,
@@ -108,8 +164,9 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     """IPv4 only: before IPv6 forwarding the links that learn by advertisement would have to be changed, which is a person's
     to do."""
     docker, found = facts.docker.value, facts.forwarding.value
-    off = docker.running and found.ipv4 == 0
-    if off or (found.ipv4_set is not None and found.ipv4_set.value == "0"):
+    alone = is_left_alone(docker)
+    off = (docker.running or alone) and found.ipv4 == 0
+    if off or (alone and found.ipv4_set is None) or (found.ipv4_set is not None and found.ipv4_set.value == "0"):
         yield WriteFile(FILE, f"# Written by cowgate: without it mailcow's published ports are dead.\n{IPV4} = 1\n")
     if off:
         yield Sysctl(IPV4, "1")
@@ -121,7 +178,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BOOT, Phase.INSTALL),
     needs=("docker", "forwarding", "mailcow"),
-    wants=("interfaces",),
+    wants=("interfaces", "ifupdown"),
     judge=judge,
     fix="network.forwarding",
 )

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from cowgate.policy.model import Policy
 
 
+BANS = "MAILCOW"  # the chain of mailcow's netfilter container
+
+
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """Not both legacy and nft rules; xt_addrtype can be had."""
     firewall = facts.firewall.value
@@ -30,10 +33,23 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if firewall.nft_rules is None or firewall.legacy_rules is None:
         return unlisted(firewall)
+    if _is_ban_list(facts):
+        return passed("Docker's rules in nftables, mailcow's ban list in iptables-legacy", expected=expected)
     if firewall.nft_rules and firewall.legacy_rules:
         return _mixed(facts, expected)
     kind = "legacy" if firewall.legacy_rules else "nft" if firewall.nft_rules else firewall.backend or "none"
     return passed(f"{kind} only" if kind in ("legacy", "nft") else "no rules, no iptables", expected=expected)
+
+
+def _is_ban_list(facts: Facts) -> bool:
+    """Whether mailcow's own chain is all that iptables-legacy holds, beside a Docker whose rules are in nftables: there its
+    netfilter container has no other place, and a ban counts wherever it stands."""
+    docker, firewall = facts.docker.content, facts.firewall.value
+    if docker is None or not docker.nftables or not firewall.legacy_rules:
+        return False
+    legacy = [chain for chain in firewall.chains if chain.source == "legacy"]
+    own = all(chain.name == BANS or rule.target == BANS for chain in legacy for rule in chain.rules)
+    return own and all(chain.policy != "drop" for chain in legacy)
 
 
 def _mixed(facts: Facts, expected: str) -> Verdict:
@@ -69,6 +85,6 @@ ROW = Requirement(
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("firewall",),
-    wants=("tools",),
+    wants=("tools", "docker"),
     judge=judge,
 )

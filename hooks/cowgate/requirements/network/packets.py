@@ -60,12 +60,13 @@ class Fate(NamedTuple):
 
 
 class Filters:
-    """All chains of a machine. `network_made`: mailcow's network exists, so that Docker's rules for it are where they stay."""
+    """All chains of a machine. `network_made`: mailcow's network exists, so that Docker's rules for it are where they stay.
+    `apart`: Docker keeps its rules in tables of its own, and puts none into iptables' chains."""
 
-    def __init__(self, chains: Iterable[Chain], *, network_made: bool = True) -> None:
+    def __init__(self, chains: Iterable[Chain], *, network_made: bool = True, apart: bool = False) -> None:
         self.chains = tuple(c for c in chains if c.table not in DOCKER_TABLES)
         self.by_name = {(c.source == "legacy", c.family, c.table, c.name): c for c in self.chains}
-        self.network_made = network_made
+        self.network_made, self.apart = network_made, apart
 
     def fates(self, packet: Packet, hook: str, kinds: tuple[str, ...] = ("filter", "route")) -> Iterator[Fate]:
         """Everything that refuses the packet or changes its address on its way through a hook, in the kernel's order."""
@@ -127,6 +128,8 @@ class _Walk:
     def _is_dockers_forward(self) -> bool:
         if self.base.table != "filter" or self.base.name != "FORWARD" or self.base.family not in ("ip", "ip6"):
             return False
+        if self.filters.apart:
+            return False  # what Docker accepts in its own table a chain of another refuses all the same
         # the kernel asks iptables-legacy's tables and nftables' one after the other: Docker writes into one of them alone
         return not self._is_of_the_other_kind()
 

@@ -47,7 +47,9 @@ def filters(facts: "Facts") -> Optional[Filters]:
     firewall = facts.firewall.content
     if firewall is None or firewall.nft_rules is None:
         return None
-    return Filters(firewall.chains, network_made=mailcow_network(facts) is not None)
+    docker = facts.docker.content
+    apart = docker is not None and docker.nftables
+    return Filters(firewall.chains, network_made=mailcow_network(facts) is not None, apart=apart)
 
 
 def families(facts: "Facts") -> Iterator[tuple[str, str, str]]:
