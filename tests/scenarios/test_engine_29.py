@@ -254,37 +254,81 @@ def test_from_iptables_to_nftables(world: World) -> None:
         world.stop()
 
 
+BRIDGE6 = "fd4d:6169:6c63:6f77::1"
 SUBNETS = ("--subnet=172.22.1.0/24", "--subnet=fd4d:6169:6c63:6f77::/64")
 
 
-def test_ipv6() -> None:
-    """Docker does not start with `"ipv6": true` while IPv6 is not forwarded; the remedy helps."""
+@pytest.fixture(scope="module")
+def world6() -> Iterator[World]:
+    """With IPv6; nothing is forwarded."""
     with scratch("image") as directory:
         image(directory)
-        with World(binds={ROOT: "/root/cowgate", directory: "/srv/image"}, engine=ENGINE) as world:
-            world.write("/etc/cowgate/policy.yaml", "hostname: mail.example.org\n")
-            world.write(LASTING, f"{FORWARD} = 1\n")
-            world.run(["sysctl", "-qp", LASTING], check=True)
-            world.write(daemonjson.PATH, '{"firewall-backend": "nftables", "ipv6": true}')
-            assert "IPv6 global forwarding is disabled" in world.start()
-            world.stop()
-            found = row(world, "network.forwarding")
-            assert found["status"] == "fail" and "net.ipv6.conf.all.forwarding is 0" in found["diagnosis"]
-            paste(world, found["remedy"])
-            assert world.start() == ""
-            assert statuses(world) == {"docker.configuration": "warn"}
-            world.docker("import", "/srv/image/image.tar", IMAGE)
-            bridge = "--opt=com.docker.network.bridge.name=br-mailcow"
-            world.docker("network", "create", "--ipv6", *SUBNETS, bridge, NETWORK)
-            publish = ("--detach", "--name=smtp", f"--network={NETWORK}", "--publish=25:25", "--stop-signal=KILL", *LABELS)
-            world.docker("run", *publish, IMAGE, "busybox", "httpd", "-f", "-vv", "-p", "25", "-h", "/bin")
-            wait_until(lambda: " tentative" not in world.run(["ip", "-6", "addr"]).stdout, "addresses", 10)
-            assert client(world) == ROUTER and sender6(world) == ROUTER6
-            assert statuses(world) == {"docker.configuration": "warn"}
-            world.run(["nft", "delete", "table", "ip6", "docker-bridges"], check=True)
-            assert client(world) == ROUTER and sender6(world) == "fd4d:6169:6c63:6f77::1"
-            assert statuses(world) == {"docker.configuration": "warn", "docker.rules": "fail", "docker.open_relay": "fail"}
-            world.stop()
+        with World(binds={ROOT: "/root/cowgate", directory: "/srv/image"}, engine=ENGINE) as found:
+            found.write("/etc/cowgate/policy.yaml", "hostname: mail.example.org\n")
+            yield found
+
+
+def served6(world: World) -> None:
+    world.docker("import", "/srv/image/image.tar", IMAGE)
+    bridge = "--opt=com.docker.network.bridge.name=br-mailcow"
+    world.docker("network", "create", "--ipv6", *SUBNETS, bridge, NETWORK)
+    publish = ("--detach", "--name=smtp", f"--network={NETWORK}", "--publish=25:25", "--stop-signal=KILL", *LABELS)
+    world.docker("run", *publish, IMAGE, "busybox", "httpd", "-f", "-vv", "-p", "25", "-h", "/bin")
+    wait_until(lambda: " tentative" not in world.run(["ip", "-6", "addr"]).stdout, "addresses", 10)
+
+
+def test_ipv6(world6: World) -> None:
+    """Docker does not start with `"ipv6": true` while IPv6 is not forwarded; the remedy helps."""
+    world = world6
+    world.write(LASTING, f"{FORWARD} = 1\n")
+    world.run(["sysctl", "-qp", LASTING], check=True)
+    world.write(daemonjson.PATH, '{"firewall-backend": "nftables", "ipv6": true}')
+    assert "IPv6 global forwarding is disabled" in world.start()
+    world.stop()
+    found = row(world, "network.forwarding")
+    assert found["status"] == "fail" and "net.ipv6.conf.all.forwarding is 0" in found["diagnosis"]
+    paste(world, found["remedy"])
+    assert world.start() == ""
+    try:
+        assert statuses(world) == {"docker.configuration": "warn"}
+        served6(world)
+        assert client(world) == ROUTER and sender6(world) == ROUTER6
+        assert statuses(world) == {"docker.configuration": "warn"}
+        world.run(["nft", "delete", "table", "ip6", "docker-bridges"], check=True)
+        assert client(world) == ROUTER and sender6(world) == BRIDGE6
+        assert statuses(world) == {"docker.configuration": "warn", "docker.rules": "fail", "docker.open_relay": "fail"}
+    finally:
+        world.stop()
+
+
+@pytest.mark.parametrize("backend", ["iptables", "nftables"])
+def test_without_rules_for_ipv6(world6: World, backend: str) -> None:
+    world6.clean()
+    world6.run(["sysctl", "-w", f"{FORWARD}=1", "net.ipv6.conf.all.forwarding=1"], check=True)
+    world6.write(daemonjson.PATH, f'{{"firewall-backend": "{backend}", "ipv6": true, "ip6tables": false}}')
+    assert world6.start() == ""
+    try:
+        served6(world6)
+        assert client(world6) == ROUTER and sender6(world6) == BRIDGE6
+        found = row(world6, "docker.open_relay")
+        assert found["status"] == "fail" and '"ip6tables": false in /etc/docker/daemon.json' in found["diagnosis"]
+    finally:
+        world6.stop()
+
+
+def test_a_user_namespace_starts_nothing_privileged(world: World) -> None:
+    world.clean()
+    world.run(["sh", "-c", "useradd -r dockremap; echo dockremap:100000:65536 | tee /etc/subuid > /etc/subgid"], check=True)
+    world.write(daemonjson.PATH, '{"userns-remap": "default"}')
+    assert world.start() == ""
+    try:
+        world.docker("import", "/srv/image/image.tar", IMAGE)
+        refused = world.run(["docker", "run", "--rm", "--privileged", IMAGE, "/bin/sleep", "0"])
+        assert refused.returncode != 0 and "privileged mode is incompatible with user namespaces" in refused.stderr
+        found = row(world, "docker.configuration")
+        assert found["status"] == "fail" and '"userns-remap"' in found["diagnosis"]
+    finally:
+        world.stop()
 
 
 def sender6(world: World) -> str:

@@ -260,7 +260,7 @@ def test_rules_that_are_gone_and_forwarding_that_is_off(docker: World) -> None:
     found = row(docker, "docker.rules")
     assert found["status"] == "fail" and "the chain DOCKER in nat" in found["diagnosis"]
     assert "a container runs, so cowgate does not restart it" in found["remedy"]["text"]
-    again = docker.run(["docker", "run", "--rm", f"--network={NETWORK}", "--publish=80:80", IMAGE, "true"])
+    again = docker.run(["docker", "run", "--rm", f"--network={NETWORK}", "--publish=80:80", IMAGE, "/bin/sleep", "0"])
     assert again.returncode != 0 and "No chain/target/match by that name" in again.stderr
     docker.stop()  # the remedy's restart, where no systemd runs
     assert docker.start() == ""
