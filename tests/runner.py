@@ -105,7 +105,7 @@ LAYERS = (
         3300,
         True,
         ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"),
-        (Part(("test_ready.py", "test_clock.py"), 2100),),
+        (Part(("test_ready.py", "test_clock.py"), 3000),),
     ),
     Layer("distros", 1800, True, ("rpm", "lintian", "gnupg", "musl-tools", "make", "unzip", "qemu-utils", "qemu-system-x86")),
     Layer(
@@ -113,7 +113,7 @@ LAYERS = (
         2400,
         True,
         ("qemu-system-x86", "qemu-utils", "genisoimage", "packer", "openssh-client", "chrony", "strace"),
-        (Part(("test_build.py",), 3000), Part(("test_build_fails.py",), 2300)),
+        (Part(("test_build.py",), 3200), Part(("test_build_fails.py",), 2300)),
     ),
 )
 
