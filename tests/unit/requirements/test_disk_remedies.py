@@ -94,11 +94,12 @@ def test_docker_waits_for_its_disk(tmp_path: Path) -> None:
         assert "mounts.conf" not in done.stderr
 
 
-def test_with_openrc_docker_starts_only_where_its_disk_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_with_openrc_docker_starts_only_where_its_disk_is(tmp_path: Path, end: str) -> None:
     """The settings are read by a shell, and what stood in them stays."""
     settings, disk = tmp_path / "docker", tmp_path / "disk"
     disk.mkdir()
-    settings.write_text('required_files="/etc/own"\n')
+    settings.write_text(f'required_files="/etc/own"{end}')
     lines = (fstab.fields("UUID=1 /srv ext4 nofail 0 2") or (),)
     assert is_late_with_openrc("/srv", lines, settings.read_text())
     for step in remedy("openrc", late=["/srv"]).commands:
@@ -112,18 +113,20 @@ def test_with_openrc_docker_starts_only_where_its_disk_is(tmp_path: Path) -> Non
     assert read.stdout == "/etc/own /srv/.docker-disk\n"
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
 @pytest.mark.parametrize("kind", ["ext3", "btrfs"])
-def test_swap_is_written_out_and_lasts(tmp_path: Path, kind: str) -> None:
-    """Twice, and the line in fstab is there once."""
+def test_swap_is_written_out_and_lasts(tmp_path: Path, kind: str, end: str) -> None:
+    """Twice, and the line in fstab is there once, also where an editor left the last line without its end."""
     table, file = tmp_path / "fstab", tmp_path / "swapfile"
-    table.write_text("UUID=1 / ext4 defaults 0 1\n")
+    table.write_text(f"UUID=1 / ext4 defaults 0 1{end}")
     root = healthy_facts({"disks": {"value": {"root": {"fstype": kind}}}}).disks.value.root
     _, commands = swap_remedy(root, "/swapfile")
     for command in (*commands, *commands):
         if command[0] not in ("swapon", "chattr"):  # the host's own swap is none of a test's business
             paths = {"/etc/fstab": table} if command[0] == "sh" else {"/swapfile": file, "count=1024": Path("count=1")}
             paste(command, paths)
-    assert table.read_text() == "UUID=1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n"
+    found_lines = [line for line in table.read_text().splitlines() if line]
+    assert found_lines == ["UUID=1 / ext4 defaults 0 1", "/swapfile none swap sw 0 0"]
     found = file.stat()
     assert found.st_mode & 0o777 == 0o600 and found.st_size == 1 << 20 and found.st_blocks * 512 >= 1 << 20, "no holes"
     assert [command[0] for command in commands].count("chattr") == (kind == "btrfs")

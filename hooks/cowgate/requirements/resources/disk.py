@@ -192,7 +192,7 @@ def _wait_for(mounts: tuple[str, ...], openrc: bool) -> Commands:
     marks = [f"{mount}/{DISK_MARK}" for mount in mounts]
     names = re.sub(r'[$`"\\]', r"\\\g<0>", " ".join(marks))  # a shell reads that file
     line = quote(f'required_files="$required_files {names}"')
-    return (("touch", *marks), ("sh", "-c", f"printf '%s\\n' {line} >> /etc/conf.d/docker"))
+    return (("touch", *marks), ("sh", "-c", f"printf '\\n%s\\n' {line} >> /etc/conf.d/docker"))
 
 
 def _in_a_unit(path: str) -> str:

@@ -94,7 +94,8 @@ def _swap_commands(path: str, *first: tuple[str, ...]) -> Commands:
         ("dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=1024"),
         ("mkswap", path),
         ("swapon", path),
-        ("sh", "-c", f"grep -qs '^{path}[[:space:]]' /etc/fstab || echo '{path} none swap sw 0 0' >> /etc/fstab"),
+        # An empty line first: where the last one has no end, this would become a part of it.
+        ("sh", "-c", f"grep -qs '^{path}[[:space:]]' /etc/fstab || printf '\\n{path} none swap sw 0 0\\n' >> /etc/fstab"),
     )
 
 
