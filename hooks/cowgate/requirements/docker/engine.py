@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, EditFile, FetchKey, InstallPackages, UnitState, WriteFile
-from cowgate.model import Level, Phase, Requirement, Status, Verdict, deferred, failed, passed, unknown
+from cowgate.model import Commands, Level, Phase, Requirement, Status, Verdict, deferred, failed, passed, unknown
 from cowgate.requirements.docker import source as dockersource
 from cowgate.requirements.docker.configuration import refusals
 from cowgate.requirements.docker.shared import (
@@ -60,25 +60,35 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if not docker.running and phase is not Phase.BUILD:
         return _silent(facts, expected)
     verdict = _version_verdict(facts, policy, phase, expected)
-    if verdict.status is Status.PASS and phase is not Phase.BUILD and is_disabled(facts):
-        return _disabled(facts, expected)
     masked = _masked(facts)
     if verdict.status is Status.PASS and masked:
         return failed(
-            f"Docker runs now, but {listed_with_and(masked)} {'is' if len(masked) == 1 else 'are'} masked, and docker.service "
-            "needs it: after the next reboot, or stop, Docker does not start",
+            f"Docker runs now, but {_are_masked(masked)}: after the next reboot, or stop, Docker does not start",
             remedy="take the mask away:",
-            commands=(("systemctl", "unmask", *masked),),
+            commands=_unmask(masked),
             expected=expected,
             observed=f"{listed_with_and(masked)} masked",
         )
+    if verdict.status is Status.PASS and phase is not Phase.BUILD and is_disabled(facts):
+        return _disabled(facts, expected)
     return verdict
 
 
+def _are_masked(masked: tuple[str, ...]) -> str:
+    needs = "" if "docker.service" in masked else ", and docker.service needs it"
+    return f"{listed_with_and(masked)} {'is' if len(masked) == 1 else 'are'} masked{needs}"
+
+
+def _unmask(masked: tuple[str, ...]) -> Commands:
+    """Without the mask docker.service is as enabled as it was before, which may be not at all."""
+    enable: Commands = (("systemctl", "enable", "docker.service"),) if "docker.service" in masked else ()
+    return (("systemctl", "unmask", *masked), *enable)
+
+
 def _masked(facts: Facts) -> tuple[str, ...]:
-    """Units that docker.service cannot start without and that are masked: a mask stops nothing that runs already."""
+    """docker.service, and units that it cannot start without, that are masked: a mask stops nothing that runs already."""
     services, docker = facts.services.content, facts.docker.value
-    needed = ("docker.socket", *(("containerd.service",) if "containerd" in docker.flags else ()))
+    needed = ("docker.service", "docker.socket", *(("containerd.service",) if "containerd" in docker.flags else ()))
     found = [services.unit(name) for name in needed] if services and services.manager == "systemd" else []
     return tuple(unit.name for unit in found if unit is not None and unit.masked)
 
@@ -118,12 +128,15 @@ def _silent(facts: Facts, expected: str) -> Verdict:
             expected=expected,
             observed="not running",
         )
+    masked = _masked(facts)
+    unmask: Commands = (("systemctl", "unmask", *masked),) if masked else ()
     return failed(
-        f"the Docker daemon does not answer: {docker.reason}",
+        f"the Docker daemon does not answer: {docker.reason}" + (f"; {_are_masked(masked)}" if masked else ""),
         remedy=f"start it, now and at boot; where it fails, {LOG if with_openrc(facts) else 'the journal'} says why",
         commands=(*ALPINE[1:], LOOK)
         if with_openrc(facts)
         else (
+            *unmask,
             ("systemctl", "enable", "--now", "docker.service"),
             ("journalctl", "-u", "docker.service", "-b", "-n", "50", "--no-pager"),
         ),
@@ -168,7 +181,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     docker, platform = facts.docker.value, facts.platform.content
     release = platform.os if platform else None
     where = dockersource.source(policy, release)
-    if docker.running and is_disabled(facts) and facts.services.value.manager == "systemd":
+    if docker.running and is_disabled(facts) and not _masked(facts) and facts.services.value.manager == "systemd":
         yield UnitState("docker.service", enabled=True)
     if where == "none":
         return
