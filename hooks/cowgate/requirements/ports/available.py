@@ -189,7 +189,8 @@ def _release(
         return "", text, [("ss", "-Hltnp", f"( {' or '.join(f'sport = :{w.port}' for w in blocked)} )")]
     if container:
         text = f"stop the container {container}, or give mailcow other ports ({keys})"
-        return "", text, [("docker", "stop", container)]
+        # With the restart policy `always` a stopped container comes back when Docker starts, after a reboot.
+        return "", text, [("docker", "update", "--restart=no", container), ("docker", "stop", container)]
     if listener.pid is None:
         return "", "run `cowgate check` as root: it names the process", [("ss", "-Hltnp")]
     if server is not None and is_kept(server, policy):
