@@ -1143,6 +1143,7 @@ EXPECTED = (
     "/etc/cloud/clean.d/90-cowgate",
     "/etc/apt/preferences.d/cowgate*",
     "/etc/sysctl.d/60-cowgate*",
+    "/etc/sysctl.d/99-zz-cowgate*",
     "/etc/systemd/*/cowgate*",
     "/etc/update-motd.d/90-cowgate",
     "/etc/profile.d/cowgate.sh",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 
+LATE = "/etc/sysctl.d/99-zz-"  # after the files of others, /etc/sysctl.conf (99-sysctl.conf) among them
+
 
 def gib(size: float) -> str:
     """Bytes as GiB with one decimal, as people compare them."""
@@ -43,7 +45,7 @@ def silent(place: Filesystem) -> Verdict:
 
 def judge_setting(key: str, value: int | None, wanted: int, *, at_least: bool, why: str) -> Verdict:
     expected = f"{wanted} or more" if at_least else str(wanted)
-    file = f"/etc/sysctl.d/60-{key}.conf"
+    file = f"{LATE}{key}.conf"
     if value is None:
         return unknown(f"this kernel has no setting {key}")
     if value == wanted or (at_least and value > wanted):
@@ -61,5 +63,5 @@ def setting_changes(name: str, key: str, value: int) -> Iterator[Change]:
     comment = (
         f"# Written by cowgate (resources.{name}); `cowgate undo` takes it back, `cowgate explain resources.{name}` says why."
     )
-    yield WriteFile(f"/etc/sysctl.d/60-cowgate-{name}.conf", f"{comment}\n{key} = {value}\n")
+    yield WriteFile(f"{LATE}cowgate-{name}.conf", f"{comment}\n{key} = {value}\n")
     yield Sysctl(key, str(value))
