@@ -206,14 +206,13 @@ def _wrong_mtu(facts: "Facts", policy: "Policy", complaint: str, stale: str) -> 
     mailcow = facts.mailcow.value
     override, path = mailcow.override, mailcow.override_path
     wanted = wanted_mtu(facts, policy)
-    remedy = f"run `cowgate run`, or set {MTU_KEY} of {NETWORK} in {path}" + (
-        f' to "{wanted}"' if wanted else f" to {DOCKER_MTU}"
-    )
+    by_hand = f"set {MTU_KEY} of {NETWORK} in {path}" + (f' to "{wanted}"' if wanted else f" to {DOCKER_MTU}")
+    remedy = f"run `cowgate run`, or {by_hand}"
     commands: tuple[tuple[str, ...], ...] = (("cowgate", "run", "--phase", "install"),)
     if override.state == "refused":
         where = f"line {override.line}: " if override.line else ""
         complaint += f"; cowgate will not edit {path} ({where}{override.reason})"
-        commands = (("nano", path),)
+        remedy, commands = f"{by_hand}, by hand", (("nano", path),)
     if not path:
         conf, more = f"{mailcow.install_dir}/mailcow.conf", "docker-compose.yml:docker-compose.override.yml"
         complaint += f"; {conf} sets COMPOSE_FILE={mailcow.setting('COMPOSE_FILE')}, which leaves no file to set it in"
