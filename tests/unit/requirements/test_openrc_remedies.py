@@ -59,7 +59,7 @@ ALPINES = (
     *("rm", "sed", "sh", "swapon", "sysctl", "tail", "touch", "umask", "vi", "wget"),
 )
 BROUGHT = (
-    *("chronyc", "curl", "docker", "dockerd", "firewall-cmd", "git", "iptables", "lvextend", "nft", "openssl"),
+    *("btrfs", "chronyc", "curl", "docker", "dockerd", "firewall-cmd", "git", "iptables", "lvextend", "nft", "openssl"),
     *("ufw", "xfs_info"),
 )
 

@@ -29,6 +29,9 @@ DISK_FREE = 10 * GIB
 
 DISK_FREE_INSTALLED = 2 * GIB
 
+# What `lvextend --resizefs` enlarges with the volume (fsadm(8)); of btrfs LVM 2.03.31 says that it is not supported.
+GROWN_BY_LVM = ("ext2", "ext3", "ext4", "xfs")
+
 # The checkout with its history, and room for its configuration and certificates.
 DISK_FREE_CHECKOUT = GIB
 
@@ -139,7 +142,12 @@ def _grow(place: Filesystem, missing: int) -> tuple[str, Commands]:
     if place.group_free < missing or missing <= 0:
         return "", ()
     remedy = f"its LVM volume group has {gib(place.group_free)} left: give them to the volume and its filesystem"
-    return remedy, (("lvextend", "--resizefs", "-l", "+100%FREE", place.source),)
+    if place.fstype in GROWN_BY_LVM:
+        return remedy, (("lvextend", "--resizefs", "-l", "+100%FREE", place.source),)
+    if place.fstype == "btrfs":
+        resize = ("btrfs", "filesystem", "resize", "max", place.mount)
+        return remedy, (("lvextend", "-l", "+100%FREE", place.source), resize)
+    return "", ()
 
 
 def _octal(match: re.Match[str]) -> str:
