@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, InstallPackages, Link, WriteFile
@@ -24,8 +25,10 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     setting: tuple[str, ...] = ("timedatectl", "set-timezone", wanted or "Etc/UTC")
     if manager_of(facts) == "apk":  # no systemd
         setting = ("ln", "-sfn", zone.wanted_path or f"{ZONEINFO}/{wanted or 'Etc/UTC'}", "/etc/localtime")
+    # Where the file is there the generator believes it, and timedatectl of systemd 257 leaves it alone (Debian 13, upgraded).
+    written = (("sh", "-c", f"echo {quote(wanted or 'Etc/UTC')} > /etc/timezone"),) if zone.etc_timezone else ()
     # A link to a zone that is not there would be no better.
-    command = (setting,) if zone.tzdata or zone.wanted_path else (*install(facts, "tzdata"), setting)
+    command = (*(() if zone.tzdata or zone.wanted_path else install(facts, "tzdata")), setting, *written)
     evidence = {zone.source: zone.name} if zone.name else {"/etc/timezone, /etc/localtime": "name none"}
     if wanted and not zone.wanted_exists:
         missing = "" if zone.tzdata else ": tzdata is not installed"
