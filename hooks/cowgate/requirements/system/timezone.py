@@ -26,9 +26,11 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if manager_of(facts) == "apk":  # no systemd
         setting = ("ln", "-sfn", zone.wanted_path or f"{ZONEINFO}/{wanted or 'Etc/UTC'}", "/etc/localtime")
     # Where the file is there the generator believes it, and timedatectl of systemd 257 leaves it alone (Debian 13, upgraded).
-    written = (("sh", "-c", f"echo {quote(wanted or 'Etc/UTC')} > /etc/timezone"),) if zone.etc_timezone else ()
     # A link to a zone that is not there would be no better.
-    command = (*(() if zone.tzdata or zone.wanted_path else install(facts, "tzdata")), setting, *written)
+    bring = () if zone.tzdata or zone.wanted_path else install(facts, "tzdata")
+    file = zone.etc_timezone or (bool(bring) and _brings_file(facts))
+    written = (("sh", "-c", f"echo {quote(wanted or 'Etc/UTC')} > /etc/timezone"),) if file else ()
+    command = (*bring, setting, *written)
     evidence = {zone.source: zone.name} if zone.name else {"/etc/timezone, /etc/localtime": "name none"}
     if wanted and not zone.wanted_exists:
         missing = "" if zone.tzdata else ": tzdata is not installed"
@@ -72,6 +74,11 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     return passed(zone.name, expected=expected, evidence=evidence)
 
 
+def _brings_file(facts: Facts) -> bool:
+    """Whether the package tzdata may bring /etc/timezone: up to Debian 12 it writes UTC into it."""
+    return manager_of(facts) == "apt"
+
+
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
     """The link /etc/localtime, and /etc/timezone where it is there: where the two differ the generator believes the file."""
     zone = facts.system.value.timezone
@@ -80,6 +87,8 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         yield InstallPackages(manager, ("tzdata",))
         if zone.name != policy.timezone:
             yield Link("/etc/localtime", f"{ZONEINFO}/{policy.timezone}")
+        if _brings_file(facts):
+            yield WriteFile("/etc/timezone", f"{policy.timezone}\n")
     if policy.timezone and zone.wanted_exists and zone.name != policy.timezone:
         yield Link("/etc/localtime", zone.wanted_path or f"{ZONEINFO}/{policy.timezone}")
         if zone.etc_timezone:
