@@ -64,8 +64,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if verdict.status is Status.PASS and masked:
         return failed(
             f"Docker runs now, but {_are_masked(masked)}: after the next reboot, or stop, Docker does not start",
-            remedy="take the mask away:",
-            commands=_unmask(masked),
+            remedy=_how_to_unmask(facts, masked),
+            commands=_unmask(facts, masked),
             expected=expected,
             observed=f"{listed_with_and(masked)} masked",
         )
@@ -79,10 +79,22 @@ def _are_masked(masked: tuple[str, ...]) -> str:
     return f"{listed_with_and(masked)} {'is' if len(masked) == 1 else 'are'} masked{needs}"
 
 
-def _unmask(masked: tuple[str, ...]) -> Commands:
-    """Without the mask docker.service is as enabled as it was before, which may be not at all."""
+def _how_to_unmask(facts: Facts, masked: tuple[str, ...]) -> str:
+    if "docker.socket" not in masked:
+        return "take the mask away:"
+    if facts.docker.value.containers:
+        anew = "`systemctl stop docker.service docker.socket` and `systemctl start docker.service`"
+        return f"take the mask away; it closed Docker's socket, so do not restart Docker alone before a reboot, but by {anew}"
+    return "take the mask away, and start Docker's socket anew, which the mask closed:"
+
+
+def _unmask(facts: Facts, masked: tuple[str, ...]) -> Commands:
+    """Without the mask docker.service is as enabled as it was before, which may be not at all. A socket that was masked says
+    that it is active and has none to give (systemd 257): Docker's next start would fail, and it cannot be restarted alone."""
     enable: Commands = (("systemctl", "enable", "docker.service"),) if "docker.service" in masked else ()
-    return (("systemctl", "unmask", *masked), *enable)
+    anew: Commands = (("systemctl", "stop", "docker.service", "docker.socket"), ("systemctl", "start", "docker.service"))
+    closed = "docker.socket" in masked and not facts.docker.value.containers
+    return (("systemctl", "unmask", *masked), *enable, *(anew if closed else ()))
 
 
 def _masked(facts: Facts) -> tuple[str, ...]:
@@ -129,7 +141,8 @@ def _silent(facts: Facts, expected: str) -> Verdict:
             observed="not running",
         )
     masked = _masked(facts)
-    unmask: Commands = (("systemctl", "unmask", *masked),) if masked else ()
+    stop: Commands = (("systemctl", "stop", "docker.socket"),) if "docker.socket" in masked else ()
+    unmask: Commands = (("systemctl", "unmask", *masked), *stop) if masked else ()
     return failed(
         f"the Docker daemon does not answer: {docker.reason}" + (f"; {_are_masked(masked)}" if masked else ""),
         remedy=f"start it, now and at boot; where it fails, {LOG if with_openrc(facts) else 'the journal'} says why",
