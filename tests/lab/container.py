@@ -263,6 +263,8 @@ class Container:
         if self.docker:
             command += [
                 "--capability=all",
+                # There is one clock: the first time zone that is set after the host booted warps it (settimeofday(2)).
+                "--drop-capability=CAP_SYS_TIME",
                 "--system-call-filter=add_key keyctl bpf",
                 f"--bind={self._docker_data}:/var/lib/docker",
             ]

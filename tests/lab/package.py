@@ -6,6 +6,7 @@ import os
 import shutil
 from glob import glob
 
+from tests.lab.files import Content
 from tests.lab.process import run
 from tests.lab.trees import HOST_PACKAGES, install_host_packages, lab_dir, locked, sources
 
@@ -52,3 +53,19 @@ def _options(work: str) -> list[str]:
         "Acquire::Check-Date": "false",
     }
     return [word for key, value in places.items() for word in ("-o", f"{key}={value}")]
+
+
+def repository(suite: str, directory: str, *names: str) -> dict[str, Content]:
+    """The files that make a machine of `suite` fetch these packages, and no others, from itself; `directory` takes copies."""
+    for name in names:
+        shutil.copy(download(suite, name), directory)
+    index = run(["dpkg-scanpackages", "."], cwd=directory, check=True).stdout
+    files: dict[str, Content] = {
+        "/etc/apt/sources.list": "deb [trusted=yes] file:/srv/repository ./\n",
+        "/etc/apt/sources.list.d/lab.list": "",
+        "/srv/repository/Packages": index,
+    }
+    for path in glob(f"{directory}/*.deb"):
+        with open(path, "rb") as package:
+            files[f"/srv/repository/{os.path.basename(path)}"] = package.read()
+    return files
