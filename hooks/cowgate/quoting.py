@@ -141,6 +141,8 @@ _TOKENS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Flutterwave", ("FLWSECK",), r"FLWSECK(?:_TEST)?-[a-zA-Z0-9]{12,}"),
     ("OpenShift", ("sha256~",), r"sha256~[A-Za-z0-9_-]{43}"),
     ("Yandex Cloud", ("AQVN",), r"AQVN[A-Za-z0-9_-]{35,38}"),
+    ("Mollie", ("live_",), r"live_[A-Za-z0-9]{28,}"),
+    ("Firebase", (":APA91b",), r"[A-Za-z0-9_-]{8,30}:APA91b[A-Za-z0-9_-]{80,}"),
     (
         "a web service",
         (

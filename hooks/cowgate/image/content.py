@@ -109,6 +109,10 @@ _LIBRARY = (
 )
 
 
+# Documentation, wherever it was put: its hashes and tokens are examples, only keys count.
+_DOCUMENTED = r"/(?:share/)?(?:docs?|man|info|help)/"
+
+
 def is_settings(path: str) -> bool:
     """Whether a file may be a configuration file, or the data of a program, that something reads a password from."""
     name = os.path.basename(path)
@@ -208,7 +212,7 @@ def reason(path: str, data: bytes, *, doubt: bool = True, whole: bool = True, de
 
 def _of_text(path: str, text: str, doubt: bool, depth: int) -> Optional[str]:
     library = not is_settings(path)
-    found = _shaped(text, library=library)
+    found = _shaped(text, library=library) if not re.search(_DOCUMENTED, path) else None
     if found:
         return found
     if depth < DEPTH:
@@ -221,7 +225,7 @@ def _of_text(path: str, text: str, doubt: bool, depth: int) -> Optional[str]:
             if found:
                 return found
     if text.lstrip()[:1] == "<" and "<!--" in text:
-        text = re.sub(r"(?s)<!--.*?-->", lambda comment: "\n" * comment.group().count("\n"), text)
+        text = _without_comments(text)
     kind = _kind(path, text)
     if kind is None:
         return None
@@ -230,6 +234,18 @@ def _of_text(path: str, text: str, doubt: bool, depth: int) -> Optional[str]:
     elif kind is Kind.CODE:
         found = _literals(text)
     return found or guess.reason(os.path.basename(path), text, kind, doubt=doubt)
+
+
+def _without_comments(text: str) -> str:
+    """XML without its comments, with as many lines."""
+    done, at = [], 0
+    while True:
+        start = text.find("<!--", at)
+        end = text.find("-->", start + 4) if start >= 0 else -1
+        if end < 0:
+            return "".join((*done, text[at:]))
+        done += [text[at:start], "\n" * text.count("\n", start, end)]
+        at = end + 3
 
 
 def _is_words(data: bytes) -> bool:
@@ -243,7 +259,7 @@ def _of_data(path: str, data: bytes, doubt: bool) -> Optional[str]:
         return found
     if doubt and not data.startswith(b"\x7fELF"):
         found = random_bytes(data)
-    readable = words(data)
+    readable = words(data) + (words(data.replace(b"\0", b"")) if data.count(b"\0") * 3 > len(data) else "")  # UTF-16
     found = found or guess.reason(os.path.basename(path), readable, Kind.PROSE, doubt=False)
     return found or (guess.beside(readable) if peoples and not is_published(data) else None)
 
@@ -370,6 +386,7 @@ _EXAMPLE_HOST = r"(?i)(?:.*\.)?(example\.(com|org|net)|example|localhost|host(na
 
 
 def _shaped(text: str, *, library: bool) -> Optional[str]:
+    """What is a secret by its shape. In what a library or its documentation has, examples and public things count nothing."""
     for match in find_hashes(text):
         if not (library and (match.group().startswith("{") or repeats(match.group()))):
             return f"{HASH}, {_at(text, match.start())}"
@@ -629,6 +646,8 @@ def _accounts(name: str, text: str) -> Optional[str]:
     if match:
         return f"{HASH}, {_at(text, match.start())}"
     lines = [line for line in text.splitlines() if not re.match(_IDLE, line)]
+    if re.search(r"(?m)^[ \t]*(?:HOTP|TOTP)\S*[ \t]+\S+[ \t]+\S+[ \t]+[0-9a-fA-F]{16,}", text):
+        return f"{SETTING} (of one-time passwords)"
     old = [line for line in lines if re.fullmatch(_OLD_ACCOUNTS, line.strip()) and re.search(r":[^:]*\d[^:]*", line)]
     if old and len(old) * 3 >= len(lines) * 2:
         return f"{HASH}, line 1"

@@ -82,6 +82,8 @@ def _is_secret(pair: Pair, kind: Kind, commented: bool) -> bool:
     value, strong = re.sub(r"\\+(?=[\"']?\Z)", "", pair.value).rstrip(")]}"), pair.rank is Rank.STRONG
     if pair.before.endswith(("${", "$((")):  # ${NAME:-what it is where it is not set}
         return is_strong_password(value.lstrip("-=?+"))
+    if value[:1] == "`" and kind is not Kind.CODE:
+        return False  # what a command says
     if _is_behind(pair, value) or (value[:1] not in ("'", '"', "`") and re.search(r"\(|\$[\w{(]|->|::", value)):
         return False  # of a program, and no value
     if kind is not Kind.PROSE and not commented and _is_drawn_value(value, pair):
@@ -91,14 +93,16 @@ def _is_secret(pair: Pair, kind: Kind, commented: bool) -> bool:
     quoted = value[:1] in ("'", '"', "`")
     if kind is Kind.CODE:
         inside = pair.before.count('"') % 2 == 1 or pair.before.count("'") % 2 == 1  # "host=x password=y"
-        told = pair.joint in ("assign", "tag") or re.search(r"#[ \t]*define[ \t]+\S*\Z|(?<!:):\Z", pair.before)
+        told = pair.joint in ("assign", "tag") or re.search(r"#[ \t]*define[ \t]+\S*\Z|(?<!:):\Z", pair.before[-80:])
         return strong and bool(told) and (is_made_up(value) if quoted else inside and is_strong_password(value))
     if not strong:
         return _is_pin(pair.name, value) or (pair.joint != "space" and is_strong_password(value))
     if pair.joint == "space":
         alone = pair.before.strip(" \t{\"'") in ("", "set", "export", "setenv", "user") and not pair.after.strip(" \t;}\"'#")
         return tells(value, pair.after) and (
-            is_strong_password(value) or (alone and is_made_up(value)) or (quoted and is_made_up(value))
+            is_strong_password(value)
+            or (alone and re.search(r"\d|[^\w-]", value.strip("\"'")) is not None and not re.search(r"[/:]", value))
+            or (quoted and is_made_up(value))
         )
     if pair.joint == "option":
         return (
@@ -107,7 +111,7 @@ def _is_secret(pair: Pair, kind: Kind, commented: bool) -> bool:
             and (len(value) > 5 or not value.isalpha())
             and not re.fullmatch(_TYPE, value)
         )
-    if pair.before.rstrip().endswith(("=", ":")) and kind is Kind.SETTINGS and not re.search(r"[{\[(]", pair.before):
+    if pair.before.rstrip().endswith(("=", ":")) and kind is Kind.SETTINGS and not re.search(r"[{\[(]", pair.before[-200:]):
         return False  # `spf = pass:softfail`: what looks like a name stands in a value
     if is_sentence(value) and not pair.name.lower().endswith("phrase"):
         return False
@@ -242,7 +246,7 @@ _USER_AND = (
 )
 _USER_AND += r"[\"']?[\w.@\\-]{1,64}[:,%](?!//)([^\s\"'|;]+)"
 _IN_TEXT = (  # a DSN without a scheme, a condition of a web server, a variable of Nagios, an FTP script, qmail's routes
-    r"(?<![\w/@.-])[\w.-]{1,40}[:/]([^\s:@/\"'<>(){}\[\]]{6,64})@(?:tcp\(|unix\(|localhost\b|\d+\.\d+\.|"
+    r"(?<![\w/@.-])[\w.-]{1,40}[:/]([^\s:@/\"'<>(){}\[\]]{6,64})@(?:\(|tcp\(|unix\(|localhost\b|\d+\.\d+\.|"
     r"[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:[:/]\w|\.[a-z]{2,8}\b))"
     r"|\$(?:http|arg|cookie)_\w+[ \t]*!?[=~]+[ \t]*[\"']?(?:Bearer )?([^\s\"')]{8,})"
     r"|\$USER\d+\$[ \t]*=[ \t]*(\S+)"
@@ -265,7 +269,7 @@ _HERE_STRING = rf"\b(?:chpasswd|passwd|cryptsetup|kinit|smbpasswd|sudo)\b[^|\n]{
 _SEND = r"^[ \t]*send(?:_user)?[ \t]+(?:-\S+[ \t]+)*\"([^\"\n]+)\""
 _ASKED = r"(?i)(?:pass(?:word|phrase|code)|assword|pin)\b[^\n]{0,20}[\"'}]?[ \t]*\{?[ \t]*$"
 _CAN_TAKE_ONE = (
-    r"@|\$|(?i:user)|net |SecureString|static:|sig=|0x|/bot|secret |token |key |:\S+[ \t|]|[a-z0-9]{24,32}\.|"
+    r"@|\$|(?i:user)|net |SecureString|static:|sig=|0x|/bot|secret |token |key |:\S{1,80}[ \t|]|[a-z0-9]{24,32}\.|"
     r"[ \t]-(?:p|P|pw|w|W|a|k|s|u|U)|[ =]/p|login|allow|user|auth|admin|\becho\b|\bprintf\b|<<<|\bsend\b|--creds?"
 )
 
@@ -285,7 +289,8 @@ def _takes_one(line: str, asked: bool) -> Iterator[bool]:
     for pattern in (_SHORT, _USER_AND, _SLASHED):
         for found in re.finditer(pattern, line):
             value = found[1].strip("\"'")
-            yield is_strong_password(value) or is_drawn(value) or (looks_random(value) and not re.search(r"[./:]", value))
+            yield pattern == _USER_AND and re.match(r"-|allow|auth\b|static", found[0]) is not None and is_made_up(value)
+            yield is_strong_password(value) or is_drawn(value) or (looks_random(value) and not re.search(r"[./:=]", value))
     for pattern in (_PIPED, _HERE_STRING):
         for found in re.finditer(pattern, line):
             value = found[1].strip("\"'")
@@ -331,7 +336,7 @@ def _with_a_sign(lines: list[str]) -> Optional[str]:
         found = re.match(_ANY_SETTING, line) if 12 < len(line) < 200 else None
         value = found[1].strip("\"'") if found else ""
         if (
-            re.search(r"[!#%&]", value)
+            re.search(r"[!#&]|%(?![A-Za-z])", value)
             and re.search(r"[a-z]", value)
             and is_strong_password(value)
             and not re.search(r"[/\\()\[\],:;]", value)
@@ -367,8 +372,12 @@ def _whole(name: str, lines: list[str]) -> Optional[str]:
         len(told) == 2
         and re.search(r"(?i)auth|login|cred|user|pass|vpn|account|smtp|ftp|cifs|smb", name)
         and is_made_up(told[1])
+        and "=" not in told[1]
     ):
         return f"{SETTING}, line 2"
+    alone = len(told) == 1 and not re.search(r"[\s/:=]", told[0]) and len(told[0]) >= 6
+    if alone and (rank(stem) is Rank.STRONG or suffix in (".auth", ".pass", ".pw", ".secret", ".token")) and tells(told[0]):
+        return f"{SETTING}, line 1"
     few = all(len(line.split()) <= 4 and not re.match(r"[\w.-]+\s*=|\[", line) for line in told)
     if (
         few
@@ -391,7 +400,7 @@ _SUMS = (
     r"(?i)(?:sha\d*|md5|b2|ck)?sums?\b|checksums?|digests?|manifest|integrity|\block\b|-lock\.|\.lock\b|"
     r"fingerprint|cert|revo|blocked|\bcrl|moduli|\.(?:sha\d+|md5|sig|sum|list)\Z"
 )
-_ANCHORS = r"(?i)\b(?:DNSKEY|(?:initial|static)-key|trust-anchors)\b"
+_ANCHORS = r"(?i)\"kty\"|\"log_id\"|\b(?:DNSKEY|(?:initial|static)-key|trust-anchors)\b"
 _SUM_LINE = (
     r"(?m)^[ \t]*\\?[0-9a-f]{32,128}[ \t]+[* ]?\S[^\n]*$|^(?:SHA\d+|MD5|BLAKE2b)[ \t]*\([^\n]*$|"
     r"^[^\n]{0,200}?\S[ \t]+[0-9a-f]{32,128}$"
@@ -404,7 +413,7 @@ _BLOCK = (
 _CONTEXT = (
     r"(?i)sha-?\d{1,3}|md5|digest|checksum|integrity|finger|thumbprint|commit|\brev\b|revision|\bref\b|refs/|"
     r"etag|uuid|guid|cert|"
-    r"public|pub[-_]?key|\bpub\b|ssh-|ecdsa|ed25519|AAAA|data:|base64,|keyserver|key-?ids?\b|recv-key|"
+    r"public|pub[-_]?key|\bpub\b|ssh-|ecdsa|ed25519|AAAA|data:|base64,|keyserver|key-?ids?\b|gpg|log_?id|recv-key|"
     r"signed-by|\bcrc|blake|\bhash\b|"
     r"hashes|\bgit\b|image|build-?id|modulus|xmlns|dnskey|AwEAA|(?:initial|static|managed)-(?:key|ds)|rrsig|"
     r"tlsa|sshfp|dkim|\bds\b|trust|anchor|known|snapshot|layer|tree|object|"
@@ -466,9 +475,10 @@ _NO_CARD = (
 )
 
 
-_NAME_WORDS = frozenset(("myhostname", "primary_hostname", "fqdn", "dc_other_hostnames", "mailname"))
+_NAME_WORDS = frozenset(("myhostname", "hostname=", "primary_hostname", "fqdn", "dc_other_hostnames", "mailname"))
 _ITS_NAME = (
-    r"(?i)\s*[\"']?(?:myhostname|primary_hostname|fqdn|dc_other_hostnames|mailname)[\"']?\s*[=:]\s*[\"']?"
+    r"(?i)\s*Hostname=(?!Zabbix server\b|system\.|\$|%|localhost)[\w.-]{4,}\s*\Z|"
+    r"\s*[\"']?(?:myhostname|primary_hostname|fqdn|dc_other_hostnames|mailname)[\"']?\s*[=:]\s*[\"']?"
     r"(?!localhost|mail\.example|example|\S*\.example|\S*\.localdomain)(?:[\w-]+\.)+[a-z]{2,}\b"
 )
 _ID_WORDS = frozenset(("id=", "id:", 'id"', "id'", "id ", "id>", "id\t", "identifier"))
@@ -485,7 +495,8 @@ _HARDWARE = (
 def _identity(text: str) -> Optional[str]:
     if text.count(":") >= 5:
         for found in re.finditer(_CARD, text):
-            line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
+            start = text.rfind("\n", max(0, found.start() - 2000), found.start()) + 1
+            line = text[start : min(start + 80, found.start())]
             if not re.fullmatch(_NO_CARD, found[1]) and not re.match(_COMMENT, line):
                 return f"the network card of one machine, line {text.count(chr(10), 0, found.start()) + 1}"
     hardware = re.search(_HARDWARE, text)

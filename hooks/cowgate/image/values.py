@@ -176,7 +176,7 @@ _CLASSES = str.maketrans({char: kind for kind, chars in (("a", _LOWER), ("A", _U
 def is_strong_password(value: str) -> bool:
     """Whether it looks like a password and like nothing else: letters with digits and signs, or in both cases with digits."""
     bare = value.strip("\"'`")
-    if not 8 <= len(bare) <= 128 or not is_made_up(bare):
+    if not 8 <= len(bare) <= 128 or re.match(_PUBLIC_KEY, bare) or not is_made_up(bare):
         return False
     kinds = [bool(re.search(kind, bare)) for kind in (r"[a-z]", r"[A-Z]", r"\d", r"[!#$%&*+?@^~=]")]
     return (
@@ -192,10 +192,16 @@ def is_strong_password(value: str) -> bool:
     )
 
 
+# How a public key begins in base64 (SubjectPublicKeyInfo): RSA of three lengths, and curves.
+_PUBLIC_KEY = r"M(?:FkwEwYHKoZIzj0|HYwEAYHKoZIzj0|II[BC]IjANBg|IIBojANBg|IGfMA0GCS|CowBQYDK2V|IICCgKCAg|IIBCgKCAQ)|AAAA[BCEI]3"
+
+
 def is_drawn(word: str) -> bool:
     """Whether a machine drew the word: hexadecimal from 32 digits, else letters in both cases and digits from 20
     characters, mixed as no name is."""
     bare = word.rstrip("=")
+    if re.match(_PUBLIC_KEY, bare):
+        return False
     if len(bare) < 20 or not re.fullmatch(r"[A-Za-z0-9+/_-]+", bare) or repeats(bare) or len(set(bare)) < 9:
         return False
     if re.fullmatch(r"[0-9a-f]+|[0-9A-F]+", bare):
