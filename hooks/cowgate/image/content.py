@@ -238,7 +238,8 @@ def _of_text(path: str, text: str, doubt: bool, depth: int) -> Optional[str]:
 
 def _without_comments(text: str) -> str:
     """XML without its comments, with as many lines."""
-    done, at = [], 0
+    done: list[str] = []
+    at = 0
     while True:
         start = text.find("<!--", at)
         end = text.find("-->", start + 4) if start >= 0 else -1

@@ -275,7 +275,21 @@ def rpm_header() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "word", ["zip ", "ldapx ", "curl ", "openssl ", "redis-cli ", "net -U ", "auth", "authx('a', ", "password: str ", "$a"]
+    "word",
+    [
+        "zip ",
+        "ldapx ",
+        "curl ",
+        "openssl ",
+        "redis-cli ",
+        "net -U ",
+        "auth",
+        "authx('a', ",
+        "password: str ",
+        "$a",
+        "<!--",
+        "aa:bb:",
+    ],
 )
 @pytest.mark.parametrize("name", ["x.conf", "x.py", "x.secret"])
 def test_no_line_makes_a_look_long(word: str, name: str) -> None:
