@@ -15,7 +15,7 @@ from typing import Any, Optional
 from tests.lab.files import scratch
 from tests.lab.netns import Namespace
 from tests.lab.process import ENVIRONMENT, Result, run
-from tests.lab.qemu import KERNEL_LINE, NETWORK_CONFIG, Machine, _key
+from tests.lab.qemu import KERNEL_LINE, NETWORK_CONFIG, PROCESSOR, Machine, _key
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKER = ROOT / "packer"
@@ -104,7 +104,7 @@ class Build:
         run(make, check=True)
         archive = pyz(directory)
         machine = [
-            ["-cpu", "qemu64"],
+            ["-cpu", PROCESSOR],
             ["-kernel", f"{self.base}/kernel"],
             ["-initrd", f"{self.base}/initrd"],
             ["-append", KERNEL_LINE],
@@ -181,7 +181,8 @@ class Clone(Machine):
         user_data = {
             "disable_root": False,
             "ssh_authorized_keys": [key],
-            "locale": "C.UTF-8",
+            "locale": False,
+            "ssh_genkeytypes": ["ed25519"],
             "fqdn": f"{self.name}.cowgate.test",
             "manage_etc_hosts": True,
             "write_files": [{"path": "/etc/cowgate/policy.yaml", "content": json.dumps(self.told)}],
