@@ -46,7 +46,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         server = vm.network.start(command, log=str(directory / "log"))
         wait_until(lambda: os.path.exists(directory / "pid"), "the NTP server", 20)
         vm.wait()
-        vm.put(HOOKS, "/root/hooks")
+        vm.put_python(HOOKS, "/root/hooks")
         vm.write("/etc/cowgate/policy.yaml", POLICY)
         vm.write("/etc/systemd/timesyncd.conf", TRANSLATED)
         vm.run(["systemctl", "disable", "--now", "systemd-timesyncd.service"], check=True)
