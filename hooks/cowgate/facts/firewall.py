@@ -27,23 +27,37 @@ FLUSHERS = (
     ("csf.service", "/etc/csf/csf.conf", r""),
     ("lfd.service", "/etc/csf/csf.conf", r""),
     ("shorewall.service", "/etc/shorewall/shorewall.conf", r""),
+    ("shorewall6.service", "/etc/shorewall6/shorewall6.conf", r""),
     ("ferm.service", "/etc/ferm/ferm.conf", r""),
 )
-# The settings of some of them that keep Docker's rules.
-SPARES = {
-    "/etc/csf/csf.conf": r"(?m)^\s*DOCKER\s*=\s*[\"']?1",
-    "/etc/shorewall/shorewall.conf": r"(?mi)^\s*DOCKER\s*=\s*[\"']?yes",
-    "/etc/ferm/ferm.conf": r"chain[^;{}]*\bDOCKER\b[^;{}]*@preserve",
+# Scripts that some of them run after they loaded their rules: the owner can have Docker restarted there. csf takes the first
+# that is there. Measured with csf 15.00 and Shorewall 5.2.8: their own switches for Docker do not keep its rules. csf's
+# DOCKER = "1" makes an empty chain and rules for docker0; Shorewall's DOCKER=Yes puts back those of docker0 alone.
+CSF_HOOKS = ("/usr/local/csf/bin/csfpost.sh", "/etc/csf/csfpost.sh")
+HOOKS = {
+    "csf.service": CSF_HOOKS,
+    "lfd.service": CSF_HOOKS,
+    "shorewall.service": ("/etc/shorewall/started",),
+    "shorewall6.service": ("/etc/shorewall6/started",),
+    "ferm.service": ("/etc/ferm/ferm.conf",),  # @hook post
 }
+RESTARTS = r"(?m)^[^#\n]*\brestart\s+docker\b"
+# Docker that starts while such a program loads its rules fails ("No chain/target/match by that name"): it has to wait.
+DROPINS = "/etc/systemd/system/docker.service.d"
 FERM, FERM_DEFAULTS = "/etc/ferm/ferm.conf", "/etc/default/ferm"  # its service does nothing without ENABLED=yes
+FERM_MORE = "/etc/ferm/ferm.d"  # Debian's file includes it
+FERM_KEEPS = r"(?s)\b{table}\b(?:(?!\btable\b)[^@])*?\bDOCKER\b[^;{{}}]*@preserve"
+FERM_HOOK = r"(?m)^\s*@hook\s.*\brestart\s+docker\b"
 
 
 class Flush(NamedTuple):
-    """A file by which a unit empties the rules of others when it starts; `line` is where it says so (0: that is its way)."""
+    """A file by which a unit empties the rules of others when it starts; `line` is where it says so (0: that is its way).
+    `hook`: the script that it runs afterwards, where Docker can be restarted ("": it has none)."""
 
     unit: str
     path: str
     line: int = 0
+    hook: str = ""
 
 
 class Firewall(NamedTuple):
@@ -68,7 +82,8 @@ class Firewall(NamedTuple):
 def collect(host: "Host", policy: "Policy") -> Fact[Firewall]:
     """The packet filters of this machine, in an offline tree only what files tell. Always a value."""
     ufw = parse_ufw(host.read_or_none("/etc/ufw/ufw.conf")) if host.which("ufw") else None
-    backend, flushes = _backend(host), _flushes(host)
+    backend = _backend(host)
+    flushes = _flushes(host, backend)
     if not host.live:
         return Fact.of(Firewall(ufw, flushes=flushes, backend=backend, reason="an offline tree has no rules loaded"))
     addrtype = _has_addrtype(host)
@@ -118,19 +133,47 @@ def _backend(host: "Host") -> str:
     return next((kind for kind in ("legacy", "nft") if any(kind in name for name in names)), "")
 
 
-def _flushes(host: "Host") -> tuple[Flush, ...]:
+def _flushes(host: "Host", backend: str) -> tuple[Flush, ...]:
     found = []
     for unit, path, pattern in FLUSHERS:
         text = _text(host, path)
-        if text is None or (path in SPARES and re.search(SPARES[path], re.sub(r"(?m)#.*$", "", text))):
+        if text is None or (path == FERM and _ferm_spares(host, text, backend)):
             continue
-        if path == FERM and not re.search(r"(?m)^\s*ENABLED=[\"']?yes\b", _text(host, FERM_DEFAULTS) or ""):
+        hook = _hook(host, unit)
+        if hook and re.search(RESTARTS, _text(host, hook) or "") and _waits_for(host, unit):
             continue
         plain = re.sub(r"(?m)#.*$", "", text)
         match = re.search(pattern, plain) if pattern else None
         if match or not pattern:
-            found.append(Flush(unit, path, plain.count("\n", 0, match.end()) + 1 if match else 0))
+            found.append(Flush(unit, path, plain.count("\n", 0, match.end()) + 1 if match else 0, hook))
     return tuple(found)
+
+
+def _hook(host: "Host", unit: str) -> str:
+    paths = HOOKS.get(unit, ("",))
+    return next((path for path in paths if path and host.exists(path)), paths[-1])
+
+
+def _waits_for(host: "Host", unit: str) -> bool:
+    """Whether docker.service is ordered after the unit; lfd.service loads no rules itself, csf does."""
+    waited = "csf.service" if unit == "lfd.service" else unit
+    files = [_text(host, f"{DROPINS}/{name}") or "" for name in host.listdir(DROPINS) if name.endswith(".conf")]
+    return any(re.search(rf"(?m)^After=(?:.*\s)?{re.escape(waited)}(?!\S)", text) for text in files)
+
+
+def _ferm_spares(host: "Host", text: str, backend: str) -> bool:
+    """ferm writes with iptables-legacy wherever that is installed, as it is on Debian. Its restore empties each table of that
+    kind, nat among them though no line of its file names it; what is in nftables it does not touch."""
+    if not re.search(r"(?m)^\s*ENABLED=[\"']?yes\b", _text(host, FERM_DEFAULTS) or ""):
+        return True
+    writes = "legacy" if host.which("iptables-legacy") else "nft"
+    if backend and backend != writes:
+        return True
+    more = [_text(host, f"{FERM_MORE}/{name}") or "" for name in sorted(host.listdir(FERM_MORE))]
+    plain = re.sub(r"(?m)#.*$", "", "\n".join((text, *more)))
+    return bool(re.search(FERM_HOOK, plain)) or all(
+        re.search(FERM_KEEPS.format(table=table), plain) for table in ("filter", "nat")
+    )
 
 
 def _text(host: "Host", path: str) -> Optional[str]:

@@ -43,7 +43,7 @@ _SETTINGS = ("accept_ra", "autoconf", "forwarding", "disable_ipv6")
 class Interface(NamedTuple):
     """One network interface. `kind` is the kernel's driver kind (bridge, veth, bond, vlan, tun, ...), loopback, or empty
     for a plain device; `up` is the administrator's switch, `carrier` whether the link works; `master` the bridge or bond
-    it belongs to."""
+    it belongs to; `xdp` the program that sees each packet that comes in before every rule does."""
 
     name: str
     mtu: int
@@ -51,6 +51,7 @@ class Interface(NamedTuple):
     carrier: bool = True
     kind: str = ""
     master: str = ""
+    xdp: str = ""
 
 
 class Address(NamedTuple):
@@ -361,8 +362,18 @@ def parse_interfaces(document: list[dict[str, Any]]) -> tuple[Interface, ...]:
         flags = item.get("flags", [])
         kind = "loopback" if "LOOPBACK" in flags else item.get("linkinfo", {}).get("info_kind", "")
         carrier = "NO-CARRIER" not in flags and "LOWER_UP" in flags
-        found.append(Interface(item["ifname"], item["mtu"], "UP" in flags, carrier, kind, item.get("master", "")))
+        master, xdp = item.get("master", ""), _program(item.get("xdp"))
+        found.append(Interface(item["ifname"], item["mtu"], "UP" in flags, carrier, kind, master, xdp))
     return tuple(found)
+
+
+def _program(xdp: Any) -> str:
+    """Name, else number, of an attached XDP program; several (one in the driver, one of the kernel's own) have a list."""
+    if not isinstance(xdp, dict):
+        return ""
+    attached = [xdp, *(one for one in xdp.get("attached", []) if isinstance(one, dict))]
+    program: dict[str, Any] = next((one["prog"] for one in attached if isinstance(one.get("prog"), dict)), {})
+    return str(program.get("name") or f"number {program.get('id', '?')}")
 
 
 def parse_addresses(document: list[dict[str, Any]]) -> tuple[Address, ...]:

@@ -27,6 +27,7 @@ OTHER_UNITS = (
     "csf.service",
     "lfd.service",
     "shorewall.service",
+    "shorewall6.service",
     "ferm.service",
     "systemd-networkd.service",
     "dhcpcd.service",

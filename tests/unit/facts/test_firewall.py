@@ -12,7 +12,8 @@ from typing import Optional
 import pytest
 
 from cowgate.errors import CommandMissing
-from cowgate.facts.firewall import Firewall, Flush, collect, parse_ufw
+from cowgate.facts.firewall import FLUSHERS, Firewall, Flush, collect, parse_ufw
+from cowgate.facts.services import OTHER_UNITS
 from cowgate.formats.error import FormatError
 from cowgate.formats.packetfilter import Chain, Match, Rule, combined, parse_nft, parse_saved, removal
 from cowgate.machine.host import Completed, Host
@@ -90,6 +91,17 @@ def test_the_command_that_takes_a_rule_out() -> None:
 
 
 FERM = "domain (ip ip6) table filter chain FORWARD policy DROP;\n"
+OF_FERM = Flush("ferm.service", "/etc/ferm/ferm.conf", 0, "/etc/ferm/ferm.conf")
+KEPT = """\
+domain (ip ip6) {
+    table filter chain (FORWARD DOCKER-USER DOCKER) @preserve;
+    table nat { chain (PREROUTING OUTPUT POSTROUTING DOCKER) @preserve; }
+}
+"""
+SHOREWALL = Flush("shorewall.service", "/etc/shorewall/shorewall.conf", 0, "/etc/shorewall/started")
+CSF = tuple(Flush(f"{name}.service", "/etc/csf/csf.conf", 0, "/etc/csf/csfpost.sh") for name in ("csf", "lfd"))
+AGAIN = "systemctl reset-failed docker.service; systemctl --no-block try-restart docker.service"
+DROPIN = "/etc/systemd/system/docker.service.d/late.conf"
 
 
 @pytest.mark.parametrize(
@@ -105,23 +117,82 @@ FERM = "domain (ip ip6) table filter chain FORWARD policy DROP;\n"
             (Flush("netfilter-persistent.service", "/etc/iptables/rules.v4", 3),),
         ),
         ({"/etc/iptables/rules.v4": "*filter\n:INPUT ACCEPT\n"}, ()),
-        ({"/etc/shorewall/shorewall.conf": "DOCKER=No\n"}, (Flush("shorewall.service", "/etc/shorewall/shorewall.conf"),)),
-        ({"/etc/shorewall/shorewall.conf": "DOCKER=Yes\n"}, ()),
-        ({"/etc/csf/csf.conf": 'DOCKER = "1"\n'}, ()),
-        ({"/etc/ferm/ferm.conf": FERM, "/etc/default/ferm": "ENABLED=yes\n"}, (Flush("ferm.service", "/etc/ferm/ferm.conf"),)),
+        ({"/etc/shorewall/shorewall.conf": "DOCKER=No\n"}, (SHOREWALL,)),
+        ({"/etc/shorewall/shorewall.conf": "DOCKER=Yes\n"}, (SHOREWALL,)),  # it knows docker0 alone
+        (
+            {"/etc/shorewall/shorewall.conf": "", "/etc/shorewall/started": AGAIN},
+            (SHOREWALL,),  # at boot both start at once
+        ),
+        ({"/etc/shorewall/shorewall.conf": "", "/etc/shorewall/started": AGAIN, DROPIN: "After=shorewall.service\n"}, ()),
+        (
+            {"/etc/shorewall/shorewall.conf": "", "/etc/shorewall/started": f"#{AGAIN}", DROPIN: "After=shorewall.service"},
+            (SHOREWALL,),
+        ),
+        (
+            {"/etc/shorewall6/shorewall6.conf": "", DROPIN: "After=shorewall.service\n", "/etc/shorewall6/started": AGAIN},
+            (Flush("shorewall6.service", "/etc/shorewall6/shorewall6.conf", 0, "/etc/shorewall6/started"),),
+        ),
+        ({"/etc/csf/csf.conf": 'DOCKER = "1"\n'}, CSF),
+        ({"/etc/csf/csf.conf": "", "/etc/csf/csfpost.sh": AGAIN, DROPIN: "[Unit]\nAfter=ferm.service csf.service\n"}, ()),
+        (
+            {
+                "/etc/csf/csf.conf": "",
+                "/etc/csf/csfpost.sh": AGAIN,
+                "/usr/local/csf/bin/csfpost.sh": "",
+                DROPIN: "After=csf.service",
+            },
+            tuple(flush._replace(hook="/usr/local/csf/bin/csfpost.sh") for flush in CSF),
+        ),
+        ({"/etc/ferm/ferm.conf": FERM, "/etc/default/ferm": "ENABLED=yes\n"}, (OF_FERM,)),
         ({"/etc/ferm/ferm.conf": FERM, "/etc/default/ferm": "# ENABLED=yes\nENABLED=no\n"}, ()),
         (
             {
                 "/etc/ferm/ferm.conf": f"{FERM}chain f2b-sshd @preserve; # chain DOCKER @preserve\n",
                 "/etc/default/ferm": "ENABLED=yes",
             },
-            (Flush("ferm.service", "/etc/ferm/ferm.conf"),),
+            (OF_FERM,),
         ),
-        ({"/etc/ferm/ferm.conf": "chain (FORWARD DOCKER) @preserve;\n", "/etc/default/ferm": "ENABLED='yes'\n"}, ()),
+        # its restore empties the table nat, too
+        ({"/etc/ferm/ferm.conf": "chain (FORWARD DOCKER) @preserve;\n", "/etc/default/ferm": "ENABLED='yes'\n"}, (OF_FERM,)),
+        (
+            {
+                "/etc/ferm/ferm.conf": "table nat chain POSTROUTING { }\ntable filter chain (FORWARD DOCKER) @preserve;\n",
+                "/etc/default/ferm": "ENABLED=yes\n",
+            },
+            (OF_FERM,),
+        ),
+        (
+            {
+                "/etc/ferm/ferm.conf": FERM,
+                "/etc/ferm/ferm.d/docker.conf": KEPT,
+                "/etc/default/ferm": "ENABLED=yes\n",
+            },
+            (),
+        ),
+        ({"/etc/ferm/ferm.conf": f'{FERM}@hook post "{AGAIN}";', "/etc/default/ferm": "ENABLED=yes\n"}, ()),
     ],
 )
 def test_what_will_empty_all_rules(tmp_path: Path, files: dict[str, str], flushes: tuple[Flush, ...]) -> None:
     assert collected(tmp_path, files).flushes == flushes
+
+
+def test_their_units_are_asked_for() -> None:
+    """What is not asked for is not enabled, and nothing would be said."""
+    assert {unit for unit, _, _ in FLUSHERS} <= set(OTHER_UNITS)
+
+
+@pytest.mark.parametrize(
+    ("docker", "legacy", "flushes"),
+    [("nft", True, ()), ("legacy", True, (OF_FERM,)), ("nft", False, (OF_FERM,)), ("legacy", False, ())],
+)
+def test_ferm_empties_the_kind_that_it_writes(tmp_path: Path, docker: str, legacy: bool, flushes: tuple[Flush, ...]) -> None:
+    """Measured on Debian 13: it takes iptables-legacy where that is, whatever the iptables of Docker is."""
+    for path in ("/usr/sbin/xtables-nft-multi", "/usr/sbin/xtables-legacy-multi"):
+        put(tmp_path, path, "", 0o755)
+    put(tmp_path, "/usr/sbin/iptables", f"-> xtables-{docker}-multi")
+    if legacy:
+        put(tmp_path, "/usr/sbin/iptables-legacy", "-> xtables-legacy-multi")
+    assert collected(tmp_path, {"/etc/ferm/ferm.conf": FERM, "/etc/default/ferm": "ENABLED=yes\n"}).flushes == flushes
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "table ip filter {"])

@@ -315,3 +315,25 @@ def test_settings_that_are_not_known() -> None:
 def test_an_offline_tree_can_not_tell(tmp_path: Path) -> None:
     with pytest.raises(OfflineError):
         interfaces.collect(Host(str(tmp_path)), Policy())
+
+
+@pytest.mark.parametrize(
+    ("xdp", "name"),
+    [
+        # as iproute2 6.1 printed it of a program that drops all, attached to a veth
+        (
+            {
+                "mode": 2,
+                "prog": {"id": 1614, "name": "lab", "tag": "b11459a0e11ca14c", "jited": 1, "created_by_uid": 0},
+                "attached": [{"mode": 2, "prog": {"id": 1614, "name": "lab", "tag": "b11459a0e11ca14c", "jited": 1}}],
+            },
+            "lab",
+        ),
+        ({"mode": 4, "attached": [{"mode": 1, "prog": {"id": 7}}, {"mode": 2, "prog": {"id": 8, "name": "b"}}]}, "number 7"),
+        ({"mode": 1}, "number ?"),
+        (None, ""),
+    ],
+)
+def test_an_xdp_program(xdp: object, name: str) -> None:
+    link = {"ifname": "eth0", "mtu": 1500, "flags": ["UP", "LOWER_UP"], **({"xdp": xdp} if xdp else {})}
+    assert interfaces.parse_interfaces([link])[0].xdp == name

@@ -120,3 +120,54 @@ def test_with_dockers_rules_in_nftables(listing: dict[str, Any]) -> None:
     if listing["row"] == "docker.rules":  # its proxy makes a relay then
         assert wrong.pop("docker.open_relay").status.value == "fail"
     assert not wrong, wrong
+
+
+def unit(name: str) -> dict[str, Any]:
+    """Enabled and running, beside the healthy machine's own units."""
+    known = json.loads((Path(__file__).parent / "healthy" / "services.json").read_text())["value"]["units"]
+    like = next(one for one in known if one["name"] == "docker.service")
+    return {"value": {"units": [*known, {**like, "name": name, "path": f"/usr/lib/systemd/system/{name}"}]}}
+
+
+def guilty(name: str) -> dict[str, Any]:
+    return next(one for one in GUILTY if one["name"] == name)
+
+
+def test_firewalld_that_waits_for_docker() -> None:
+    """Its own rules refuse what a bridge sends that is in no zone: Docker puts each into one when it starts."""
+    late = guilty("firewalld 2.3.1 started after Docker")
+    services = unit("firewalld.service")
+    off = verdicts(late, network=False, docker={"value": {"running": False}}, services=services)["network.firewall"]
+    assert (off.status.value, "firewalld is active" in off.diagnosis) == ("warn", True)
+    running = verdicts(late, network=False, services=services)["network.firewall"]
+    assert running.status.value == "fail" and running.remedy is not None
+    assert running.remedy.commands == (("systemctl", "restart", "docker.service"),)
+
+
+def test_what_ferm_drops_is_mended_in_its_own_file() -> None:
+    """A policy that is set in the running rules comes back with the next start of ferm."""
+    found = verdicts(
+        guilty("ferm 2.5.1 in iptables-legacy, beside Docker"), network=True, ipv6=True, services=unit("ferm.service")
+    )
+    remedy = found["network.firewall"].remedy
+    assert remedy is not None and "made by ferm (/etc/ferm/ferm.conf)" in remedy.text
+    assert remedy.commands[0][2].endswith(">> /etc/ferm/ferm.conf") and "br-mailcow ACCEPT" in remedy.commands[0][2]
+    assert remedy.commands[1:] == (("systemctl", "reload", "ferm.service"),)
+
+
+def test_firewalld_is_told_itself() -> None:
+    """Nobody else can change its table, and in the shared ones a rule comes back with its next reload."""
+    strict = verdicts(guilty("firewalld with StrictForwardPorts"), network=True, ipv6=True)["network.firewall"].remedy
+    assert strict is not None and strict.commands[-1] == ("firewall-cmd", "--reload")
+    assert strict.commands[0][-1] == "/etc/firewalld/firewalld.conf"
+
+    listing = next(one for one in SETS if one["name"] == "Docker 26.1, mailcow network")
+    masquerade = "*nat\n:POSTROUTING ACCEPT\n:POST_docker_allow -\n-A POST_docker_allow ! -o lo -j MASQUERADE\n"
+    masquerade += "-A POSTROUTING -o br-mailcow -g POST_docker_allow\n"
+    backend = {**listing, "nft": '{"nftables": []}', "save4": listing["save4"].replace("*nat\n", masquerade, 1)}
+    row = verdicts(backend, network=True, services=unit("firewalld.service"))["docker.open_relay"]
+    assert row.status.value == "fail" and row.remedy is not None
+    assert row.remedy.commands == (
+        ("firewall-cmd", "--permanent", "--zone=docker", "--remove-masquerade"),
+        ("firewall-cmd", "--zone=docker", "--remove-masquerade"),
+    )

@@ -96,8 +96,8 @@ def _masqueraded(facts: Facts) -> Verdict | None:
         f"the rule `{quoted[0]}` ({hidden[0].fate.chain.place}) changes the sender's address of what enters mailcow's bridge: "
         f"all mail seems to come from the bridge, {TRUSTED}",
         remedy="narrow it to what it is for (`-o eth0` for traffic that leaves, `-s` with the VPN's network), or take it out; "
-        f"{origin(hidden[0])}. From the running rules:",
-        commands=removals(hidden),
+        f"{origin(facts, hidden[0])}",
+        commands=removals(facts, hidden),
         expected=EXPECTED,
         observed=f"masqueraded by {hidden[0].fate.chain.place}",
         evidence={hidden[0].fate.chain.place: "; ".join(quoted)},
@@ -116,8 +116,8 @@ def _untranslated(facts: Facts) -> Verdict | None:
     return failed(
         f"by the rule `{quoted[0]}` ({fate.chain.place}) connections to port {past[0].port} {why}, so Docker cannot send them "
         f"to mailcow. Its proxy carries them instead, and all mail seems to come from the bridge, {TRUSTED}",
-        remedy=f"exempt mailcow's ports from it, or take it out; {origin(past[0])}. From the running rules:",
-        commands=removals(past),
+        remedy=f"exempt mailcow's ports from it, or take it out; {origin(facts, past[0])}",
+        commands=removals(facts, past),
         expected=EXPECTED,
         observed=f"past Docker's rules by {fate.chain.place}",
         evidence={fate.chain.place: "; ".join(quoted)},

@@ -49,16 +49,19 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     certain = [one for one in lost if one.fate.certain]
     fatal = [one for one in certain if one.way != "in" or one.port in _mail_ports(facts)]
     if fatal:
-        return _dropped(fatal)
+        return _dropped(facts, fatal)
     if active and not (policy.firewall == "docker-user" and _rules_loaded(facts)):
         return _manager_active(facts, active)
     if rules is None:
         return _not_judged(firewall.reason)
     if certain:
-        return _closed(certain)
+        return _closed(facts, certain)
     doubts = [one for one in (*lost, *_doubtful_translations(facts, rules)) if not one.fate.certain]
     if doubts:
         return _doubtful(doubts)
+    programs = _programs(facts)
+    if programs:
+        return _before_all_rules(programs)
     if active:
         return passed(f"{listed_with_and(active)} kept by policy, with rules for mailcow in DOCKER-USER", expected=EXPECTED)
     return passed("ufw and firewalld are off, nothing drops forwarded packets", expected=EXPECTED)
@@ -102,7 +105,7 @@ def _quoted(lost: list[Lost]) -> list[str]:
     return list(dict.fromkeys(one.fate.text for one in lost))
 
 
-def _dropped(lost: list[Lost]) -> Verdict:
+def _dropped(facts: Facts, lost: list[Lost]) -> Verdict:
     quoted, ways = _quoted(lost), {one.way for one in lost}
     more = f" and {len(quoted) - MANY} more" if len(quoted) > MANY else ""
     shared = all(one.fate.chain.source == "iptables" for one in lost)
@@ -110,20 +113,20 @@ def _dropped(lost: list[Lost]) -> Verdict:
         f"{_what(lost)} {'is' if len(ways) == 1 and ways != {'in'} else 'are'} dropped by "
         f"{listed_with_and(f'`{text}`' for text in quoted[:MANY])}{more}"
         + ("" if shared else ": what Docker accepts in its own table does not help against another table"),
-        remedy=f"remove the rule, or exempt mailcow's bridge (br-mailcow) from it; {origin(lost[0])}. From the running rules:",
-        commands=removals(lost),
+        remedy=f"remove the rule, or exempt mailcow's bridge (br-mailcow) from it; {origin(facts, lost[0])}",
+        commands=removals(facts, lost),
         expected=EXPECTED,
         observed=f"dropped: {_what(lost)}",
         evidence={one.fate.chain.place: one.fate.text for one in lost},
     )
 
 
-def _closed(lost: list[Lost]) -> Verdict:
+def _closed(facts: Facts, lost: list[Lost]) -> Verdict:
     quoted = _quoted(lost)
     return warned(
         f"{_what(lost)} are dropped by {listed_with_and(f'`{text}`' for text in quoted[:MANY])}: nobody outside reaches them",
-        remedy=f"where that is not what you want, remove the rule; {origin(lost[0])}. From the running rules:",
-        commands=removals(lost),
+        remedy=f"where that is not what you want, remove the rule; {origin(facts, lost[0])}",
+        commands=removals(facts, lost),
         expected=EXPECTED,
         observed=f"dropped: {_what(lost)}",
         evidence={one.fate.chain.place: one.fate.text for one in lost},
@@ -140,6 +143,25 @@ def _doubtful(lost: list[Lost]) -> Verdict:
         expected=EXPECTED,
         observed=f"not judged: {len(quoted)} rule{'s' if len(quoted) > 1 else ''}",
         evidence={one.fate.chain.place: one.fate.text for one in lost},
+    )
+
+
+def _programs(facts: Facts) -> dict[str, str]:
+    """The XDP programs of the links to the outside, by link."""
+    net = facts.interfaces.content
+    links = dict.fromkeys((*net.default_interfaces(4), *net.default_interfaces(6))) if net else {}
+    found = {link: net.interface(link) for link in links} if net else {}
+    return {link: one.xdp for link, one in found.items() if one is not None and one.xdp}
+
+
+def _before_all_rules(programs: dict[str, str]) -> Verdict:
+    told = listed_with_and(f"the XDP program {name} is attached to {link}" for link, name in programs.items())
+    return warned(
+        f"{told}: it sees each packet that comes in before every rule, and what it drops cannot be told",
+        remedy="find out who attached it (a filter against floods, Cilium); once mailcow runs, connect to it from outside",
+        commands=tuple(("ip", "-d", "link", "show", "dev", link) for link in programs),
+        expected=EXPECTED,
+        observed=told,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed, warned
 from cowgate.requirements.network.shared import unlisted
-from cowgate.requirements.services.shared import listed_with_and
+from cowgate.requirements.services.shared import is_on, listed_with_and
 from cowgate.requirements.system.shared import install, manager_of
 
 if TYPE_CHECKING:
@@ -55,9 +55,15 @@ def _is_ban_list(facts: Facts) -> bool:
 def _mixed(facts: Facts, expected: str) -> Verdict:
     firewall = facts.firewall.value
     tables = listed_with_and(firewall.legacy_tables)
-    if firewall.backend == "legacy" and manager_of(facts) == "apt":
+    commands: Commands = ()
+    if is_on(facts, "ferm.service"):  # it takes iptables-legacy wherever that is, whatever the alternative says
+        remedy = (
+            "ferm writes into iptables-legacy at each boot, as long as that is installed: write its rules for nftables "
+            "instead (/etc/nftables.conf), and purge ferm; where they shall stay, waive this row"
+        )
+    elif firewall.backend == "legacy" and manager_of(facts) == "apt":
         remedy = "let iptables use nftables everywhere, then reboot: that empties the old tables"
-        commands: Commands = (
+        commands = (
             ("update-alternatives", "--set", "iptables", "/usr/sbin/iptables-nft"),
             ("update-alternatives", "--set", "ip6tables", "/usr/sbin/ip6tables-nft"),
             ("reboot",),
@@ -85,6 +91,6 @@ ROW = Requirement(
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("firewall",),
-    wants=("tools", "docker"),
+    wants=("tools", "docker", "services"),
     judge=judge,
 )

@@ -61,12 +61,15 @@ class Fate(NamedTuple):
 
 class Filters:
     """All chains of a machine. `network_made`: mailcow's network exists, so that Docker's rules for it are where they stay.
+    `docker_walked`: what leads to Docker's chain DOCKER is followed rule by rule, too, instead of being Docker's affair.
     `apart`: Docker keeps its rules in tables of its own, and puts none into iptables' chains."""
 
-    def __init__(self, chains: Iterable[Chain], *, network_made: bool = True, apart: bool = False) -> None:
+    def __init__(
+        self, chains: Iterable[Chain], *, network_made: bool = True, docker_walked: bool = False, apart: bool = False
+    ) -> None:
         self.chains = tuple(c for c in chains if c.table not in DOCKER_TABLES)
         self.by_name = {(c.source == "legacy", c.family, c.table, c.name): c for c in self.chains}
-        self.network_made, self.apart = network_made, apart
+        self.network_made, self.docker_walked, self.apart = network_made, docker_walked, apart
 
     def fates(self, packet: Packet, hook: str, kinds: tuple[str, ...] = ("filter", "route")) -> Iterator[Fate]:
         """Everything that refuses the packet or changes its address on its way through a hook, in the kernel's order."""
@@ -177,7 +180,7 @@ class _Walk:
         return False if depth == 0 else None
 
     def _jump(self, chain: Chain, rule: Rule, certain: bool, depth: int) -> Generator[Fate, None, bool]:
-        if rule.target in DOCKER_CHAINS and chain.table == "filter":
+        if chain.table == "filter" and (rule.target == "DOCKER" or self._is_dockers(rule.target)):
             return True  # Docker's decision
         if rule.target in DOCKER_CHAINS and chain.table == "nat":
             if self.passing:
@@ -189,6 +192,9 @@ class _Walk:
             return False
         ended = yield from self._chain(target, certain, depth + 1)
         return bool(ended)
+
+    def _is_dockers(self, name: str) -> bool:
+        return name in DOCKER_CHAINS and not self.filters.docker_walked
 
     def _holds(self, rule: Rule) -> Optional[bool]:
         """Whether all conditions of a rule hold; None where one cannot be told and none fails."""

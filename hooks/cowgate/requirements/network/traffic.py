@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from cowgate.formats.packetfilter import removal
+from cowgate.formats.packetfilter import Chain, removal
 from cowgate.model import Commands
 from cowgate.requirements.mailcow.shared import mailcow_network, mailcow_networks
 from cowgate.requirements.network.packets import BRIDGE, OUTSIDE, Fate, Filters, Packet
 from cowgate.requirements.published import Wanted, mailcow_has_ipv6, wanted_sockets
+from cowgate.requirements.services.shared import is_on
+from cowgate.requirements.system.shared import restart
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -112,7 +114,7 @@ def refusals(facts: "Facts", rules: Filters) -> Iterator[Lost]:
         for port, protocol in OUTGOING:
             packet = leaving(family, link, network, port, protocol)
             for hook in ("prerouting", "forward", "postrouting"):
-                yield from (Lost("out", port, family, f) for f in _drops(rules, packet, hook))
+                yield from (Lost("out", port, family, f) for f in _drops(rules, packet, hook) if _decides(facts, f))
 
 
 def kept_apart(facts: "Facts", rules: Filters) -> Iterator[Lost]:
@@ -126,9 +128,14 @@ def kept_apart(facts: "Facts", rules: Filters) -> Iterator[Lost]:
             for hook in ("prerouting", "forward", "postrouting"):
                 yield from (Lost("between", port, family, f) for f in _drops(rules, on_ports, hook))
             for hook in ("forward", "postrouting") if bridged else ():
-                # Docker puts the bridge into a zone of firewalld's that accepts everything, when it makes it.
-                fates = (f for f in _drops(rules, packet, hook) if f.chain.table != "firewalld" or rules.network_made)
-                yield from (Lost("between", port, family, f) for f in fates)
+                yield from (Lost("between", port, family, f) for f in _drops(rules, packet, hook) if _decides(facts, f))
+
+
+def _decides(facts: "Facts", fate: Fate) -> bool:
+    """Of what containers send firewalld decides by the zone of their bridge. Docker puts each into one that accepts
+    everything when it starts; a firewalld that was started after Docker knows none of them, and refuses (measured)."""
+    docker = facts.docker.content
+    return fate.chain.table != "firewalld" or bool(docker and docker.running)
 
 
 def _drops(rules: Filters, packet: Packet, hook: str) -> Iterator[Fate]:
@@ -176,13 +183,15 @@ def diverted(facts: "Facts", rules: Filters) -> Iterator[Lost]:
                     break
 
 
-def removals(lost: list[Lost]) -> Commands:
-    """The commands that take those rules out of the running rules; a policy is made to accept."""
-    commands = []
+def removals(facts: "Facts", lost: list[Lost]) -> Commands:
+    """The commands that take those rules out; a policy is made to accept. Where a program owns the rules it is told itself."""
+    commands: list[tuple[str, ...]] = []
     for one in lost:
         chain, rule = one.fate.chain, one.fate.rule
-        if chain.table == "firewalld":
-            commands += _of_firewalld(chain.name, one.fate.verdict)
+        if _is_firewalld(facts, chain):
+            commands += _of_firewalld(facts, one.fate)
+        elif rule is None and _is_ferm(facts, chain):
+            commands += [("sh", "-c", f"echo '{FERM_ACCEPTS}' >> {FERM}"), ("systemctl", "reload", "ferm.service")]
         elif rule is not None:
             commands.append(removal(chain, rule))
         elif chain.source == "nft":
@@ -194,13 +203,44 @@ def removals(lost: list[Lost]) -> Commands:
     return tuple(dict.fromkeys(commands))
 
 
-def _of_firewalld(chain: str, verdict: str) -> list[tuple[str, ...]]:
+FERM = "/etc/ferm/ferm.conf"
+FERM_ACCEPTS = (
+    f"domain (ip ip6) table filter chain FORWARD {{ interface {BRIDGE} ACCEPT; outerface {BRIDGE} ACCEPT; }}"  # Docker decides
+)
+FIREWALLD = "/etc/firewalld/firewalld.conf"
+
+
+def _is_ferm(facts: "Facts", chain: Chain) -> bool:
+    """ferm writes with iptables-legacy where that is installed, and Docker does not."""
+    return chain.source == "legacy" and chain.table == "filter" and is_on(facts, "ferm.service")
+
+
+def _is_firewalld(facts: "Facts", chain: Chain) -> bool:
+    """Its own tables of nftables, or with FirewallBackend=iptables its chains in the shared ones."""
+    if chain.table.startswith("firewalld"):
+        return True
+    return chain.source == "iptables" and chain.name.startswith("POST_") and is_on(facts, "firewalld.service")
+
+
+def _of_firewalld(facts: "Facts", fate: Fate) -> list[tuple[str, ...]]:
     """firewalld owns its table, nobody else can change it, and a reload would bring a rule back: it is told itself."""
-    zone = chain.removeprefix("nat_POST_").rpartition("_")[0]
-    if verdict != "masquerade" or not zone or not chain.startswith("nat_POST_"):
-        return [("firewall-cmd", "--list-all-zones")]
-    where = f"--policy={zone.removeprefix('policy_')}" if zone.startswith("policy_") else f"--zone={zone}"
-    return [("firewall-cmd", "--permanent", where, "--remove-masquerade"), ("firewall-cmd", where, "--remove-masquerade")]
+    chain, rule = fate.chain, fate.rule
+    zone = chain.name.removeprefix("nat_").removeprefix("POST_").rpartition("_")[0]
+    if chain.table == "firewalld_policy_drop":
+        return [("firewall-cmd", "--panic-off")]
+    if fate.verdict == "masquerade" and zone and "POST_" in chain.name:
+        where = f"--policy={zone.removeprefix('policy_')}" if zone.startswith("policy_") else f"--zone={zone}"
+        return [("firewall-cmd", "--permanent", where, "--remove-masquerade"), ("firewall-cmd", where, "--remove-masquerade")]
+    if chain.name == "filter_FORWARD_dnat":  # of what Docker sends to its containers it knows nothing
+        strict = "s/^StrictForwardPorts=.*/StrictForwardPorts=no/"
+        return [("sed", "-i", strict, FIREWALLD), ("firewall-cmd", "--reload")]
+    if chain.name == "filter_FORWARD_POLICIES":
+        # Docker puts its bridges into their zone when it starts; not one that is bound to another zone (ZONE_CONFLICT)
+        change = ("--zone=docker", f"--change-interface={BRIDGE}")
+        bound = rule is not None and any(BRIDGE in match.values for match in rule.matches)
+        own = [("firewall-cmd", "--permanent", *change), ("firewall-cmd", *change)] if bound else []
+        return [*own, *restart(facts, "docker.service")]
+    return [("firewall-cmd", "--list-all-zones"), ("firewall-cmd", "--list-all-policies")]
 
 
 # Who loads rules of a kind at boot, by a word in the name of the table or chain.
@@ -216,12 +256,19 @@ _LOADERS = (
 )
 
 
-def origin(lost: Lost) -> str:
-    """Where the rule comes from, as far as its name tells, and that it has to go from there too."""
+def origin(facts: "Facts", lost: Lost) -> str:
+    """Where the rule comes from, as far as its name tells, and that it has to go from there too; the commands follow it."""
+    running = ". From the running rules:"
     chain = lost.fate.chain
+    if _is_ferm(facts, chain):
+        return f"the rule is made by ferm ({FERM}), which writes into iptables-legacy. There:"
+    if _is_firewalld(facts, chain):
+        return f"the rule is made by {_LOADERS[0][1]}. There:"
     name = f"{chain.table} {chain.name} {lost.fate.rule.text if lost.fate.rule else ''}"
     who = next((text for word, text in _LOADERS if word in name), "")
     if who:
-        return f"the rule is made by {who}, and comes back until it is changed there"
+        return f"the rule is made by {who}, and comes back until it is changed there{running}"
     files = "/etc/nftables.conf, /etc/nftables.d" if chain.source == "nft" else "/etc/iptables/rules.v4, rules.v6"
-    return f"remove it also from what loads it at boot ({files}, or a script of a VPN or an interface), or it comes back"
+    return (
+        f"remove it also from what loads it at boot ({files}, or a script of a VPN or an interface), or it comes back{running}"
+    )

@@ -61,7 +61,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     if held:
         return _taken(list(held.values()), facts, policy, expected)
     if elsewhere:
-        return _diverted(elsewhere, expected)
+        return _diverted(facts, elsewhere, expected)
     if unseen:
         why = facts.sockets.value.reason or "Docker could not be asked"
         return unknown(
@@ -126,7 +126,7 @@ def _taken(held: list[list[tuple[Listener, Wanted]]], facts: Facts, policy: Poli
     )
 
 
-def _diverted(lost: list[Lost], expected: str) -> Verdict:
+def _diverted(facts: Facts, lost: list[Lost], expected: str) -> Verdict:
     """A port is taken without a listener: packets are sent elsewhere before anybody who listens could see them."""
     ports = sorted({one.port for one in lost})
     quoted = list(dict.fromkeys(one.fate.text for one in lost))
@@ -136,8 +136,8 @@ def _diverted(lost: list[Lost], expected: str) -> Verdict:
         f"port{'s' if len(ports) > 1 else ''} {listed_with_and(ports)} {'are' if len(ports) > 1 else 'is'} sent "
         f"elsewhere{target} by "
         f"{listed_with_and(f'`{text}`' for text in quoted)}: nothing listens here, but mailcow would get no connection",
-        remedy=f"remove the rule, or give mailcow other ports in mailcow.conf; {origin(lost[0])}. From the running rules:",
-        commands=removals(lost),
+        remedy=f"remove the rule, or give mailcow other ports in mailcow.conf; {origin(facts, lost[0])}",
+        commands=removals(facts, lost),
         expected=expected,
         observed=f"sent elsewhere: {_numbers(ports)}",
         evidence={one.fate.chain.place: one.fate.text for one in lost},

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cowgate.facts.collection import Facts
 
 
 def turn_down(unit: str, manager: str) -> list[tuple[str, ...]]:
@@ -17,6 +21,12 @@ def turn_off(unit: str, manager: str, verbs: tuple[str, ...]) -> list[tuple[str,
         service = unit.rpartition(".")[0]
         return [("rc-service", service, "stop"), ("rc-update", "--all", "delete", service)]
     return [("systemctl", verb, unit) for verb in verbs]
+
+
+def is_on(facts: Facts, unit: str) -> bool:
+    """Whether a unit runs, or will after the next boot; False where services could not be asked."""
+    found = facts.services.content.unit(unit) if facts.services.content else None
+    return found is not None and (found.running or found.starts)
 
 
 def called(unit: str, manager: str) -> str:
