@@ -80,6 +80,10 @@ def _is_secret(pair: Pair, kind: Kind, commented: bool) -> bool:
     escaped = pair.before.endswith(('\\"', "\\'"))
     pair = pair._replace(value=re.split(r"\\+[\"']", pair.value)[0] + pair.value[:1]) if escaped else pair
     value, strong = re.sub(r"\\+(?=[\"']?\Z)", "", pair.value).rstrip(")]}"), pair.rank is Rank.STRONG
+    if pair.joint == "list":
+        if value.strip("\"'`").isalpha():
+            return False  # ["pass", "warn", "fail"]: words in a row
+        pair = pair._replace(joint="assign")
     if pair.before.endswith(("${", "$((")):  # ${NAME:-what it is where it is not set}
         return is_strong_password(value.lstrip("-=?+"))
     if value[:1] == "`" and kind is not Kind.CODE:
@@ -417,7 +421,8 @@ _CONTEXT = (
     r"signed-by|\bcrc|blake|\bhash\b|"
     r"hashes|\bgit\b|image|build-?id|modulus|xmlns|dnskey|AwEAA|(?:initial|static|managed)-(?:key|ds)|rrsig|"
     r"tlsa|sshfp|dkim|\bds\b|trust|anchor|known|snapshot|layer|tree|object|"
-    r"\bdiff|index\b|boot-?id|peer|endpoint|wwn|version|release|generated|cache|nonce|inode|test"
+    r"\bdiff|index\b|boot-?id|peer|endpoint|wwn|version|release|generated|cache|nonce|inode|test|"
+    r"\bexamples?[\"']?[ \t]*[:=]"
 )
 _WORD = r"(?<![A-Za-z0-9+/_=.%$&?@~:*-])[A-Za-z0-9+/_-]{20,512}={0,2}(?![A-Za-z0-9+/_.%:@~(*-])"
 _WORDS = 200  # in one file: more are data, not settings

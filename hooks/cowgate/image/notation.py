@@ -16,7 +16,7 @@ class Pair(NamedTuple):
 
     name: str
     rank: Rank
-    joint: str  # assign, space, option, tag
+    joint: str  # assign, space, option, tag, list (a comma)
     value: str
     before: str
     after: str
@@ -73,7 +73,8 @@ def _joined(line: str, name: str, plain: str, ranked: Rank, start: int, end: int
             continue
         found = re.compile(pattern).match(line, end, end + REACH)
         if found:
-            kind = "option" if dashed and joint == "assign" else joint
+            listed = joint == "assign" and "," in line[end : found.start(1)]
+            kind = "list" if listed else "option" if dashed and joint == "assign" else joint
             yield Pair(plain, ranked, kind, found[1], before, line[found.end() :])
             return
     if re.compile(_ASSIGN + r"[ \t]*\Z").match(line, end):
