@@ -168,8 +168,13 @@ _PRIVATE = r"10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|f[cd][0-9a-f]{2}:"
 
 
 def _hosts_nearby(look: Look) -> Optional[str]:
-    """A name with a private address: what runs there is the builder's neighbour, and nobody's on a clone."""
-    return look.first(lambda fields: len(fields) > 1 and re.match(_PRIVATE, fields[0].lower()) is not None)
+    """A name with a private address: what runs there is the builder's neighbour, and nobody's on a clone. Google's agent
+    writes its own lines again on each machine."""
+    return look.first(
+        lambda fields: (
+            len(fields) > 1 and re.match(_PRIVATE, fields[0].lower()) is not None and fields[-3:] != ["Added", "by", "Google"]
+        )
+    )
 
 
 def _strange(fields: list[str]) -> list[str]:

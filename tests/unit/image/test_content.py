@@ -98,6 +98,24 @@ def test_what_cowgate_ships_is_no_secret(place: str, tmp_path: Path) -> None:
     assert scan(host, POLICY, living=True).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("10.0.0.5 nas.office", True),
+        ("fd12:3456::5 nas.office", True),
+        ("10.128.0.2 builder.c.p.internal builder  # Added by Google", False),
+        ("169.254.169.254 metadata.google.internal  # Added by Google", False),
+        ("203.0.113.7 mirror.example.org", False),
+    ],
+)
+def test_neighbours_of_the_builder(line: str, refused: bool, tmp_path: Path) -> None:
+    host = clean_tree(tmp_path)
+    dpkg(tmp_path, {}, {})
+    write(tmp_path, "/etc/hosts", f"127.0.0.1 localhost\n{line}\n".encode())
+    found = [finding.rule for finding in scan(host, POLICY, living=True).findings]
+    assert found == (["hosts-nearby"] if refused else [])
+
+
 # Of a set that somebody wrote who knew no rule, after all rules were made: these are not found.
 MISSED_OF_OTHERS = {"/root/luks-passphrase", "/opt/traefik/docker-compose.yml", "/etc/ssh/ssh_known_hosts"}
 
