@@ -404,7 +404,10 @@ _SUMS = (
     r"(?i)(?:sha\d*|md5|b2|ck)?sums?\b|checksums?|digests?|manifest|integrity|\block\b|-lock\.|\.lock\b|"
     r"fingerprint|cert|revo|blocked|\bcrl|moduli|\.(?:sha\d+|md5|sig|sum|list)\Z"
 )
-_ANCHORS = r"(?i)\"kty\"|\"log_id\"|\b(?:DNSKEY|(?:initial|static)-key|trust-anchors)\b"
+# Public keys, and what describes data (a JSON schema and its examples) and is none.
+_ANCHORS = (
+    r"(?i)\"kty\"|\"log_id\"|\b(?:DNSKEY|(?:initial|static)-key|trust-anchors)\b|\"\$schema\": *\"https?://json-schema\.org/"
+)
 _SUM_LINE = (
     r"(?m)^[ \t]*\\?[0-9a-f]{32,128}[ \t]+[* ]?\S[^\n]*$|^(?:SHA\d+|MD5|BLAKE2b)[ \t]*\([^\n]*$|"
     r"^[^\n]{0,200}?\S[ \t]+[0-9a-f]{32,128}$"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
@@ -63,11 +64,11 @@ def zip_of(files: dict[str, bytes]) -> bytes:
 
 
 def sqlite_of(*statements: str) -> bytes:
-    connection = sqlite3.connect(":memory:")
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    lines = "\n".join(connection.iterdump())
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+        lines = "\n".join(connection.iterdump())
     return b"SQLite format 3\0" + bytes(84) + lines.encode()
 
 

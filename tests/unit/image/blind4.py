@@ -6,6 +6,7 @@ Written after rules for the same words were begun: it shows that they work, and 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import pickle
 import sqlite3
@@ -15,13 +16,13 @@ from tests.unit.image.blind3 import RANDOM, UUID, W1, W2, W3, W4, tar_of, zip_of
 
 
 def database(*statements: str) -> bytes:
-    connection = sqlite3.connect(":memory:")
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    if hasattr(connection, "serialize"):
-        return bytes(connection.serialize())
-    return b"SQLite format 3\0" + bytes(84) + "\n".join(connection.iterdump()).encode()  # Python before 3.11
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+        if hasattr(connection, "serialize"):
+            return bytes(connection.serialize())
+        return b"SQLite format 3\0" + bytes(84) + "\n".join(connection.iterdump()).encode()  # Python before 3.11
 
 
 SSH_RSA = b"\0\0\0\x07ssh-rsa\0\0\0\x03\1\0\1" + RANDOM[:200]

@@ -92,7 +92,7 @@ def test_what_cowgate_ships_is_no_secret(place: str, tmp_path: Path) -> None:
         to = tmp_path / place.lstrip("/") / name
         to.parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, to, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, to, ignore=shutil.ignore_patterns("__pycache__"))  # what is behind links, too
         else:
             shutil.copy(ROOT / name, to)
     assert scan(host, POLICY, living=True).findings == ()
@@ -375,7 +375,9 @@ def test_a_reason_holds_nothing_of_the_file() -> None:
 
 def test_our_own_files_are_none() -> None:
     hooks = Path(__file__).resolve().parents[3] / "hooks"
-    files = [path for path in hooks.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    # the schemas are behind a link, which rglob follows from Python 3.13 on
+    files = [path for top in (hooks, hooks.parent / "schemas") for path in top.rglob("*") if path.is_file()]
+    files = [path for path in files if "__pycache__" not in path.parts and hooks / "cowgate" / "schemas" not in path.parents]
     assert len(files) > 100
-    told = {str(path): content.reason(f"/opt/cowgate/hooks/{path.relative_to(hooks)}", path.read_bytes()) for path in files}
+    told = {str(path): content.reason(f"/opt/cowgate/{path.relative_to(hooks.parent)}", path.read_bytes()) for path in files}
     assert {path: reason for path, reason in told.items() if reason} == {}
