@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import bz2
 import io
 import itertools
-import lzma
 import re
 import tarfile
 import zipfile
@@ -91,7 +89,6 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
         RuntimeError,
         NotImplementedError,
         zlib.error,
-        lzma.LZMAError,
         tarfile.TarError,
         zipfile.BadZipFile,
     ):
@@ -126,9 +123,20 @@ def _plain(data: bytes) -> Optional[bytes]:
     if data.startswith(b"\x1f\x8b"):
         return zlib.decompressobj(31).decompress(data, UNPACKED)
     if data.startswith(b"BZh"):
+        try:
+            import bz2  # may be missing, as lzma below: such a Python does not look into these
+        except ImportError:
+            return None
         return bz2.BZ2Decompressor().decompress(data, UNPACKED)
     if data.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMADecompressor(memlimit=256 << 20).decompress(data, UNPACKED)
+        try:
+            import lzma
+        except ImportError:
+            return None
+        try:
+            return lzma.LZMADecompressor(memlimit=256 << 20).decompress(data, UNPACKED)
+        except lzma.LZMAError:
+            return None
     return None
 
 
