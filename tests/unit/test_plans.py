@@ -255,10 +255,11 @@ def test_plans_of_this_machine_send_nothing(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_dns_plan_without_facts_or_name() -> None:
-    from cowgate.errors import CowgateError
+    from cowgate.errors import EXIT_USAGE, CowgateError
 
-    with pytest.raises(CowgateError, match="without a host name"):
+    with pytest.raises(CowgateError, match="without a host name") as told:
         dns_plan.bind(healthy_facts({"records": {"value": {"hostname": ""}}}))
+    assert told.value.exit_code == EXIT_USAGE, "no internal error: the policy lacks a name"
     with pytest.raises(CowgateError, match="no DNS plan: nobody answered"):
         dns_plan.bind(Facts({"records": Fact.unreadable("nobody answered")}))
 

@@ -24,7 +24,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: common.Options) -> int:
-    """Ask DNS (unless --offline) and print the plan. Returns the exit code. Raises CowgateError without a host name."""
+    """Ask DNS (unless --offline) and print the plan. Returns the exit code. Raises UsageError without a host name."""
 
     host = common.host_of(options)
     facts = common.replayed(options) or collect(host, common.policy_of(options, host), dns_plan.SOURCES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cowgate.errors import CowgateError
+from cowgate.errors import CowgateError, UsageError
 from cowgate.probes.zone import Entry, entries
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ TITLES = {
 
 
 def make(facts: Facts) -> tuple[Records, tuple[Entry, ...]]:
-    """The records and their plan. Raises CowgateError where no host name is known to plan for."""
+    """The records and their plan. Raises UsageError where no host name is known to plan for, CowgateError where nothing was found out."""
     records = facts.records.content
     if records is None:
         raise CowgateError(f"no DNS plan: {facts.records.reason}")
     if not records.hostname:
-        raise CowgateError("no DNS plan without a host name", hint="set `hostname` in the policy")
+        raise UsageError("no DNS plan without a host name", hint="set `hostname` in the policy")
     return records, entries(records)
 
 
