@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Optional, Union
 
@@ -22,6 +23,7 @@ CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 CONTAINERD_ROOT = "/var/lib/containerd"
 PID_FILE = "/run/docker.pid"
 UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+DOCKER, CONTAINERD = "docker.service", "containerd.service"
 OPENRC, OPENRC_SETTINGS = "/run/openrc/softlevel", "/etc/conf.d/docker"
 ROOMY = 20 * 10**9  # bytes; with more than that free nobody needs to know what a volume group has left
 ST_NOEXEC = 8  # statvfs(3); os.ST_NOEXEC is not there with every C library
@@ -58,6 +60,7 @@ class Disks(NamedTuple):
     """`data_root` follows the option of the dockerd that runs, else daemon.json; `install` is the policy's directory; `root`
     is /; `containerd` is what containerd keeps for itself: the images too, where Docker leaves them to it. `late` are mount
     points of Docker's data that may be missing when Docker starts: `nofail` in /etc/fstab, and nothing orders Docker after.
+    `late_containerd`: the same of containerd's data and its service, which starts before Docker.
     """
 
     data_root: Filesystem
@@ -65,6 +68,7 @@ class Disks(NamedTuple):
     root: Filesystem
     containerd: Optional[Filesystem] = None
     late: tuple[str, ...] = ()
+    late_containerd: tuple[str, ...] = ()
 
 
 def collect(host: "Host", policy: "Policy") -> Fact[Disks]:
@@ -77,11 +81,12 @@ def collect(host: "Host", policy: "Policy") -> Fact[Disks]:
     data_root = data_root or daemonjson.data_root(dockerd.content(host)) or DATA_ROOT
     containerd = parse_containerd_root(_text(host, CONTAINERD_CONFIG))
     lines = tuple(fields for line in _text(host, "/etc/fstab").splitlines() if (fields := fstab.fields(line)))
-    docker, *others = _measure(host, mounts, lines, (data_root, policy.install_dir, "/", containerd))
+    docker, install, root, images = _measure(host, mounts, lines, (data_root, policy.install_dir, "/", containerd))
     if docker.fstype == "xfs" and not docker.reason:
         docker = docker._replace(ftype=_ftype(host, docker.mount))
-    late = tuple(mount for mount in dict.fromkeys((docker.mount, others[2].mount)) if _is_late(host, mount, lines))
-    return Fact.of(Disks(docker, others[0], others[1], others[2], late))
+    late = tuple(mount for mount in dict.fromkeys((docker.mount, images.mount)) if _is_late(host, mount, lines))
+    late_containerd = (images.mount,) if _is_late_for_containerd(host, images.mount, lines) else ()
+    return Fact.of(Disks(docker, install, root, images, late, late_containerd))
 
 
 def _mounts(host: "Host") -> tuple[Mount, ...]:
@@ -144,19 +149,25 @@ def mount_of(mounts: tuple[Mount, ...], path: str) -> Mount:
     return max(enumerate(holding), key=lambda numbered: (len(numbered[1].point), numbered[0]))[1]
 
 
-def _docker_units(host: "Host") -> list[str]:
-    """The unit file of Docker that counts, and its drop-ins."""
-    whole = [f"{directory}/docker.service" for directory in UNIT_DIRECTORIES]
-    found = [next((path for path in whole if host.exists(path)), whole[-1])]
+def _units(host: "Host", service: str) -> str:
+    """The unit file of a service that counts, and its drop-ins."""
+    found = [path for directory in UNIT_DIRECTORIES if host.exists(path := f"{directory}/{service}")][:1]
     for directory in UNIT_DIRECTORIES:
-        found += [f"{directory}/docker.service.d/{name}" for name in host.listdir(f"{directory}/docker.service.d")]
-    return found
+        found += [f"{directory}/{service}.d/{name}" for name in host.listdir(f"{directory}/{service}.d")]
+    return "\n".join(_text(host, path) for path in found)
 
 
 def _is_late(host: "Host", mount: str, lines: tuple[tuple[str, ...], ...]) -> bool:
     if host.exists(OPENRC):
         return is_late_with_openrc(mount, lines, _text(host, OPENRC_SETTINGS))
-    return is_late(mount, lines, "\n".join(_text(host, path) for path in _docker_units(host)))
+    return is_late(mount, lines, _units(host, DOCKER))
+
+
+def _is_late_for_containerd(host: "Host", mount: str, lines: tuple[tuple[str, ...], ...]) -> bool:
+    """Not where dockerd starts a containerd of its own."""
+    if host.exists(OPENRC) or not any(host.exists(f"{directory}/{CONTAINERD}") for directory in UNIT_DIRECTORIES):
+        return False
+    return is_late(mount, lines, _units(host, CONTAINERD), CONTAINERD)
 
 
 def is_late_with_openrc(mount: str, lines: tuple[tuple[str, ...], ...], settings: str) -> bool:
@@ -175,25 +186,40 @@ def _options(mount: str, lines: tuple[tuple[str, ...], ...]) -> list[str]:
     return [word for line in lines if line[1] == mount and len(line) > 3 for word in line[3].split(",")]
 
 
-def is_late(mount: str, lines: tuple[tuple[str, ...], ...], units: str) -> bool:
-    """Whether Docker may start before this mount of /etc/fstab is there: systemd orders nothing after one with nofail.
+def is_late(mount: str, lines: tuple[tuple[str, ...], ...], units: str, service: str = DOCKER) -> bool:
+    """Whether a service may start before this mount of /etc/fstab is there: systemd orders nothing after one with nofail.
 
-    `units` are the texts of Docker's unit and its drop-ins.
+    `units` are the texts of its unit and drop-ins.
     """
     options = _options(mount, lines)
     if mount == "/" or "nofail" not in options:
         return False
-    if any(word in options for word in (f"x-systemd.{how}=docker.service" for how in ("before", "required-by", "wanted-by"))):
+    if any(word in options for word in (f"x-systemd.{how}={service}" for how in ("before", "required-by", "wanted-by"))):
         return False
-    unit = mount.strip("/").replace("-", "\\x2d").replace("/", "-") + ".mount"
+    unit = _mount_unit(mount)
     for line in units.splitlines():
         key, _, value = line.strip().partition("=")
         if key in ("RequiresMountsFor", "WantsMountsFor"):
-            if any(path == mount or path.startswith(f"{mount}/") for path in value.split()):
+            if any(path == mount or path.startswith(f"{mount}/") for path in _paths(value)):
                 return False
         elif key == "After" and unit in value.split():
             return False
     return True
+
+
+def _mount_unit(mount: str) -> str:
+    """The name of a mount's unit (systemd.unit(5))."""
+
+    def escaped(match: "re.Match[str]") -> str:
+        return "".join(f"\\x{byte:02x}" for byte in match.group().encode(errors="surrogateescape"))
+
+    return re.sub(r"[^\w:./]|[^\x00-\x7f]|^\.", escaped, mount.strip("/")).replace("/", "-") + ".mount"
+
+
+def _paths(value: str) -> list[str]:
+    """A list of paths in a unit: quoted ones without the quotes (systemd.syntax(7)), a doubled % as one."""
+    words = [quoted or plain for quoted, plain in re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', value)]
+    return [re.sub(r"\\(.)", lambda match: {"n": "\n"}.get(match[1], match[1]), w).replace("%%", "%") for w in words]
 
 
 def _measure(
@@ -247,13 +273,18 @@ def _filesystem(
 
 
 def _group_free(host: "Host", source: str) -> int:
-    """Bytes left in the LVM volume group of a logical volume; 0 where there is none, or nobody may be asked."""
+    """Bytes left in the LVM volume group of a logical volume; 0 where there is none, or nobody may be asked.
+
+    Also 0 where the volume is no plain one: a thin one is limited by its pool, a mirrored one takes from the group twice, and
+    `lvextend` refuses one that has a snapshot.
+    """
     device = host.realpath(source).rpartition("/")[2]
     if not _text(host, f"/sys/class/block/{device}/dm/uuid").startswith("LVM-"):
         return 0
-    question = ("lvs", "--readonly", "--noheadings", "--nosuffix", "--units", "b", "-o", "vg_free", source)
+    question = ("lvs", "--readonly", "--noheadings", "--nosuffix", "--units", "b", "-o", "vg_free,lv_layout,lv_role", source)
     try:
-        return int(host.run(question, timeout=5).out)
+        free, *kind = host.run(question, timeout=5).out.split()
+        return int(free) if kind == ["linear", "public"] else 0
     except (CowgateError, ValueError):
         return 0
 

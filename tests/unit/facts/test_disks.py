@@ -83,6 +83,40 @@ def test_xfs_without_xfs_info(tmp_path: Path) -> None:
     assert value(host).root.ftype is None
 
 
+class Tight(Machine):
+    """Its filesystems have little left."""
+
+    def space(self, path: str) -> Space:
+        return super().space(path)._replace(free=5 * 10**9)
+
+
+LVS = "lvs --readonly --noheadings --nosuffix --units b -o vg_free,lv_layout,lv_role /dev/mapper/vg-root"
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ("  9260000000 linear     public  \n", 9260000000),
+        # what `lvextend` refuses while it is active, makes larger than its pool, or takes twice from the group
+        ("  9260000000 linear     public,origin,thickorigin \n", 0),
+        ("  9260000000 linear     public,snapshot,thicksnapshot \n", 0),
+        ("  9260000000 thin,sparse public \n", 0),
+        ("  9260000000 raid,raid1 public \n", 0),
+        ("  9260000000 cache      public \n", 0),
+        ("", 0),
+        (None, 0),
+    ],
+)
+def test_what_a_volume_group_has_left_for_a_plain_volume(told: str | None, left: int, tmp_path: Path) -> None:
+    files = {
+        "/proc/self/mountinfo": MOUNTS.replace("/dev/vda1", "/dev/mapper/vg-root"),
+        "/dev/mapper/vg-root": "-> ../dm-0",
+        "/dev/dm-0": "",
+        "/sys/class/block/dm-0/dm/uuid": "LVM-x",
+    }
+    assert value(Tight(tmp_path, files, {LVS: told})).data_root.group_free == left
+
+
 def test_data_root_and_install_directory_are_followed(tmp_path: Path) -> None:
     put(tmp_path, "/etc/docker/daemon.json", '{"data-root": "/srv/docker"}')
     found = value(Machine(tmp_path, {"/proc/self/mountinfo": MOUNTS}), Policy(install_dir="/srv/mailcow"))
@@ -218,7 +252,7 @@ def test_a_byte_order_mark_hides_no_data_root(tmp_path: Path) -> None:
 
 def late(options: str, units: str = "", mount: str = "/srv") -> bool:
     lines = tuple(fields for line in (f"UUID=1 {mount} ext4 {options} 0 2",) if (fields := fstab.fields(line)))
-    return is_late(mount, lines, units)
+    return is_late(lines[0][1] if lines else mount, lines, units)
 
 
 @pytest.mark.parametrize(
@@ -265,8 +299,36 @@ def test_a_mount_that_openrc_starts_docker_without(options: str, settings: str, 
     assert not is_late_with_openrc("/", lines, "")
 
 
+@pytest.mark.parametrize(
+    ("service", "dropin", "options", "docker", "containerd"),
+    [
+        (True, "docker", "nofail", (), ("/srv",)),
+        (True, "containerd", "nofail", ("/srv",), ()),
+        (True, "containerd", "nofail,x-systemd.before=docker.service", (), ()),
+        (True, "docker", "nofail,x-systemd.before=containerd.service", (), ()),
+        (True, "docker", "defaults", (), ()),
+        (False, "docker", "nofail", (), ()),  # dockerd starts one of its own
+    ],
+)
+def test_a_mount_that_containerd_does_not_wait_for(
+    service: bool, dropin: str, options: str, docker: tuple[str, ...], containerd: tuple[str, ...], tmp_path: Path
+) -> None:
+    files = {
+        "/proc/self/mountinfo": MOUNTS + "28 27 254:2 / /srv rw - ext4 /dev/vdb rw\n",
+        "/etc/fstab": f"UUID=1 /srv ext4 {options} 0 2\n",
+        "/etc/containerd/config.toml": 'root = "/srv/containerd"\n',
+        f"/etc/systemd/system/{dropin}.service.d/x.conf": "[Unit]\nRequiresMountsFor=/srv\n",
+        "/usr/lib/systemd/system/docker.service": "[Unit]\n",
+        **({"/usr/lib/systemd/system/containerd.service": "[Unit]\nAfter=local-fs.target\n"} if service else {}),
+        "/srv/containerd/x": "",
+    }
+    found = value(Machine(tmp_path, files))
+    assert (found.late, found.late_containerd) == (docker, containerd)
+
+
 def test_the_unit_of_a_mount_is_named_as_systemd_escapes_it() -> None:
     assert not late("nofail", "After=mnt-my\\x2ddata.mount", "/mnt/my-data")
+    assert not late("nofail", "After=mnt-my\\x20data.mount", "/mnt/my\\040data")
 
 
 def test_flags_and_inodes_of_this_machine(tmp_path: Path) -> None:

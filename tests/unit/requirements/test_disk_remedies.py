@@ -58,6 +58,17 @@ def test_noexec_goes_from_its_own_line_alone(mount: str, written: str, tmp_path:
     assert changed == [(line, line.replace("noexec", "exec"))]
 
 
+@pytest.mark.parametrize("options", ["user", "defaults,users,nofail", "noexec,user"])
+def test_who_may_mount_it_may_run_programs_there(options: str, tmp_path: Path) -> None:
+    """`user` and `users` mean noexec where no exec comes after them (mount(8))."""
+    table = tmp_path / "fstab"
+    table.write_text(FSTAB.replace("defaults,noexec,nodev", options))
+    edit, _ = remedy(install={"mount": "/opt", "noexec": True, "fstab": True}).commands
+    paste(edit, {"/etc/fstab": table})
+    (line,) = [line for line in table.read_text().splitlines() if "\t/opt\t" in line]
+    assert line == f"UUID=2\t/opt\text4\t{options.replace('noexec', 'exec')},exec\t0 2"
+
+
 @pytest.mark.parametrize("openrc", [False, True])
 def test_a_mount_point_is_waited_for_whatever_it_is_called(openrc: bool, tmp_path: Path) -> None:
     name = f"/media/a $(touch {tmp_path}/ran) `id` \"'%h\\"
@@ -71,6 +82,8 @@ def test_a_mount_point_is_waited_for_whatever_it_is_called(openrc: bool, tmp_pat
     if not openrc:
         escaped = name.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
         assert (tmp_path / "mounts.conf").read_text() == f'[Unit]\nRequiresMountsFor="{escaped}"\n'
+        lines = (("UUID=1", name, "ext4", "nofail"),)
+        assert is_late(name, lines, "") and not is_late(name, lines, (tmp_path / "mounts.conf").read_text())
         return
     read = ["sh", "-c", '. "$1" && printf %s "$required_files"', "sh", str(tmp_path / "docker")]
     assert subprocess.run(read, capture_output=True, text=True, timeout=20).stdout.startswith(f" {name}/")
@@ -92,6 +105,20 @@ def test_docker_waits_for_its_disk(tmp_path: Path) -> None:
             ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
         )
         assert "mounts.conf" not in done.stderr
+
+
+def test_containerd_waits_for_its_disk_too(tmp_path: Path) -> None:
+    """It starts before Docker, and keeps the images where Docker leaves them to it."""
+    steps = remedy(late=["/srv"], late_containerd=["/srv"]).commands
+    assert [step for step in steps if step[0] == "systemctl"] == [("systemctl", "daemon-reload")] == [steps[-1]]
+    for step in steps[:-1]:
+        paste(step, {"/etc/systemd/system": tmp_path})
+    lines = (("UUID=1", "/srv", "ext4", "nofail"),)
+    for service in ("docker.service", "containerd.service"):
+        (dropin,) = (tmp_path / f"{service}.d").iterdir()
+        assert not is_late("/srv", lines, dropin.read_text(), service)
+    only = remedy(late_containerd=["/srv"]).commands
+    assert [step[-1] for step in only] == [step[-1] for step in steps if "docker.service" not in step[-1]]
 
 
 @pytest.mark.parametrize("end", ["\n", ""])

@@ -11,6 +11,8 @@ from cowgate.requirements.resources.shared import GIB, gib, images_of, silent
 from cowgate.requirements.system.shared import with_openrc
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cowgate.facts.collection import Facts
     from cowgate.facts.disks import Filesystem
     from cowgate.policy.model import Policy
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 # "20 GiB without mail": 20 GB as sold are 18.6 GiB, less boot partitions (EL: 1.2 GiB) and the filesystem's own 2 %.
 DISK_SOLD = 20 * 10**9
 
-DROP_IN = "/etc/systemd/system/docker.service.d"
+DROP_IN = "/etc/systemd/system/{}.service.d"
 DISK_MARK = ".docker-disk"  # lies on the disk, and not in the directory that it is mounted on
 
 DISK_TOLERANCE = 0.90
@@ -31,6 +33,9 @@ DISK_FREE_INSTALLED = 2 * GIB
 
 # What `lvextend --resizefs` enlarges with the volume (fsadm(8)); of btrfs LVM 2.03.31 says that it is not supported.
 GROWN_BY_LVM = ("ext2", "ext3", "ext4", "xfs")
+
+# What is free for Docker of a byte that a filesystem grows by: ext4 keeps 1.6 % for inodes and 5 % for root.
+GROWN_SHARE = 0.93
 
 # The checkout with its history, and room for its configuration and certificates.
 DISK_FREE_CHECKOUT = GIB
@@ -115,7 +120,7 @@ def _small(place: Filesystem, phase: Phase) -> Verdict | None:
         return None
     if phase is Phase.BUILD:
         return deferred(f"decided at first boot: the image has {gib(place.total)}, a machine made from it may have more")
-    grow, commands = _grow(place, DISK_SOLD - place.total)
+    grow, commands = _grow(place, DISK_SOLD * DISK_TOLERANCE - place.total)
     look = (("lsblk", "-o", "NAME,SIZE,FSTYPE,MOUNTPOINT"), ("df", "-h", place.mount))
     return failed(
         f"{place.mount} ({place.source}) is too small for Docker's data ({place.path}): {gib(place.total)}",
@@ -137,9 +142,9 @@ def _full(place: Filesystem, size: int) -> Verdict | None:
     )
 
 
-def _grow(place: Filesystem, missing: int) -> tuple[str, Commands]:
+def _grow(place: Filesystem, missing: float) -> tuple[str, Commands]:
     """How a logical volume is enlarged, where its volume group has enough left; "" and nothing otherwise."""
-    if place.group_free < missing or missing <= 0:
+    if place.group_free * GROWN_SHARE < missing or missing <= 0:
         return "", ()
     remedy = f"its LVM volume group has {gib(place.group_free)} left: give them to the volume and its filesystem"
     if place.fstype in GROWN_BY_LVM:
@@ -161,7 +166,9 @@ def _noexec(facts: Facts) -> Verdict | None:
         return None
     # The name of a mount point is anybody's who may mount one: here it is one argument, and literal within the expression.
     literal = re.sub(r"[][\\.^$*+?(){}|/]", r"\\\g<0>", re.sub(r"[\s\\]", _octal, place.mount))
-    drop = f"\\|^[^#]\\S*\\s+{literal}\\s|s/\\bnoexec\\b/exec/"
+    # `user` and `users` mean noexec too, where no exec comes after them.
+    after = r"s/^((\S+\s+){3}(\S*,)?users?(,\S*)?)(\s|$)/\1,exec\5/"
+    drop = f"\\|^[^#]\\S*\\s+{literal}\\s|{{s/\\bnoexec\\b/exec/;{after};}}"
     return failed(
         f"{place.mount} ({place.source}) is mounted noexec, and the install runs scripts in {place.path}",
         remedy="allow programs to run from there, now and after the next boot"
@@ -175,28 +182,35 @@ def _noexec(facts: Facts) -> Verdict | None:
 
 
 def _late(facts: Facts) -> Verdict | None:
-    disks = facts.disks.value
-    if not disks.late:
+    disks, openrc = facts.disks.value, with_openrc(facts)
+    waiting = {"docker": disks.late, "containerd": disks.late_containerd}
+    mounts = " ".join(dict.fromkeys(disks.late + disks.late_containerd))
+    if not mounts:
         return None
-    mounts = " ".join(disks.late)
+    who, without = ("Docker", "mailcow with empty volumes") if disks.late else ("containerd", "Docker without its images")
     return warned(
-        f"/etc/fstab mounts {mounts} with nofail, and Docker does not wait for it: when the mount is late, Docker starts with "
-        "an empty data directory, and mailcow with empty volumes",
-        remedy="have Docker start only where a file of that disk is there"
-        if with_openrc(facts)
-        else "make Docker wait for it",
-        commands=_wait_for(disks.late, with_openrc(facts)),
+        f"/etc/fstab mounts {mounts} with nofail, and {who} does not wait for it: when the mount is late, {who} starts with "
+        f"an empty data directory, and {without}",
+        remedy="have Docker start only where a file of that disk is there" if openrc else f"make {who} wait for it",
+        commands=_wait_with_openrc(disks.late) if openrc else _wait_for(waiting),
         observed=f"nofail on {mounts}",
     )
 
 
-def _wait_for(mounts: tuple[str, ...], openrc: bool) -> Commands:
-    """What keeps Docker from starting before these are mounted, or without them."""
-    if not openrc:
-        line = quote(f"RequiresMountsFor={' '.join(_in_a_unit(mount) for mount in mounts)}")
-        text = f"printf '%s\\n' '[Unit]' {line} > {DROP_IN}/mounts.conf"
-        return (("mkdir", "-p", DROP_IN), ("sh", "-c", text), ("systemctl", "daemon-reload"))
-    # OpenRC mounts once, in localmount; where that fails it starts no network, so it must not be made to fail.
+def _wait_for(waiting: Mapping[str, tuple[str, ...]]) -> Commands:
+    """What keeps these services of systemd from starting before the mounts are there, or without them."""
+    commands: list[tuple[str, ...]] = []
+    for service, mounts in waiting.items():
+        if mounts:
+            directory = DROP_IN.format(service)
+            line = quote(f"RequiresMountsFor={' '.join(_in_a_unit(mount) for mount in mounts)}")
+            text = f"printf '%s\\n' '[Unit]' {line} > {directory}/mounts.conf"
+            commands += [("mkdir", "-p", directory), ("sh", "-c", text)]
+    return (*commands, ("systemctl", "daemon-reload"))
+
+
+def _wait_with_openrc(mounts: tuple[str, ...]) -> Commands:
+    """OpenRC mounts once, in localmount; where that fails it starts no network, so it must not be made to fail."""
     marks = [f"{mount}/{DISK_MARK}" for mount in mounts]
     names = re.sub(r'[$`"\\]', r"\\\g<0>", " ".join(marks))  # a shell reads that file
     line = quote(f'required_files="$required_files {names}"')
