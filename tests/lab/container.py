@@ -48,12 +48,13 @@ NO_DISK = "growpart: {mode: 'off'}\nresize_rootfs: false\n"
 DISGUISE = "/etc/systemd/system-generators/lab-disguise"
 # A generator runs after PID 1 wrote /run/systemd/container and before the first unit, and again after each reload.
 # PID 1 itself goes on knowing that it is in a container, or it would handle the host's devices and clock.
+# --lazy: generators run side by side, and one that has a file of /run/host open at the moment would keep it there.
 DISGUISE_SCRIPT = """\
 #!/bin/sh
 exec nsenter --target 1 --mount sh -c '
 rm -f /run/systemd/container
 grep -q " /proc/1/environ " /proc/self/mounts || mount --bind /usr/lib/lab/environ /proc/1/environ
-grep -q " /run/host " /proc/self/mounts && umount --recursive /run/host
+grep -q " /run/host " /proc/self/mounts && umount --lazy /run/host
 rm -f /run/host/container-manager /run/host/container-uuid
 exit 0'
 """

@@ -58,10 +58,20 @@ def test_two_containers_do_not_disturb_each_other() -> None:
         assert one.run(["systemctl", "is-active", "nginx"]).stdout.strip() == "active"
 
 
+# Another generator, which reads there while the disguise is put on: they run side by side.
+READER = """\
+#!/bin/sh
+exec nsenter --target 1 --mount sh -c 'exec 3< /run/host/container-manager; sleep 2'
+"""
+
+
 @pytest.mark.parametrize("tree", ["bullseye", "bookworm", "trixie"])
 def test_disguise(tree: str) -> None:
     """What cowgate and the administrator see is a KVM guest, and the system works as before."""
-    files: dict[str, Content] = {"/etc/lab/one": ("kept\n", 0o600)}
+    files: dict[str, Content] = {
+        "/etc/lab/one": ("kept\n", 0o600),
+        "/etc/systemd/system-generators/lab-aaa-reader": (READER, 0o755),
+    }
     with Container(tree, disguise=True, copy={HOOKS: "/root/hooks"}, files=files) as machine:
         assert machine.wait() == "running"
         assert machine.run(["stat", "-c", "%a %U", "/etc/lab/one"]).stdout.strip() == "600 root"
