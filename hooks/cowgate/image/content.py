@@ -102,11 +102,19 @@ _TALK = r"(?i)^(readme|license|licence|copying|notice|changelog|changes|news|aut
 # What a package manager of a language put there: examples and tests come with it, settings do not.
 _LIBRARY = (
     r"/(site-packages|dist-packages|node_modules|vendor/(bundle|composer)|gems|docs?|examples?|tests?|testdata|"
-    r"fixtures|locales?|lang|langs|languages|i18n|l10n|translations|nls|completions?|site-functions|"
+    r"fixtures|locales?|locali[sz]ations?|lang|langs|languages|i18n|l10n|translations|nls|completions?|site-functions|"
     r"bash_completion\.d|vendor-completions|filter\.d|"
     r"logcheck|[^/]*\.(?:dist|egg)-info|"
     r"man)/"
 )
+
+
+# A directory of this name right where people work is theirs: /srv/docs, /home/anna/tests.
+_OWN_DIRECTORY = r"/(?:(?:srv|root|data|backups?|home/[^/]+|var/www/[^/]+)/(?:docs?|tests?|examples?|lang|man))(?=/)"
+
+
+def _is_library(path: str) -> bool:
+    return re.search(_LIBRARY, re.sub(rf"\A{_OWN_DIRECTORY}", "", path)) is not None
 
 
 # Documentation, wherever it was put: its hashes and tokens are examples, only keys count.
@@ -119,7 +127,7 @@ def is_settings(path: str) -> bool:
     return (
         os.path.splitext(name)[1].lower() not in _PROGRAM
         and not re.match(_TALK, name)
-        and not re.search(_LIBRARY, path)
+        and not _is_library(path)
         and not re.search(_SAMPLE, name)
     )
 
@@ -130,7 +138,7 @@ def is_program(path: str) -> bool:
     return (
         os.path.splitext(name)[1].lower() in _CODE
         and not re.match(_TALK, name)
-        and not re.search(_LIBRARY, path)
+        and not _is_library(path)
         and not re.search(_SAMPLE, name)
     )
 
@@ -161,7 +169,7 @@ def _kind(path: str, text: str) -> Optional[Kind]:
     """How the file is read; None where nothing but what has a shape of its own counts: libraries, samples, pages."""
     name = os.path.basename(path)
     suffix = os.path.splitext(name)[1].lower()
-    if re.search(_LIBRARY, path) or re.search(_SAMPLE, name) or re.search(_API, text[:4096]):
+    if _is_library(path) or re.search(_SAMPLE, name) or re.search(_API, text[:4096]):
         return None
     if suffix in _TEXTS or re.match(_TALK, name):
         return Kind.PROSE
@@ -212,7 +220,8 @@ def reason(path: str, data: bytes, *, doubt: bool = True, whole: bool = True, de
 
 def _of_text(path: str, text: str, doubt: bool, depth: int) -> Optional[str]:
     library = not is_settings(path)
-    found = _shaped(text, library=library) if not re.search(_DOCUMENTED, path) else None
+    documented = re.search(_DOCUMENTED, re.sub(rf"\A{_OWN_DIRECTORY}", "", path))
+    found = _shaped(text, library=library) if not documented else None
     if found:
         return found
     if depth < DEPTH:
@@ -293,7 +302,7 @@ _NOT_PEOPLES = (
 
 
 def _is_peoples(path: str) -> bool:
-    return bool(re.match(_PEOPLES, path)) and not re.search(_NOT_PEOPLES, path) and not re.search(_LIBRARY, path)
+    return bool(re.match(_PEOPLES, path)) and not re.search(_NOT_PEOPLES, path) and not _is_library(path)
 
 
 def _unseen(path: str, data: bytes, whole: bool) -> Optional[str]:
@@ -380,7 +389,7 @@ def _at(text: str, position: int) -> str:
 _URL = r"\b[A-Za-z][A-Za-z0-9+.-]*://(?P<user>[^\s:/@\"'<>\\]*):(?P<password>[^\s\"'<>@\\]+)@(?P<host>[^\s\"'<>/:@]+)"
 _PLACEHOLDER = (
     r"(?i)[$%&*<{(\[].*|x{2,}|\*+|\.{2,}|.*[>}\])]|(my|your|the|some|a)[-_ ]?.*|pass(word|wd|phrase)?|pwd|pw|secret|token|"
-    r"change[-_]?me|hunter2|foo|bar|baz|test|example.*|dummy|redacted|hidden|user|u|p"
+    r"change[-_]?me|hunter2|foo|bar|baz|test|example.*|dummy|redacted|hidden|user|u|p|(db|app|mysql|smtp)_pass(word)?"
 )
 _PORT_AND_PATH = r"\d{1,5}/"  # https://host:8080/@someone has no password in it
 _EXAMPLE_HOST = r"(?i)(?:.*\.)?(example\.(com|org|net)|example|localhost|host(name)?|server|proxy|domain(\.tld)?|test|invalid)"

@@ -37,7 +37,7 @@ def reason(name: str, text: str, kind: Kind, *, doubt: bool) -> Optional[str]:
         if found:
             return found
     if kind is Kind.CODE:
-        return _by_call(text)
+        return _by_call(text) or _escaped(name, text)
     if kind is Kind.PROSE:
         return _in_words(text) or (_whole(name, lines) if doubt else None)
     found = _by_command(lines) or (_in_words(text) if doubt else None) or (_with_a_sign(lines) if doubt else None)
@@ -45,6 +45,9 @@ def reason(name: str, text: str, kind: Kind, *, doubt: bool) -> Optional[str]:
         return found
     if len(text) > FOR_DOUBT:
         return None
+    trusted = re.search(_TRUSTED, text) if " AAAA" in text and ".pub" not in name else None
+    if trusted:
+        return f"a way in, line {text.count(chr(10), 0, trusted.start()) + 1}"
     return _whole(name, lines) or _drawn(name, text) or _identity(text)
 
 
@@ -182,6 +185,9 @@ def _in_words(text: str) -> Optional[str]:
         for value, at in told:
             if "*" not in value and is_strong_password(value.rstrip(".,;)")) and not _is_example(line[:at], value):
                 return f"{SETTING}, line {number}"
+        for found in re.finditer(_LABELLED, line):
+            if tells(found[1]) and not _is_example(line[: found.start(1)], found[1]):
+                return f"{SETTING}, line {number}"
     for number, line in enumerate(text.split("\n")[:2000], 1):
         words = line.split() if 10 < len(line) < 120 else []
         if 2 <= len(words) <= 6 and _is_noted(words):
@@ -204,6 +210,12 @@ _IS = (
     r"mot de passe|wachtwoord|senha|parola|"
     r"has[lł]o|heslo|pw)\b[^\n=]{0,60}?(?:\bis\b|\bist\b|\blautet\b|\best\b|\bes\b|\bto\b|\bauf\b|[:=]|->|→|"
     r"\bwith\b|\bmit\b)[ \t]*[\"'`*]{0,3}([^\s\"'`]+)"
+)
+# A word of a language and a number, as people choose them, right behind what it is.
+_LABELLED = (
+    r"(?i)(?:pass(?:word|wort)|kennwort|contrase\S{1,3}a|mot de passe|wachtwoord|senha|has[lł]o|heslo|\bpw)\b"
+    r"(?:[ \t]+\w+){0,2}[ \t]*[:=][ \t]*[\"'`*]{0,3}"
+    r"([A-Za-zÀ-ž]{4,20}[!?.#_-]?(?:\d{4}|\d{2})[!?.]?)(?=[\"'`*]{0,3}(?:[\s,;)|]|\Z))"
 )
 _LOGIN_WITH = r"(?i)\b(?:log-?in|user(?:name)?|account|zugang|anmeldung|benutzer|console|admin|root|access|credentials?)\b"
 
@@ -256,6 +268,7 @@ _IN_TEXT = (  # a DSN without a scheme, a condition of a web server, a variable 
     r"|\$USER\d+\$[ \t]*=[ \t]*(\S+)"
     r"|^[ \t]*(?:quote[ \t]+)?(?:USER|user|login|AUTH)[ \t]+[\w.@-]+[ \t]+([^\s#]+)[ \t]*$"
     r"|^\S*:[\w.-]+(?::\d+)?[ \t|]+[\w.@-]+[ \t|]+(\S+)[ \t]*$"
+    r"|^[\w.*-]+:(?:\d{2,5}|\*):[\w*.-]+:[\w.*-]+:(\S{6,})[ \t]*$"
     r"|\bConvertTo-SecureString[ \t]+(?:-String[ \t]+)?[\"']([^\"'\n]+)[\"']|\bnet[ \t]+user[ \t]+\S+[ \t]+(\S+)"
     r"|\bstatic:[^\s:]+:([^\s:,]+)|[?&;]sig=([A-Za-z0-9%/+_-]{40,})|\b(?:secret|token|key)[ \t]+([0-9a-f]{32,})\b"
     r"|\b0x([0-9a-f]{32,128})\b|(?<![\w.-])([a-z0-9]{24,32})\.[\w-]+\.[\w.-]*[a-z]{2,}\b|/bot(\d{8,10}:[\w-]{30,})"
@@ -328,6 +341,12 @@ def _by_call(text: str) -> Optional[str]:
             if any(is_strong_password(one or two) for one, two in words[1:]):
                 return f"{SETTING}, line {number}"
     return None
+
+
+def _escaped(name: str, text: str) -> Optional[str]:
+    """Bytes of a key in a program of that name, as Symfony keeps them."""
+    found = re.search(r"(?:\\x[0-9A-Fa-f]{2}){32,}", text) if re.search(r"(?i)private|secret|decrypt|key", name) else None
+    return f"what looks like a key or a token, line {text.count(chr(10), 0, found.start()) + 1}" if found else None
 
 
 _CALLS = frozenset(("connect", "login", "auth", "pdo", "mysqli", "credential", "session", "client", "dial", "open"))
@@ -483,11 +502,25 @@ _NO_CARD = (
 )
 
 
-_NAME_WORDS = frozenset(("myhostname", "hostname=", "primary_hostname", "fqdn", "dc_other_hostnames", "mailname"))
+_NAME_WORDS = frozenset(
+    (
+        "netbios name",
+        "node_name",
+        "hostnameopts",
+        "myhostname",
+        "hostname=",
+        "primary_hostname",
+        "fqdn",
+        "dc_other_hostnames",
+        "mailname",
+    )
+)
 _ITS_NAME = (
     r"(?i)\s*Hostname=(?!Zabbix server\b|system\.|\$|%|localhost)[\w.-]{4,}\s*\Z|"
     r"\s*[\"']?(?:myhostname|primary_hostname|fqdn|dc_other_hostnames|mailname)[\"']?\s*[=:]\s*[\"']?"
-    r"(?!localhost|mail\.example|example|\S*\.example|\S*\.localdomain)(?:[\w-]+\.)+[a-z]{2,}\b"
+    r"(?!localhost|mail\.example|example|\S*\.example|\S*\.localdomain)(?:[\w-]+\.)+[a-z]{2,}\b|"
+    r"\s*(?:netbios name|node_name|HOSTNAMEOPTS)\b[ \t]*=?[ \t]*[\"']?(?:-n[ \t]+)?(?!localhost|example)"
+    r"[\w-]{3,}[\w.-]*[\"']?\s*\Z"
 )
 _ID_WORDS = frozenset(("id=", "id:", 'id"', "id'", "id ", "id>", "id\t", "identifier"))
 
@@ -497,6 +530,18 @@ _HARDWARE = (
     r"system-uuid|uuid|logical unit id|wwn)"
     r"[ \t]*[:=][ \t]*(?!not|none|to be|default|0+\b|unknown|system|n/a)([A-Za-z0-9-]{6,})[ \t]*$"
     r"|^ARRAY[ \t][^\n]*\bUUID=|^# dmidecode"
+    r"|\"serial(?:[_-]?(?:number|no))?\"\s*:\s*\"(?=[A-Z0-9-]*[A-Z])([A-Z0-9-]{7,20})\""
+)
+# A key that may log in, with the name of who has it behind it; public keys to hand out are in files of their own (.pub).
+_OPTION = r"[a-z][\w-]*(?:=\"[^\"\n]*\")?"
+_TRUSTED = (
+    rf"(?m)^(?:{_OPTION}(?:,{_OPTION})*[ \t]+)?(?:sk-)?(?:ssh|ecdsa)-[\w@.-]+[ \t]+AAAA[\w+/=]{{40,}}[ \t]+[\w.-]+@[\w-]"
+)
+# An address that a machine was given: in a stanza of interfaces(5) wherever it stands, on the kernel's command line.
+_GIVEN = (
+    r"(?m)^[^#\n]{0,40}\biface[ \t]+\S+[ \t]+inet6?[ \t]+static\b(?:\n[ \t]+[^\n]*){0,4}?"
+    r"\n[ \t]+address[ \t]+[0-9a-f]+[.:]"
+    r"|\bip=\d+(?:\.\d+){3}::?[\d.]*:[\d.]+:"
 )
 
 
@@ -508,8 +553,11 @@ def _identity(text: str) -> Optional[str]:
             if not re.fullmatch(_NO_CARD, found[1]) and not re.match(_COMMENT, line):
                 return f"the network card of one machine, line {text.count(chr(10), 0, found.start()) + 1}"
     hardware = re.search(_HARDWARE, text)
-    if hardware and (hardware[1] is None or re.search(r"\d", hardware[1])):
+    if hardware and (not (hardware[1] or hardware[2]) or re.search(r"\d", hardware[1] or hardware[2])):
         return f"the hardware of one machine, line {text.count(chr(10), 0, hardware.start()) + 1}"
+    given = re.search(_GIVEN, text)
+    if given:
+        return f"addresses of one machine, line {text.count(chr(10), 0, given.start()) + 1}"
     for number, line in hinted(text, _NAME_WORDS):
         if re.match(_ITS_NAME, line):
             return f"the name of one machine, line {number}"

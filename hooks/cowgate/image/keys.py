@@ -23,6 +23,7 @@ _OTHER_KEYS = (
     rb"|Private-key-format: v\d"  # BIND
     rb"|untrusted comment: [^\n]{0,200}secret key\n"  # minisign, signify
     rb"|openssh-key-v1\0"
+    rb"|BORG_KEY [0-9a-f]{64}\r?\n"
     rb"|AGE-SECRET-KEY-1[A-Z0-9]{20}"
     rb"|== ed25519v1-secret: type0 [=]="  # Tor
 )

@@ -109,6 +109,24 @@ def matcher(patterns: Iterable[str], names: Names) -> re.Pattern[str]:
     return _compiled("|".join(translate(glob) for pattern in patterns for glob in expand(pattern, names)))
 
 
+_COPY = (
+    r"(?P<stem>.*/[^/]+?)(?:~|\.\.?~\d+~|[._~-](?:bak|backup|old|orig|original|sav|save|saved|copy|kopie|prev|previous|new|tmp|off|"
+    r"disabled|inactive|head|tail|base|dpkg-\w+|ucf-\w+|rpm(?:new|save|orig)|\d[\d._:T-]*)|_\w+)"
+)
+
+
+def originals(path: str) -> tuple[str, ...]:
+    """What the file may be a copy of, by its name: `hosts.old` of `hosts`, `interfaces.2024-01-02.bak` of `interfaces`."""
+    found: list[str] = []
+    while len(found) < 3:
+        match = re.fullmatch(_COPY, path, re.DOTALL)
+        if match is None:
+            break
+        path = match["stem"]
+        found.append(path)
+    return tuple(found)
+
+
 @cache  # a seal scans the same tree several times
 def _compiled(expression: str) -> re.Pattern[str]:
     return re.compile(expression, re.DOTALL)

@@ -182,6 +182,30 @@ def _strange(fields: list[str]) -> list[str]:
     return [name for name in names if name not in NAMES_OF_ALL]
 
 
+_FORGES = re.compile(r"[\w.-]*(?:github|gitlab|bitbucket|codeberg|sr\.ht|dev\.azure|visualstudio)[\w.-]*")
+
+
+def _hosts_known(look: Look) -> Optional[str]:
+    """A host that the whole world does not know. Of hashed names nobody can say."""
+
+    def strange(fields: list[str]) -> bool:
+        names = fields[1 if fields[0].startswith("@") else 0].split(",")
+        return any(not _FORGES.fullmatch(name) and not re.match(r"\[?[\d.:a-f]+\]?\Z", name) for name in names)
+
+    return None if look.owners.has(look.path) else look.first(strange)
+
+
+def _git_user(look: Look) -> Optional[str]:
+    return look.first(lambda fields: re.match(r"(?:name|email)\s*=", " ".join(fields), re.IGNORECASE) is not None)
+
+
+def _own_hostname(look: Look) -> Optional[str]:
+    """Alone in the file, or as a setting of OpenRC or of EL."""
+    found = re.search(r"(?im)\A\s*([\w.-]+)\s*\Z|^[ \t]*hostname[ \t]*=[ \t]*[\"']?([\w.-]+)", look.text)
+    name = (found[1] or found[2]) if found else ""
+    return name if name and name not in NAMES_OF_ALL else None
+
+
 def _iscsi_name(look: Look) -> Optional[str]:
     return look.first(lambda fields: fields[0].startswith("InitiatorName="))
 
@@ -360,6 +384,9 @@ PROBES: dict[str, Callable[[Look], Optional[str]]] = {
     "hostname": _hostname,
     "own-name": _own_name,
     "hosts-nearby": _hosts_nearby,
+    "hosts-known": _hosts_known,
+    "git-user": _git_user,
+    "own-hostname": _own_hostname,
     "iscsi-name": _iscsi_name,
     "popcon-id": _popcon_id,
     "private-key": _private_key,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from cowgate.formats import daemonjson
 from cowgate.image import content, owners
 from cowgate.image.findings import Finding, Hygiene
-from cowgate.image.places import Names, Places, matcher
+from cowgate.image.places import Names, Places, matcher, originals
 from cowgate.image.probes import PROBES, Look, swap_places
-from cowgate.image.table import EMPTY, EXPECTED, LOOKED_AT, REFUSE, REMOVE, RULES
+from cowgate.image.table import COPIED, EMPTY, EXPECTED, LOOKED_AT, REFUSE, REMOVE, RULES
 
 if TYPE_CHECKING:
     from cowgate.image.table import Rule
@@ -181,8 +181,19 @@ class _Scan:
                 return
             if rule.action == REFUSE and entry.is_file:
                 taken = True  # one reason is enough
-        if entry.is_file and not taken and not any(rule.id == "logs" for rule in rules):
+        if entry.is_file and not taken and not self._is_copy(look) and not any(rule.id == "logs" for rule in rules):
             self._read(entry, look, ruled=bool(rules))
+
+    def _is_copy(self, look: Look) -> bool:
+        """What somebody kept beside a file that the table knows, under its name with an ending; refused, he may need it."""
+        if self.owners.has(look.path) or NOT_READ.fullmatch(look.path):
+            return False
+        for original in originals(look.path):
+            for rule in self.places.rules(original):
+                if rule.id in COPIED and PROBES[rule.probe](look) is not None:
+                    self.found.append(Finding(rule.id, look.path, REFUSE, rule.why, 0, f"like {original}"))
+                    return True
+        return False
 
     def _read(self, entry: Entry, look: Look, *, ruled: bool) -> None:
         """A file that no rule of place took: refused for what it holds, or listed where nobody knows whose it is."""

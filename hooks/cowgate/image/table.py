@@ -358,6 +358,7 @@ IDENTITY: tuple[Rule, ...] = (
             "/var/lib/smartmontools/*.state",
             "/var/lib/smartmontools/*.csv",
             "/var/lib/upower/history-*.dat",
+            "/var/lib/systemd/tpm2-srk-public-key.*",
         ),
         REMOVE,
         "the identity of the machine",
@@ -806,6 +807,8 @@ LEFT: tuple[Rule, ...] = (
             "/etc/puppet*/**/ssl/certs/*",
             "/var/lib/puppet/ssl/certs/*",
             "/etc/nebula/*.crt",
+            "/etc/chef/client.rb",
+            "/etc/cinc/client.rb",
             "/var/lib/glusterd/glusterd.info",
             "/etc/zfs/zpool.cache",
             "/var/lib/zfs/zpool.cache",
@@ -860,7 +863,9 @@ LEFT: tuple[Rule, ...] = (
             "~/screenlog.*",
             "~/hardcopy.*",
             "~/strace*.out*",
-            "~/*.strace",
+            "**/*.strace",
+            "**/#*#",
+            "~/.emacs.d/auto-save-list/**",
             "~/.tmux/resurrect/**",
             "~/.atuin/**",
             "~/.local/share/atuin/**",
@@ -902,6 +907,21 @@ LEFT: tuple[Rule, ...] = (
         "somebody's own data, or what he did",
         probe="regular",
     ),
+    Rule("git-user", ("~/.gitconfig", "~/.config/git/config", "/etc/gitconfig"), REFUSE, "who worked on it", probe="git-user"),
+    Rule(
+        "own-hostname",
+        ("/etc/conf.d/hostname", "/etc/sysconfig/network", "/etc/HOSTNAME", "/etc/nodename"),
+        REFUSE,
+        "the name of the build machine",
+        probe="own-hostname",
+    ),
+    Rule(
+        "hosts-known",
+        ("/etc/ssh/ssh_known_hosts*", "/usr/local/etc/ssh/ssh_known_hosts*"),
+        REFUSE,
+        "whom the builder knows",
+        probe="hosts-known",
+    ),
     Rule(
         "trusted-keys",
         (
@@ -942,6 +962,14 @@ LEFT: tuple[Rule, ...] = (
 )
 
 RULES = (*REFUSED, *IDENTITY, *STATE, *TRACES, *LEFT)
+
+# Of these a copy under a like name (hosts.old, .pgpass_2) is one too.
+COPIED = frozenset(
+    [
+        *(rule.id for rule in REFUSED if rule.probe in ("file", "content", "active-lines", "hosts-nearby")),
+        *("machine-id", "hostname", "mailname", "hosts", "iscsi", "popularity-contest", "passwords", "static-network"),
+    ]
+)
 
 # What something lies in that no package owns, and that is no secret by its content: listed, for a person to look at.
 LOOKED_AT = ("/etc", "/root", "/home", "/opt", "/srv", "/usr/local", "/var/lib", "/var/www", "/var/spool/cron")

@@ -25,7 +25,10 @@ TITLES = {
 
 
 def make(facts: Facts) -> tuple[Records, tuple[Entry, ...]]:
-    """The records and their plan. Raises UsageError where no host name is known to plan for, CowgateError where nothing was found out."""
+    """The records and their plan.
+
+    Raises UsageError where no host name is known to plan for, CowgateError where nothing was found out.
+    """
     records = facts.records.content
     if records is None:
         raise CowgateError(f"no DNS plan: {facts.records.reason}")

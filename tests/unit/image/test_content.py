@@ -116,15 +116,28 @@ def test_neighbours_of_the_builder(line: str, refused: bool, tmp_path: Path) -> 
     assert found == (["hosts-nearby"] if refused else [])
 
 
-# Of a set that somebody wrote who knew no rule, after all rules were made: these are not found.
-MISSED_OF_OTHERS = {"/root/luks-passphrase", "/opt/traefik/docker-compose.yml", "/etc/ssh/ssh_known_hosts"}
+# Of sets that somebody wrote who knew no rule: how many were found at first, and what no rule finds.
+OTHERS = {
+    "others": (195, {"/root/luks-passphrase", "/opt/traefik/docker-compose.yml"}),
+    "others7": (
+        212,
+        {
+            "/opt/team/export/general/2024-02-14.json",  # "sure, its Tigger2009", and the question in the line before
+            "/etc/ssl/certs/old-snakeoil.pem",  # public, and signed by itself for a name
+            "/etc/resolv.conf.head",
+            "/etc/motd.tail",
+        },
+    ),
+}
 
 
-def test_what_somebody_else_wrote_down_is_found(tmp_path: Path) -> None:
-    """The number of packer/README.md. No rule was made for any of it, and none should be: then it measures nothing more."""
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_somebody_else_wrote_down_is_found(name: str, tmp_path: Path) -> None:
+    """The numbers of packer/README.md. What was found at first is told there, and tests nothing."""
+    at_first, expected = OTHERS[name]
     host = clean_tree(tmp_path)
     dpkg(tmp_path, {}, {})
-    planted = [json.loads(line) for line in (Path(__file__).parent / "others.jsonl").read_text().splitlines()]
+    planted = [json.loads(line) for line in (Path(__file__).parent / f"{name}.jsonl").read_text().splitlines()]
     for plant in planted:
         real = tmp_path / plant["path"].lstrip("/")
         if "link" in plant:
@@ -137,9 +150,9 @@ def test_what_somebody_else_wrote_down_is_found(tmp_path: Path) -> None:
     taken = {finding.path for finding in scan(host, POLICY, living=True).findings}
     certain = [plant["path"] for plant in planted if not plant.get("doubtful")]
     missed = {path for path in certain if not {path, *map(str, Path(path).parents)} & taken}
-    assert missed == MISSED_OF_OTHERS and len(missed) <= (1 - SHARE) * len(certain)
+    assert missed == expected and len(missed) <= (1 - SHARE) * len(certain)
     table = (ROOT / "packer" / "README.md").read_text()
-    assert f"| {len(certain)} | {len(certain) - len(missed)} (98 %) | {len(certain) - len(missed)} |" in table
+    assert f"| {len(certain)} | {at_first} ({at_first * 100 // len(certain)} %) | {len(certain) - len(missed)} |" in table
 
 
 BLIND: dict[
