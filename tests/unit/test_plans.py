@@ -131,6 +131,27 @@ def test_docker_user_drops_last() -> None:
     assert not any("9993" in line for line in lines), "that one is IPv6"
 
 
+IN_NFTABLES = [
+    {"running": True, "firewall": "nftables"},
+    {"running": False, "daemon_json": {"firewall_backend": "nftables"}},
+    {"running": False, "options": ["firewall-backend=nftables"]},
+]
+
+
+@pytest.mark.parametrize("docker", IN_NFTABLES, ids=["running", "its file", "its option"])
+def test_docker_user_where_docker_has_no_such_chain(
+    docker: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its rules in nftables Docker makes no DOCKER-USER: what is put there does nothing, or is an error."""
+    facts = tmp_path / "facts.json"
+    facts.write_text(json.dumps(healthy_facts({"docker": {"value": docker}}).to_json()))
+    assert cli.main(["firewall-plan", "--facts", str(facts), "--format", "docker-user"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "no chain DOCKER-USER" in said.err and "--format nftables" in said.err
+    assert cli.main(["firewall-plan", "--facts", str(facts), "--format", "nftables"]) == 0
+    assert "table inet mailcow_plan" in capsys.readouterr().out
+
+
 def test_hetzner_cloud_is_what_its_api_takes() -> None:
     rules = json.loads(firewall_plan.hetzner_cloud(plan(MOVED)))
     assert {rule["direction"] for rule in rules} == {"in"}
