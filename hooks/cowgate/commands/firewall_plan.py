@@ -47,5 +47,5 @@ def _demand_chain(facts: Facts) -> None:
     if docker is not None and docker.nftables:
         raise UsageError(
             "Docker keeps its rules in nftables here, and has no chain DOCKER-USER: rules put there would do nothing",
-            hint="`cowgate firewall-plan --format nftables` prints a table of its own, whose chain forward comes before Docker's",
+            hint="`cowgate firewall-plan --format nftables` prints a table of its own, which comes before Docker's",
         )

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 from cowgate.errors import CommandMissing, CowgateError
 from cowgate.facts.fact import Fact
 from cowgate.formats.error import FormatError
-from cowgate.formats.packetfilter import SHARED, Chain, combined, parse_nft, parse_saved, relevant
+from cowgate.formats.nftrules import Key, named_sets, parse_elements, parse_nft
+from cowgate.formats.packetfilter import SHARED, Chain, combined, parse_saved, relevant
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -195,7 +196,7 @@ def _nftables(host: "Host", until: float) -> tuple[int, tuple[Chain, ...]]:
         saved = _saved(host, "nft", until)
         return _rules(saved), saved
     try:
-        native = parse_nft(text)
+        native = parse_nft(text, _elements(host, text, until))
     except FormatError as error:
         raise CowgateError(error.message) from None
     shared = any(c.family in ("ip", "ip6") and c.table in SHARED for c in native)
@@ -204,6 +205,18 @@ def _nftables(host: "Host", until: float) -> tuple[int, tuple[Chain, ...]]:
     except CowgateError:  # no iptables: nft alone tells, and of its tables not all
         saved = ()
     return sum(len(chain.rules) for chain in native), combined(native, saved)
+
+
+def _elements(host: "Host", text: str, until: float) -> dict[Key, list[Any]]:
+    """What is in the sets of ports; of one that cannot be had nothing is known."""
+    found = {}
+    for one in named_sets(text):
+        try:
+            said = _said(host, ("nft", "--json", "list", one.kind, one.family, one.table, one.name), until)
+            found[one.family, one.table, one.name] = parse_elements(said)
+        except (CowgateError, FormatError):
+            continue
+    return found
 
 
 def _saved(host: "Host", kind: str, until: float) -> tuple[Chain, ...]:

@@ -1,29 +1,25 @@
-"""Packet filters as the kernel holds them, out of `nft --json list ruleset` and iptables-save, in one form.
+"""Packet filters as the kernel holds them, out of iptables-save and (formats.nftrules) nft's JSON, in one form.
 
 Only reading, and only what a rule says of a packet: what cannot be told of a match is kept as a match that is not known, never
 left out. The text of a rule is kept as its program has it: a row quotes it, and a remedy takes the rule out by it.
 """
 
-import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Optional
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from cowgate.formats.error import FormatError
 from cowgate.quoting import masked
 
 # Where nothing else stops it: accept, drop, reject; the rest goes on or goes elsewhere.
 FINAL = ("accept", "drop", "reject")
 ADDRESS_CHANGES = ("masquerade", "snat", "dnat", "redirect")
-MAX_ELEMENTS = 64  # of a set that stands in a rule: of a longer one only the first are compared
 
 
 class Match(NamedTuple):
     """One condition: `what` is iif, oif, saddr, daddr, proto, sport, dport, origport, origdst, state, status, srctype,
-    dsttype, mark, family, direction, policy, flags, pkttype, bridge, never, or "" for one that cannot be told. `values` are
-    alternatives;
-    `negated` turns it round. `never` is what the first packet of an ordinary connection does not meet."""
+    dsttype, mark, family, direction, policy, flags, mss, pkttype, bridge, never, or "" for one that cannot be told. `values`
+    are alternatives; `negated` turns it round. `never` is what the first packet of an ordinary connection does not meet."""
 
     what: str
     values: tuple[str, ...] = ()
@@ -34,7 +30,8 @@ class Rule(NamedTuple):
     """`verdict` is accept, drop, reject, return, jump, goto, masquerade, snat, dnat, redirect, mark, notrack (its address is
     never changed), queue (a program decides; without it the packet is dropped), or "" (it only counts).
 
-    `target` is the chain of a jump, or the address of a translation. `text` is the rule as its program shows it; `handle` is
+    `target` is the chain of a jump, the address of a translation, or what a mark becomes as VALUE/MASK: the bits of the mask
+    give way to the value ("": not known). `text` is the rule as its program shows it; `handle` is
     nftables' number of it (0: none).
     """
 
@@ -79,247 +76,20 @@ def removal(chain: Chain, rule: Rule) -> tuple[str, ...]:
     return (program, "-w", "-t", chain.table, "-D", *words[1:])
 
 
-# -- nft ---------------------------------------------------------------------------------------------------------------
-
-
-def parse_nft(text: str) -> tuple[Chain, ...]:
-    """The chains of `nft --json --terse list ruleset`. Raises FormatError where the text is none."""
-    try:
-        entries: list[dict[str, Any]] = json.loads(text)["nftables"]
-        chains = [entry["chain"] for entry in entries if "chain" in entry]
-        rules: dict[tuple[str, str, str], list[Rule]] = {}
-        for entry in entries:
-            if "rule" in entry:
-                rule = entry["rule"]
-                key = (rule["family"], rule["table"], rule["chain"])
-                rules.setdefault(key, []).extend(_nft_rules(rule))
-        return tuple(_nft_chain(chain, rules) for chain in chains)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FormatError("nft gave no list of rules") from None
-
-
-def _nft_chain(chain: dict[str, Any], rules: dict[tuple[str, str, str], list[Rule]]) -> Chain:
-    key = (chain["family"], chain["table"], chain["name"])
-    device = chain.get("dev", "")
-    return Chain(
-        "nft",
-        *key,
-        hook=chain.get("hook", ""),
-        kind=chain.get("type", ""),
-        priority=int(chain.get("prio", 0)),
-        policy=chain.get("policy", "accept"),
-        device=device if isinstance(device, str) else ",".join(device),
-        rules=tuple(rules.get(key, ())),
-    )
-
-
-def _nft_rules(rule: dict[str, Any]) -> Iterator[Rule]:
-    """One rule, or one for each element where it holds a verdict map."""
-    matches: list[Match] = []
-    shown: list[str] = []
-    handle = int(rule.get("handle", 0))
-    for part in rule.get("expr") or []:
-        ((name, content),) = part.items()
-        if name == "vmap":
-            yield from _vmap(content, matches, shown, handle)
-            continue
-        verdict, target = _nft_verdict(name, content)
-        if verdict:
-            yield Rule(" ".join((*shown, _nft_shown(name, content))), verdict, target, tuple(matches), handle)
-            if verdict not in ("mark", "notrack"):
-                return
-            shown.append(_nft_shown(name, content))
-        elif name not in ("counter", "log", "mangle", "flow", "queue"):
-            matches.append(_nft_match(name, content))
-            shown.append(_nft_shown(name, content))
-    yield Rule(" ".join(shown), "", "", tuple(matches), handle)
-
-
-def _vmap(content: dict[str, Any], matches: list[Match], shown: list[str], handle: int) -> Iterator[Rule]:
-    data = content.get("data")
-    elements = data.get("set") if isinstance(data, dict) else None
-    if not isinstance(elements, list):  # a map with a name: with --terse nobody tells what is in it
-        yield Rule(" ".join((*shown, f"vmap {data}")), "drop", "", (*matches, Match("")), handle)
-        return
-    for key, verdicts in elements:
-        ((name, target),) = verdicts.items()
-        match = _nft_match("match", {"op": "==", "left": content["key"], "right": key})
-        verdict, chain = _nft_verdict(name, target)
-        yield Rule(
-            " ".join((*shown, _nft_shown("match", {"left": content["key"], "right": key}), _nft_shown(name, target))),
-            verdict,
-            chain,
-            (*matches, match),
-            handle,
-        )
-
-
-def _nft_verdict(name: str, content: Any) -> tuple[str, str]:
-    """The verdict that an expression is, with its target; "" for one that is none."""
-    if name in ("accept", "drop", "reject", "return"):
-        return name, ""
-    if name in ("jump", "goto"):
-        return name, str(content["target"])
-    if name in ADDRESS_CHANGES:
-        return name, _nft_address(content)
-    if name == "tproxy":
-        return "redirect", _nft_address(content)
-    if name == "mangle" and "mark" in str(content.get("key")):
-        return "mark", ""
-    if name == "notrack":
-        return "notrack", ""
-    if name == "queue":
-        bypass = isinstance(content, dict) and "bypass" in str(content.get("flags"))
-        return ("", "") if bypass else ("queue", "")
-    if name == "xt" and isinstance(content, dict) and content.get("type") == "target":
-        known = {"MASQUERADE": "masquerade", "SNAT": "snat", "DNAT": "dnat", "REDIRECT": "redirect", "REJECT": "reject",
-                 "NOTRACK": "notrack"}  # fmt: skip
-        return known.get(str(content.get("name")), "mark" if content.get("name") == "MARK" else ""), ""
-    return "", ""
-
-
-def _nft_address(content: Any) -> str:
-    if not isinstance(content, dict):
-        return ""
-    address, port = content.get("addr", ""), content.get("port", "")
-    return f"{_value(address)}{f':{_value(port)}' if port != '' else ''}"
-
-
-_META = {
-    "iifname": "iif", "iif": "iif", "oifname": "oif", "oif": "oif", "l4proto": "proto", "mark": "mark", "nfproto": "family",
-    "ibrname": "bridge", "obrname": "bridge", "pkttype": "pkttype", "skuid": "never", "skgid": "never", "cgroup": "never",
-}  # fmt: skip
-_PAYLOAD = {
-    "saddr": "saddr", "daddr": "daddr", "sport": "sport", "dport": "dport", "protocol": "proto", "nexthdr": "proto",
-    "flags": "flags", "frag-off": "never",
-}  # fmt: skip
-_FIB = {("saddr",): "srctype", ("daddr",): "dsttype"}
-
-
-def _nft_match(name: str, content: Any) -> Match:
-    if name == "limit" and isinstance(content, dict):
-        return Match("never", ("over a rate",), negated=not content.get("inv", False))
-    if name in ("ct count", "quota") and isinstance(content, dict):
-        return Match("never", ("above a number",), negated=not content.get("inv", False))
-    if name != "match":
-        return Match("")
-    operator, values, left = content.get("op", "=="), _values(content.get("right")), content.get("left")
-    what = _left(left)
-    if operator not in ("==", "!=", "in") or values is None or not what:
-        return Match("")
-    if what == "flags":
-        return Match("flags", (_flags(left, content.get("right")),), operator == "!=")
-    if what == "never":
-        return Match("never", (), False)
-    found = Match(what, values, operator == "!=")
-    if what in ("dport", "sport") and left["payload"].get("protocol") == "udp":
-        return Match("proto", ("udp",))  # the protocol is part of what is compared
-    return found
-
-
-def _flags(left: Any, right: Any) -> str:
-    """MASK/WANTED of TCP flags; without a mask every flag in the list may be there."""
-    wanted = right if isinstance(right, list) else right.get("|", [right]) if isinstance(right, dict) else [right]
-    mask = left["&"][1] if "&" in left else wanted
-    mask = mask.get("|", []) if isinstance(mask, dict) else mask if isinstance(mask, list) else [mask]
-    return f"{','.join(map(str, mask))}/{','.join(map(str, wanted))}"
-
-
-def _left(left: Any) -> str:
-    """What a match compares; "never" for what an ordinary packet does not meet, "" where it cannot be told."""
-    if not isinstance(left, dict) or len(left) != 1:
-        return ""
-    ((kind, content),) = left.items()
-    if kind == "meta":
-        return _META.get(content.get("key"), "")
-    if kind == "payload":
-        return _PAYLOAD.get(content.get("field"), "")
-    if kind == "ct":
-        return {"state": "state", "status": "status", "direction": "direction"}.get(content.get("key"), "")
-    if kind == "fib":
-        flags = content.get("flags")
-        words = tuple([flags] if isinstance(flags, str) else flags or ())
-        if content.get("result") == "type":
-            return _FIB.get(words[:1], "")
-        return "never" if "saddr" in words else ""  # a packet whose sender cannot be reached where it came in
-    if kind == "socket":
-        return "never"
-    if kind == "concat":
-        return "saddr" if any(_left(part) == "saddr" for part in content) else ""
-    if kind == "&" and isinstance(content, list):
-        inner = _left(content[0])
-        return inner if inner in ("mark", "flags") else ""
-    return ""
-
-
-def _values(right: Any) -> Optional[tuple[str, ...]]:
-    """The alternatives on the right side of a match; None where they cannot be told."""
-    if isinstance(right, dict) and isinstance(right.get("set"), list):
-        items = right["set"]
-    elif isinstance(right, list):
-        items = right
-    else:
-        items = [right]
-    return tuple(_value(item) for item in items[:MAX_ELEMENTS])
-
-
-def _value(item: Any) -> str:
-    if isinstance(item, dict):
-        if "prefix" in item:
-            return f"{item['prefix']['addr']}/{item['prefix']['len']}"
-        if "range" in item:
-            first, last = item["range"]
-            return f"{first}-{last}"
-        if "elem" in item:
-            return _value(item["elem"]["val"])
-        return "?"
-    return str(item)
-
-
-def _nft_shown(name: str, content: Any) -> str:
-    """An expression nearly as nft writes it: enough to know the rule by."""
-    if name == "match":
-        left = content.get("left")
-        words = _left(left) or "?"
-        if isinstance(left, dict):
-            ((kind, inner),) = left.items()
-            if kind == "payload":
-                words = f"{inner.get('protocol', '')} {inner.get('field', '')}".strip()
-            elif kind in ("meta", "ct") and isinstance(inner, dict):
-                words = str(inner.get("key")) if kind == "meta" else f"ct {inner.get('key')}"
-            elif kind == "fib":
-                flags = inner.get("flags")
-                words = f"fib {flags if isinstance(flags, str) else ' . '.join(flags or ())} {inner.get('result')}"
-        values = _values(content.get("right")) or ("?",)
-        shown = [f'"{v}"' if words in ("iifname", "oifname") else v for v in values]
-        negated = "!= " if content.get("op") == "!=" else ""
-        return f"{words} {negated}{shown[0] if len(shown) == 1 else '{ ' + ', '.join(shown) + ' }'}"
-    if name in ("jump", "goto"):
-        return f"{name} {content['target']}"
-    if name in ("snat", "dnat", "redirect"):
-        address = _nft_address(content)
-        return f"{name} to {address}" if address else name
-    if name == "mangle":
-        return "meta mark set ..."
-    if name == "xt" and isinstance(content, dict):
-        return f"xt {content.get('type')} {content.get('name')}"
-    return name
-
-
 # -- iptables ----------------------------------------------------------------------------------------------------------
 
 _HOOKS = {"PREROUTING": "prerouting", "INPUT": "input", "FORWARD": "forward", "OUTPUT": "output", "POSTROUTING": "postrouting"}
 _PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
 _TARGETS = {
     "ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return", "MASQUERADE": "masquerade", "SNAT": "snat",
-    "DNAT": "dnat", "REDIRECT": "redirect", "NETMAP": "dnat", "TPROXY": "redirect", "MARK": "mark", "CONNMARK": "mark",
+    "DNAT": "dnat", "REDIRECT": "redirect", "NETMAP": "dnat", "TPROXY": "redirect", "MARK": "mark", "CONNMARK": "",
     "TARPIT": "drop", "NOTRACK": "notrack", "NFQUEUE": "queue",
 }  # fmt: skip
 # Options that are no conditions, or go with one that is.
 _NO_CONDITION = (
     "-m", "--match", "--comment", "--reject-with", "--log-prefix", "--log-level", "--log-ip-options", "--to-ports",
     "--set-xmark",
-    "--set-mark", "--restore-mark", "--save-mark", "--nfmask", "--ctmask", "--mask", "--random", "--random-fully",
+    "--set-mark", "--save-mark", "--nfmask", "--ctmask", "--mask", "--random", "--random-fully",
     "--persistent",
     "--on-port", "--on-ip", "--tproxy-mark", "--clamp-mss-to-pmtu", "--set-mss", "--and-mark", "--or-mark", "--dir",
     "--ctproto",
@@ -345,6 +115,7 @@ _CONDITIONS = {
     "--ctorigdstport": "origport", "--ctorigdst": "origdst", "--ctorigsrc": "saddr", "--ctdir": "direction", "--pol": "policy",
     "--ctstatus": "status", "--pkt-type": "pkttype", "--tcp-flags": "flags", "--match-set": "set", "--src-range": "saddr",
     "--dst-range": "daddr", "--mac-source": "mac", "--src-cc": "country", "--source-country": "country",
+    "--mss": "mss",
 }  # fmt: skip
 
 
@@ -401,6 +172,8 @@ def _saved_rule(line: str, words: list[str]) -> Rule:
             verdict = "notrack"
         elif word == "--queue-bypass":
             verdict = ""
+        elif word == "--restore-mark":  # the packet's mark becomes what the connection's is
+            verdict = "mark"
         elif word in ("--to-destination", "--to-source"):
             target = values[0] if values else ""
         elif word == "--syn":
@@ -413,6 +186,8 @@ def _saved_rule(line: str, words: list[str]) -> Rule:
             matches.append(Match(""))
         if word == "--to-ports" and verdict == "redirect":
             target = ":" + (values[0] if values else "")
+        if word == "--set-xmark" and verdict == "mark":
+            target = values[0] if values else ""
         negated = False
     return Rule(line, verdict, target, tuple(matches))
 
@@ -447,7 +222,7 @@ def _saved_values(what: str, values: list[str]) -> tuple[str, ...]:
         return (text[:-1] + "*" if text.endswith("+") else text,)
     if what in ("saddr", "daddr", "origdst"):
         return (_prefixed(text),)
-    if what in ("dport", "sport", "origport"):
+    if what in ("dport", "sport", "origport", "mss"):
         return tuple(part.replace(":", "-") for part in text.split(","))
     if what == "mark":
         return (text,)

@@ -15,7 +15,8 @@ from cowgate.errors import CommandMissing
 from cowgate.facts.firewall import FLUSHERS, Firewall, Flush, collect, parse_ufw
 from cowgate.facts.services import OTHER_UNITS
 from cowgate.formats.error import FormatError
-from cowgate.formats.packetfilter import Chain, Match, Rule, combined, parse_nft, parse_saved, removal
+from cowgate.formats.nftrules import parse_nft
+from cowgate.formats.packetfilter import Chain, Match, Rule, combined, parse_saved, removal
 from cowgate.machine.host import Completed, Host
 from cowgate.policy.model import Policy
 from tests.unit.facts.machine import Machine, put, recorded

@@ -15,7 +15,8 @@ import pytest
 
 from cowgate import codec
 from cowgate.engine.evaluate import judge_all
-from cowgate.formats.packetfilter import combined, parse_nft, parse_saved, relevant
+from cowgate.formats.nftrules import parse_nft
+from cowgate.formats.packetfilter import combined, parse_saved, relevant
 from cowgate.model import Phase
 from cowgate.requirements.catalogue import all_requirements
 from tests.unit.conftest import healthy_facts, policy_of

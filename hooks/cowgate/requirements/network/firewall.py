@@ -181,11 +181,14 @@ def _rules_loaded(facts: Facts) -> bool:
 def _manager_active(facts: Facts, active: tuple[str, ...]) -> Verdict:
     firewalld = turn_off("firewalld.service", facts.services.value.manager, ("stop", "disable"))
     off: dict[str, list[tuple[str, ...]]] = {"ufw": [("ufw", "disable")], "firewalld": firewalld}
+    docker = facts.docker.content
+    apart = docker is not None and docker.nftables
+    place = "a table of your own, as `cowgate firewall-plan --format nftables` prints it" if apart else "the chain DOCKER-USER"
     return warned(
         f"{listed_with_and(active)} {'are' if len(active) > 1 else 'is'} active: by default connections from mailcow's bridge "
         f"to "
         "the addresses of this host are dropped, and certificates and mail clients fail later",
-        remedy="switch it off (put your rules into the chain DOCKER-USER, INPUT does not see what Docker publishes), or say "
+        remedy=f"switch it off (put your rules into {place}, INPUT does not see what Docker publishes), or say "
         "`firewall: disable` or `firewall: docker-user` in the policy and let `cowgate run` do it; by hand:",
         commands=(*(command for name in active for command in off[name]), *restart(facts, "docker.service")),
         expected=EXPECTED,

@@ -19,13 +19,19 @@ OUTSIDE = "outside"  # any address of the internet
 DOCKER_CHAINS = ("DOCKER", "DOCKER-FORWARD", "DOCKER-ISOLATION-STAGE-1", "DOCKER-CT", "DOCKER-BRIDGE", "DOCKER-INGRESS")
 DOCKER_TABLES = ("docker-bridges",)  # of engine 29 with firewall-backend nftables
 CLIENT_PORTS = (32768, 60999)  # from which Linux connects (net.ipv4.ip_local_port_range)
+SEGMENTS = (536, 9000)  # bytes that the first packet of TCP says that it takes (RFC 9293: 536 where it says nothing)
+MAX_MARKS = 16
+# Where Docker translates addresses; of the chains of nat none is asked after one that did.
+DOCKERS_NAT = {"prerouting": -100, "postrouting": 100}
 MAX_JUMPS = 16  # the kernel refuses deeper ones
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
 class Packet(NamedTuple):
-    """The first packet of a connection. `source` and `target` are a network, or OUTSIDE; `iif` and `oif` are links, "" where
-    there is none (yet). `origport` and `origdst` are what the client asked for, before Docker sent it to a container."""
+    """A packet of a connection: the first one, or what comes after it. `source` and `target` are a network, or OUTSIDE; `iif`
+    and `oif` are links, "" where there is none (yet). Of `port` and `sport` 0 is the client's own. `origport` and `origdst`
+    are what the client asked for, before Docker sent it to a container. `marks` are those that it may have; none where that
+    cannot be told."""
 
     family: str  # ip or ip6
     iif: str
@@ -38,7 +44,10 @@ class Packet(NamedTuple):
     origdst: str = ""
     states: tuple[str, ...] = ("new",)
     local: bool = False  # its target is an address of this machine
-    mark: Optional[int] = 0
+    marks: tuple[int, ...] = (0,)
+    sport: int = 0
+    reply: bool = False
+    flags: tuple[str, ...] = ("SYN",)  # of TCP
 
 
 class Fate(NamedTuple):
@@ -70,17 +79,29 @@ class Filters:
         self.chains = tuple(c for c in chains if c.table not in DOCKER_TABLES)
         self.by_name = {(c.source == "legacy", c.family, c.table, c.name): c for c in self.chains}
         self.network_made, self.docker_walked, self.apart = network_made, docker_walked, apart
+        self.marking = any(rule.verdict == "mark" for chain in self.chains for rule in chain.rules)
 
     def fates(self, packet: Packet, hook: str, kinds: tuple[str, ...] = ("filter", "route")) -> Iterator[Fate]:
         """Everything that refuses the packet or changes its address on its way through a hook, in the kernel's order."""
         families = (packet.family, "inet") if packet.family != "bridge" else ("bridge",)
         hooked = [c for c in self.chains if c.hook == hook and c.kind in kinds and c.family in families]
-        if hook == "prerouting":
+        if hook == "prerouting" and "filter" in kinds:
             hooked += [c for c in self.chains if c.hook == "ingress" and c.device.split(",").count(packet.iif)]
+        elif hook == "egress":
+            hooked = [c for c in self.chains if c.hook == hook and c.device.split(",").count(packet.oif)]
         for chain in sorted(hooked, key=lambda c: c.priority if c.hook != "ingress" else -1000):
             walk = _Walk(self, chain, self._as_zoned(chain, packet))
             yield from walk.fates()
-            packet = packet._replace(mark=walk.packet.mark)
+            packet = packet._replace(marks=walk.packet.marks)
+
+    def dropped_by_nat(self, packet: Packet, hook: str) -> Iterator[Fate]:
+        """What nftables' chains of nat drop; after Docker's own only where that translated nothing."""
+        for fate in self.fates(packet, hook, ("nat",)):
+            first = fate.chain.priority < DOCKERS_NAT.get(hook, 0)
+            if fate.verdict in ("drop", "reject", "queue"):
+                yield fate if first else fate._replace(certain=False)
+            if fate.certain and first:
+                return
 
     def untranslated(self, packet: Packet) -> Iterator[Fate]:
         """What keeps a packet to a published port from Docker's DNAT: connection tracking is off for it, or a rule before
@@ -92,15 +113,15 @@ class Filters:
                 walk = _Walk(self, chain, packet, passing=True)
                 yield from (fate for fate in walk.fates() if fate.verdict == "accept")
 
-    def mark_after(self, packet: Packet, hook: str) -> Optional[int]:
-        """The packet's mark behind a hook; None where some rule may have set one."""
-        for chain in self.chains:
+    def marks_after(self, packet: Packet, hook: str) -> tuple[int, ...]:
+        """The marks that the packet may have behind a hook; none where they cannot be told."""
+        for chain in self.chains if self.marking else ():
             if chain.hook == hook and chain.kind in ("filter", "route") and chain.family in (packet.family, "inet"):
                 walk = _Walk(self, chain, self._as_zoned(chain, packet))
                 for _ in walk.fates():
                     continue
-                packet = packet._replace(mark=walk.packet.mark)
-        return packet.mark
+                packet = packet._replace(marks=walk.packet.marks)
+        return packet.marks
 
     def _as_zoned(self, chain: Chain, packet: Packet) -> Packet:
         """firewalld does as its zones say: Docker puts each of its bridges into the zone of docker0 when it makes it."""
@@ -176,8 +197,17 @@ class _Walk:
             elif rule.verdict in ("notrack", "queue"):  # of a queue nobody knows what its program decides
                 yield Fate(rule.verdict, rule.verdict == "notrack" and certain and not self.doubt, chain, rule)
             elif rule.verdict == "mark":
-                self.packet = self.packet._replace(mark=None)
+                self._mark(rule.target, certain and not self.doubt)
         return False if depth == 0 else None
+
+    def _mark(self, change: str, certain: bool) -> None:
+        value, _, mask = change.partition("/")
+        try:
+            changed = {(old & ~int(mask or "0xffffffff", 0)) ^ int(value, 0) for old in self.packet.marks}
+        except ValueError:
+            changed = set()
+        found = changed if certain or not changed else {*self.packet.marks, *changed}
+        self.packet = self.packet._replace(marks=tuple(sorted(found)) if len(found) <= MAX_MARKS else ())
 
     def _jump(self, chain: Chain, rule: Rule, certain: bool, depth: int) -> Generator[Fate, None, bool]:
         if chain.table == "filter" and (rule.target == "DOCKER" or self._is_dockers(rule.target)):
@@ -294,7 +324,7 @@ def _port_of(value: str, port: int) -> Optional[bool]:
 
 
 def _port(value: str, packet: Packet) -> Optional[bool]:
-    return _port_of(value, packet.port)
+    return _port_of(value, packet.port) if packet.port else _of_clients(value)
 
 
 def _original_port(value: str, packet: Packet) -> Optional[bool]:
@@ -322,21 +352,21 @@ def _target_type(value: str, packet: Packet) -> Optional[bool]:
 
 
 def _mark(value: str, packet: Packet) -> Optional[bool]:
-    if packet.mark is None:
-        return None
     number, _, mask = value.partition("/")
     try:
-        return packet.mark & int(mask or "0xffffffff", 0) == int(number, 0)
+        answers = {mark & int(mask or "0xffffffff", 0) == int(number, 0) for mark in packet.marks}
     except ValueError:
         return None
+    return answers.pop() if len(answers) == 1 else None
 
 
 def _family(value: str, packet: Packet) -> Optional[bool]:
-    return {"ipv4": "ip", "ipv6": "ip6", "2": "ip", "10": "ip6"}.get(value.lower()) == packet.family
+    own = packet.family if packet.family != "bridge" else "ip6" if ":" in packet.source else "ip"
+    return {"ipv4": "ip", "ipv6": "ip6", "2": "ip", "10": "ip6"}.get(value.lower(), value.lower()) == own
 
 
-def _direction(value: str, _: Packet) -> Optional[bool]:
-    return {"original": True, "reply": False}.get(value.lower())
+def _direction(value: str, packet: Packet) -> Optional[bool]:
+    return {"original": not packet.reply, "reply": packet.reply}.get(value.lower())
 
 
 def _policy(value: str, _: Packet) -> Optional[bool]:
@@ -344,19 +374,38 @@ def _policy(value: str, _: Packet) -> Optional[bool]:
 
 
 def _flags(value: str, packet: Packet) -> Optional[bool]:
-    """TCP flags as MASK/WANTED, for a packet that has SYN alone."""
+    """TCP flags as MASK/WANTED."""
     if packet.protocol != "tcp":
         return False
     mask, _, wanted = (part.upper() for part in value.partition("/"))
     flags = mask.split(",") if mask not in ("ALL", "") else ["FIN", "SYN", "RST", "PSH", "ACK", "URG"]
-    return {f for f in wanted.split(",") if f not in ("NONE", "0", "0X0")} == {"SYN"} & set(flags)
+    return {f for f in wanted.split(",") if f not in ("NONE", "0", "0X0")} == set(packet.flags) & set(flags)
 
 
-def _source_port(value: str, _: Packet) -> Optional[bool]:
+def _source_port(value: str, packet: Packet) -> Optional[bool]:
+    return _port_of(value, packet.sport) if packet.sport else _of_clients(value)
+
+
+def _of_clients(value: str) -> Optional[bool]:
+    """Whether a port of a client, which may be any of many, is one of these."""
+    if value.startswith("@") or value == "?":
+        return None
     first, dash, last = value.partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()):
         return False
-    return (int(first) <= CLIENT_PORTS[0] and int(last or first) >= CLIENT_PORTS[1]) or (None if dash else False)
+    low, high = CLIENT_PORTS
+    if int(last or first) < low or int(first) > high:
+        return False
+    return (int(first) <= low and int(last or first) >= high) or (None if dash else False)
+
+
+def _segment(value: str, packet: Packet) -> Optional[bool]:
+    first, dash, last = value.partition("-")
+    if packet.protocol != "tcp" or "SYN" not in packet.flags:
+        return False
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        return None
+    return False if int(last or first) < SEGMENTS[0] or int(first) > SEGMENTS[1] else None
 
 
 def _packet_type(value: str, _: Packet) -> Optional[bool]:
@@ -372,6 +421,7 @@ _TESTS = {
     "origport": _original_port, "origdst": _original_target, "state": _state, "status": _status, "srctype": _source_type,
     "dsttype": _target_type, "mark": _mark, "family": _family, "direction": _direction, "policy": _policy, "flags": _flags,
     "sport": _source_port, "pkttype": _packet_type, "bridge": _of_bridge, "never": _never,
+    "mss": _segment,
 }  # fmt: skip
 _SERVICES: Mapping[str, int] = {
     "smtp": 25, "http": 80, "pop3": 110, "imap2": 143, "imap": 143, "https": 443, "submissions": 465, "ssmtp": 465,

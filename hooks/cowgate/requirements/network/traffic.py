@@ -97,24 +97,74 @@ def leaving(family: str, link: str, network: str, port: int, protocol: str) -> P
     return Packet(family, BRIDGE, link, network, OUTSIDE, port, protocol)
 
 
+def later(packet: Packet) -> Packet:
+    """What comes after the first packet, the same way."""
+    states = tuple("established" if state == "new" else state for state in packet.states)
+    return packet._replace(states=states, flags=("ACK",))
+
+
+def answer(packet: Packet) -> Packet:
+    """What comes back for it."""
+    return later(packet)._replace(
+        iif=packet.oif,
+        oif=packet.iif,
+        source=packet.target,
+        target=packet.source,
+        port=0,
+        sport=packet.port,
+        origport=packet.origport or packet.port,
+        origdst=packet.origdst or packet.target,
+        flags=("SYN", "ACK"),
+        local=False,
+        reply=True,
+    )
+
+
+Steps = list[tuple[Packet, str]]  # a packet at each hook that it passes
+
+
+def _passing(packet: Packet, own: str) -> Steps:
+    """One that is forwarded to the outside, which leaves with an address of this machine."""
+    return [*((packet, hook) for hook in ("prerouting", "forward", "postrouting")), (packet._replace(source=own), "egress")]
+
+
 def refusals(facts: "Facts", rules: Filters) -> Iterator[Lost]:
-    """Every rule that drops mailcow's traffic, certain or not."""
+    """Every rule that drops mailcow's traffic, certain or not: the first packet of a connection, what follows, the answers."""
     for family, link, network in families(facts):
         seen: set[tuple[str, int]] = set()
+        own = ""
         for wanted, address in published(facts, family):
+            own = own or address
             if (wanted.key, wanted.port) in seen:  # a second address of the same socket
                 continue
             seen.add((wanted.key, wanted.port))
-            for packet, hook in (
-                (arriving(family, link, wanted, address), "prerouting"),
-                (forwarded(family, link, network, wanted, address), "forward"),
-                (forwarded(family, link, network, wanted, address), "postrouting"),
-            ):
-                yield from (Lost("in", wanted.port, family, f) for f in _drops(rules, packet, hook))
+            first = arriving(family, link, wanted, address)
+            inside = forwarded(family, link, network, wanted, address)
+            coming: Steps = [(first, "prerouting"), (inside, "forward"), (inside, "postrouting")]
+            back = _passing(answer(inside), address)
+            back[-1] = (back[-1][0]._replace(sport=wanted.port), "egress")
+            for steps in (coming, [(later(packet), hook) for packet, hook in coming], back):
+                yield from (Lost("in", wanted.port, family, fate) for fate in _followed(rules, steps))
         for port, protocol in OUTGOING:
             packet = leaving(family, link, network, port, protocol)
-            for hook in ("prerouting", "forward", "postrouting"):
-                yield from (Lost("out", port, family, f) for f in _drops(rules, packet, hook) if _decides(facts, f))
+            going = _passing(packet, own or "?")
+            came = answer(packet)
+            back = [(came._replace(target=own or "?", local=True), "prerouting"), (came, "forward"), (came, "postrouting")]
+            for steps in (going, [(later(packet), hook) for packet, hook in going], back):
+                for fate in _followed(rules, steps):
+                    if _decides(facts, fate):
+                        yield Lost("out", port, family, fate)
+
+
+def _followed(rules: Filters, steps: Steps) -> Iterator[Fate]:
+    """What drops a packet on its way, hook by hook, with the mark that it has by then."""
+    marks: tuple[int, ...] = (0,)
+    for packet, hook in steps:
+        marked = packet._replace(marks=marks)
+        yield from _drops(rules, marked, hook)
+        if "new" in packet.states and hook in ("prerouting", "postrouting"):
+            yield from rules.dropped_by_nat(marked, hook)
+        marks = rules.marks_after(marked, hook)
 
 
 def kept_apart(facts: "Facts", rules: Filters) -> Iterator[Lost]:
@@ -152,8 +202,8 @@ def hidden_senders(facts: "Facts", rules: Filters, keys: tuple[str, ...]) -> Ite
         for wanted, address in published(facts, family):
             if wanted.key in keys:
                 packet = forwarded(family, link, network, wanted, address)
-                mark = rules.mark_after(arriving(family, link, wanted, address), "prerouting")
-                packet = packet._replace(mark=mark if mark is None else rules.mark_after(packet, "forward"))
+                packet = packet._replace(marks=rules.marks_after(arriving(family, link, wanted, address), "prerouting"))
+                packet = packet._replace(marks=rules.marks_after(packet, "forward"))
                 for fate in rules.fates(packet, "postrouting", ("nat",)):
                     if fate.verdict in ("masquerade", "snat"):
                         yield Lost("in", wanted.port, family, fate)
