@@ -1,4 +1,4 @@
-"""Forwarding of packets, as the kernel has it and as the files of sysctl will set it at the next boot."""
+"""Forwarding of packets, and its table of connections, as the kernel has it and as the files of sysctl will set it."""
 
 import re
 from typing import TYPE_CHECKING, NamedTuple, Optional
@@ -15,6 +15,7 @@ LAST = "/etc/sysctl.conf"  # procps reads it after them; Debian links it as 99-s
 IPV4 = ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding")
 LINKS = "/proc/sys/net/ipv4/conf"
 IPV6 = ("net.ipv6.conf.all.forwarding",)
+TRACKED = ("net.netfilter.nf_conntrack_max", "net.nf_conntrack_max")
 
 
 class Set(NamedTuple):
@@ -28,7 +29,9 @@ class Set(NamedTuple):
 class Forwarding(NamedTuple):
     """`ipv4` and `ipv6` are the kernel's switches (None: not told). `ipv4_set` and `ipv6_set` are the lines that win at
     boot. `closed` are links whose own switch for IPv4 is off, among them `default`, which new bridges get.
-    `bridged`: what goes from port to port of a bridge passes the rules for forwarded packets, too (br_netfilter)."""
+    `bridged`: what goes from port to port of a bridge passes the rules for forwarded packets, too (br_netfilter).
+    `tracked` connections are in the kernel's table, which holds at most `tracked_max` (0: any number; None: nothing is
+    tracked); `tracked_set` is the line that sets that."""
 
     ipv4: Optional[int] = None
     ipv6: Optional[int] = None
@@ -36,13 +39,28 @@ class Forwarding(NamedTuple):
     ipv6_set: Optional[Set] = None
     closed: tuple[str, ...] = ()
     bridged: bool = False
+    tracked: Optional[int] = None
+    tracked_max: Optional[int] = None
+    tracked_set: Optional[Set] = None
 
 
 def collect(host: "Host", policy: "Policy") -> Fact[Forwarding]:
     """Always a value; in an offline tree what its files tell."""
     files = _files(host)
     ipv4, ipv6 = (_kernel(host, "/proc/sys/net/ipv4/ip_forward"), _kernel(host, "/proc/sys/net/ipv6/conf/all/forwarding"))
-    return Fact.of(Forwarding(ipv4, ipv6, last_set(files, IPV4), last_set(files, IPV6), _closed(host), _bridged(host)))
+    return Fact.of(
+        Forwarding(
+            ipv4,
+            ipv6,
+            last_set(files, IPV4),
+            last_set(files, IPV6),
+            _closed(host),
+            _bridged(host),
+            tracked=_kernel(host, "/proc/sys/net/netfilter/nf_conntrack_count"),
+            tracked_max=_kernel(host, "/proc/sys/net/netfilter/nf_conntrack_max"),
+            tracked_set=last_set(files, TRACKED),
+        )
+    )
 
 
 def _bridged(host: "Host") -> bool:

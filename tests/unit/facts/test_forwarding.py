@@ -96,3 +96,17 @@ def test_the_remedy_of_dhcpcd_counts_before_an_interface_block(tmp_path: Path) -
     subprocess.run([word.replace("/etc/dhcpcd.conf", str(file)) for word in DENY], check=True, timeout=10)
     assert not managers.seizes(file.read_text())
     assert file.read_text().endswith("\nhostname\ninterface eth0\nstatic ip_address=192.0.2.9/24\n")
+
+
+def test_the_table_of_connections(tmp_path: Path) -> None:
+    """How many it holds, how many it may hold, and which line says so; without connection tracking there is none."""
+    files = {
+        "/proc/sys/net/netfilter/nf_conntrack_count": "17\n",
+        "/proc/sys/net/netfilter/nf_conntrack_max": "262144\n",
+        "/etc/sysctl.d/10-own.conf": "net.netfilter.nf_conntrack_max=4096\n",
+        "/etc/sysctl.d/20-own.conf": "# more\nnet/nf_conntrack_max = 262144\n",
+    }
+    found = forwarding.collect(Machine(tmp_path, files), Policy()).value
+    assert (found.tracked, found.tracked_max) == (17, 262144)
+    assert found.tracked_set == forwarding.Set("/etc/sysctl.d/20-own.conf", 2, "262144")
+    assert forwarding.collect(Machine(tmp_path / "none", {}), Policy()).value.tracked_max is None

@@ -1,4 +1,5 @@
-"""network.forwarding: the kernel forwards packets between the network and the containers."""
+"""network.forwarding: the kernel forwards packets between the network and the containers, and has room for their
+connections."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from cowgate.requirements.services.shared import listed_with_and
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
     from cowgate.facts.docker import Docker
+    from cowgate.facts.forwarding import Forwarding
     from cowgate.policy.model import Policy
 
 EXPECTED = "net.ipv4.ip_forward is 1 while Docker runs, and net.ipv6.conf.all.forwarding once mailcow's network has IPv6"
@@ -26,20 +28,30 @@ LEFT = (
 )
 IN_NETWORKD = " (where systemd-networkd did it, set IPv4Forwarding=yes in its .network file, too)"
 FILE = "/etc/sysctl.d/99-zz-cowgate-forwarding.conf"  # after whatever sets it to 0
+TABLE = "net.netfilter.nf_conntrack_max"
+TABLE_FILE = "/etc/sysctl.d/99-zz-cowgate-conntrack.conf"
+# The sysctl files are read before Docker loads the module, and a key that is not there yet is left out without an error.
+TABLE_MODULE = "/etc/modules-load.d/cowgate-conntrack.conf"
+ROOM = 262_144  # connections: what Linux takes with 4 GB and more (nf_conntrack-sysctl.rst: nf_conntrack_buckets)
+NEARLY_FULL = 0.9
 
 
 def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
-    """The live switches; a file that sets 0 warns, because Docker sets 1 at its start, and `sysctl --system` 0 again.
+    """The live switches; a file that sets 0 warns, because Docker sets 1 at its start, and `sysctl --system` 0 again. And
+    whether the table of connections has room.
 
     With its rules in nftables Docker leaves the switches alone, and does not start while they are off: there they are judged
     before it runs, too, and the files have to set them.
     """
     docker, found = facts.docker.value, facts.forwarding.value
-    if not docker.running and not is_left_alone(docker):
-        return passed("Docker does not run yet; it switches forwarding on when it starts", expected=EXPECTED)
-    off = off_now(facts)
+    to_come = not docker.running and not is_left_alone(docker)
+    off = () if to_come else off_now(facts)
     if off:
         return _failed(facts, off)
+    if found.tracked and found.tracked_max and found.tracked >= NEARLY_FULL * found.tracked_max:
+        return _tight(found, found.tracked, found.tracked_max)
+    if to_come:
+        return passed("Docker does not run yet; it switches forwarding on when it starts", expected=EXPECTED)
     if is_left_alone(docker):
         return _at_boot(facts)
     line = found.ipv4_set
@@ -139,6 +151,26 @@ def _failed(facts: Facts, off: tuple[str, ...]) -> Verdict:
         commands=_lasting((*_accepting(learned), *(f"{key}=1" for key in off))),
         expected=EXPECTED,
         observed=", ".join(f"{key}=0" for key in off),
+    )
+
+
+def _tight(found: Forwarding, tracked: int, room: int) -> Verdict:
+    """Once it is full a new connection gets in only where an old one without answers can go."""
+    full, line = tracked >= room, found.tracked_set
+    culprit = f"; {line.path} line {line.line} sets {TABLE}" if line is not None else ""
+    more = max(2 * room, ROOM)
+    write = f"echo nf_conntrack > {TABLE_MODULE} && echo {TABLE}={more} > {TABLE_FILE}"
+    told = failed if full else warned
+    return told(
+        f"the kernel's table of connections is {'full' if full else 'nearly full'} ({tracked} of {room}{culprit}): "
+        + ("the kernel drops" if full else "once it is full, the kernel drops")
+        + ' new connections to mailcow and from it ("nf_conntrack: table full, dropping packet" in its log)',
+        remedy="find out what fills it (`conntrack -L` of the package conntrack lists them: a flood, a scan, a service that "
+        "closes nothing). More room, now and at each boot:",
+        commands=(("sysctl", "-w", f"{TABLE}={more}"), ("sh", "-c", write)),
+        expected=f"fewer than {int(NEARLY_FULL * room)} connections",
+        observed=f"{tracked} of {room} connections",
+        evidence={"/proc/sys/net/netfilter/nf_conntrack_count": str(tracked)},
     )
 
 
