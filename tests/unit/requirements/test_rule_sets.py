@@ -15,7 +15,7 @@ import pytest
 
 from cowgate import codec
 from cowgate.engine.evaluate import judge_all
-from cowgate.formats.nftrules import parse_nft
+from cowgate.formats.nftrules import Key, named_sets, parse_elements, parse_nft
 from cowgate.formats.packetfilter import combined, parse_saved, relevant
 from cowgate.model import Phase
 from cowgate.requirements.catalogue import all_requirements
@@ -35,12 +35,18 @@ NETWORK = {
 
 
 def verdicts(
-    listing: dict[str, str], *, network: bool, ipv6: bool = False, engine: Optional[dict[str, Any]] = None, **patch: Any
+    listing: dict[str, str],
+    *,
+    network: bool,
+    ipv6: bool = False,
+    engine: Optional[dict[str, Any]] = None,
+    elements: Optional[dict[Key, list[Any]]] = None,
+    **patch: Any,
 ) -> dict[str, Any]:
     """What the rows say of these rules on an otherwise healthy machine."""
     saved = parse_saved(listing["save4"], "ip") + parse_saved(listing["save6"], "ip6")
     legacy = parse_saved(listing.get("legacy4", ""), "ip", "legacy")
-    chains = relevant((*combined(parse_nft(listing["nft"]), saved), *legacy))
+    chains = relevant((*combined(parse_nft(listing["nft"], elements), saved), *legacy))
     if chains and not network and "DOCKER" not in listing["save6"]:
         chains += parse_saved(IPV6, "ip6")  # most were made beside a Docker without IPv6
     docker: dict[str, Any] = {**(engine or {})}
@@ -101,6 +107,38 @@ def test_the_right_row_names_the_culprit(listing: dict[str, Any]) -> None:
     for id in listing.get("also", ()):  # without Docker's rules its proxy makes a relay, and that row cannot be waived
         del others[id]
     assert not others, {id: v.diagnosis for id, v in others.items()}
+
+
+WIRE = json.loads((Path(__file__).parent / "data" / "wire-rules.json").read_text())
+
+
+@pytest.mark.parametrize("listing", WIRE, ids=lambda one: one["name"])
+def test_what_the_wire_said(listing: dict[str, Any]) -> None:
+    """nft's own listings (1.1.3) of the rule sets of tests/scenarios/test_rules_on_the_wire.py, where each was tried, beside
+    Docker's rules."""
+    text = json.dumps(listing["nft"])
+    elements = {
+        (one.family, one.table, one.name): parse_elements(json.dumps(listing["elements"][one.name]))
+        for one in named_sets(text)
+    }
+    assert len(elements) == len(listing["elements"])
+    plain = next(one for one in SETS if one["name"] == "Docker 26.1, mailcow network")
+    found = verdicts({**plain, "nft": text}, network=True, elements=elements)
+    wrong = {id: verdict for id, verdict in found.items() if verdict.status.value != "pass"}
+    if listing["row"]:
+        verdict = wrong.pop(listing["row"])
+        assert (verdict.status.value, listing["quoted"] in verdict.diagnosis) == (listing["status"], True), verdict
+        assert "cannot be told" not in verdict.diagnosis
+    assert not wrong, wrong
+
+
+def test_a_set_that_cannot_be_had_is_not_guessed() -> None:
+    listing = next(one for one in WIRE if one["name"] == "a set with a name")
+    plain = next(one for one in SETS if one["name"] == "Docker 26.1, mailcow network")
+    verdict = verdicts({**plain, "nft": json.dumps(listing["nft"])}, network=True)["network.firewall"]
+    assert (
+        verdict.status.value == "warn" and "cannot be told whether `inet own pre: tcp dport @closed drop`" in verdict.diagnosis
+    )
 
 
 ENGINE_29 = json.loads((Path(__file__).parent / "data" / "engine-29-rules.json").read_text())
