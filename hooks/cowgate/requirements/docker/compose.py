@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cowgate.model import Commands, Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
 from cowgate.requirements.docker import source as dockersource
-from cowgate.requirements.docker.shared import engine_version, how_to_install, how_to_replace, parse_version
+from cowgate.requirements.docker.shared import engine_version, how_to_install, how_to_replace, is_to_install, parse_version
 from cowgate.requirements.system.shared import install, manager_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _compose_from_packages(facts: Facts, policy: Policy, there: bool) -> tuple[s
     if docker.package == "docker-ce" and manager_of(facts) != "apk":
         return "install the plugin from Docker's own packages", install(facts, dockersource.PLUGIN)
     own = docker.package == "docker.io" and platform and platform.os and dockersource.new_enough(platform.os)
-    missing = not there and (own or not docker.flavour)
+    missing = not there and (own or is_to_install(facts))
     return how_to_install(facts, policy) if missing or manager_of(facts) == "apk" else how_to_replace(facts, policy)
 
 
@@ -94,7 +94,7 @@ ROW = Requirement(
     level=Level.REQUIRED,
     phases=(Phase.BUILD, Phase.BOOT, Phase.INSTALL),
     needs=("docker",),
-    wants=("tools", "platform", "mailcow", "interfaces"),
+    wants=("tools", "platform", "mailcow", "interfaces", "services"),
     judge=judge,
     fix="docker.engine",
 )

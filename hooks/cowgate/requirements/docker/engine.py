@@ -16,6 +16,8 @@ from cowgate.requirements.docker.shared import (
     engine_version,
     how_to_install,
     how_to_replace,
+    is_to_install,
+    of_a_user_alone,
     wanted_keys,
 )
 from cowgate.requirements.fix import Fix
@@ -39,14 +41,14 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The daemon answers, its version is at least 24, and not 25.0.0 to 25.0.2. While an image is built the package counts."""
     docker = facts.docker.value
     expected = "Docker Engine ≥ 24.0.0 that answers, not 25.0.0 to 25.0.2"
-    if docker.flavour == "podman" or not (docker.flavour or docker.running):
+    if is_to_install(facts):
         remedy, commands = how_to_install(facts, policy)
         return failed(
             "Docker Engine is not installed",
             remedy=remedy,
             commands=commands,
             expected=expected,
-            observed="podman" if docker.flavour else "none",
+            observed=docker.flavour or "none",
         )
     if not docker.cli and docker.flavour != "snap":
         return failed(
@@ -190,7 +192,8 @@ def _version_verdict(facts: Facts, policy: Policy, phase: Phase, expected: str) 
 
 
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
-    """Nothing where another Docker is there: two of them end badly, and which one stays is for a person to say."""
+    """Nothing where another Docker is there: two of them end badly, and which one stays is for a person to say. A user's own
+    (rootless) is in nobody's way."""
     docker, platform = facts.docker.value, facts.platform.content
     release = platform.os if platform else None
     where = dockersource.source(policy, release)
@@ -207,7 +210,7 @@ def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
         missing = (*(() if docker.cli else engine[1:]), *(() if docker.compose else compose))
         if missing:
             yield InstallPackages("apt", missing)
-    if docker.flavour:
+    if docker.flavour and not of_a_user_alone(facts):
         return
     if where == "distro" and own and release:
         _, version, engine, compose = dockersource.DISTRIBUTIONS[release.id]

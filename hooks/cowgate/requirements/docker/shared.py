@@ -24,13 +24,16 @@ CONTAINERD_FROM = (29, 0, 0)  # a new installation leaves the images to containe
 
 DOCUMENTATION = "https://docs.docker.com/engine/install/"
 
+PODMAN = ("podman-docker",)  # a docker command that calls podman: in its place cowgate installs no engine
+
 ALPINE = (
     ("apk", "add", "docker", "docker-cli-compose"),
     ("rc-update", "add", "docker", "default"),
     ("rc-service", "docker", "start"),
 )
 
-# What OpenRC's service writes.
+# Where the unit of Debian's and Ubuntu's docker.io takes options from, and what OpenRC's service writes.
+DEFAULTS = "/etc/default/docker"
 LOG = "/var/log/docker.log"
 LOOK = ("tail", "-n", "50", LOG)
 
@@ -50,7 +53,12 @@ def options_place(facts: "Facts") -> OptionsPlace:
         path = "/etc/conf.d/docker"
         return OptionsPlace(f"DOCKER_OPTS in {path}", "DOCKER_OPTS", path, ("cat", path))
     edit = "`systemctl edit --full docker.service`"
-    return OptionsPlace("docker.service", "the unit", edit, ("systemctl", "cat", "docker.service"))
+    defaults = f"DOCKER_OPTS in {DEFAULTS}"
+    if facts.docker.value.package == "docker.io":  # its unit takes its options from there
+        edit, owner = f"{edit}; {defaults}", f"the unit or {defaults}"
+    else:
+        owner = "the unit"
+    return OptionsPlace("docker.service", owner, edit, ("systemctl", "cat", "docker.service"))
 
 
 def parse_version(text: str) -> tuple[int, ...]:
@@ -91,6 +99,20 @@ def how_to_remove(facts: "Facts", names: tuple[str, ...]) -> Commands:
     return ((*command, *names),) if command and names else ()
 
 
+def of_a_user_alone(facts: "Facts") -> bool:
+    """Whether the only Docker is a user's own (rootless) in a home directory: the system has none that could be started."""
+    docker, services = facts.docker.value, facts.services.content
+    if docker.flavour != "rootless" or docker.package or services is None:
+        return False
+    return services.unit("docker.service") is None
+
+
+def is_to_install(facts: "Facts") -> bool:
+    """Whether the system has no Docker Engine yet, whatever else there is."""
+    docker = facts.docker.value
+    return docker.flavour == "podman" or not (docker.flavour or docker.running) or of_a_user_alone(facts)
+
+
 def how_to_install(facts: "Facts", policy: "Policy") -> tuple[str, Commands]:
     """What to do where there is no Docker: mostly cowgate does it."""
     docker, platform = facts.docker.value, facts.platform.content
@@ -100,7 +122,11 @@ def how_to_install(facts: "Facts", policy: "Policy") -> tuple[str, Commands]:
     if manager_of(facts) == "apk":
         return "install the distribution's packages", ALPINE
     if where == "distro" and release and dockersource.new_enough(release):
-        return "`cowgate run` installs the distribution's packages", run
+        text = "`cowgate run` installs the distribution's packages"
+        if docker.flavour != "podman":
+            return text, run
+        away = how_to_remove(facts, PODMAN)
+        return f"remove the package {PODMAN[0]}; then {text}", (*away, *run) if away else ()
     if not upstream:
         return f"install Docker's own packages ({DOCUMENTATION}), not the distribution's where those are older", ()
     if where != "upstream":
