@@ -18,11 +18,12 @@ from cowgate.image.hook import (
     service_text,
     unit_text,
 )
-from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed
+from cowgate.model import Commands, Level, Phase, Requirement, Verdict, failed, passed
 from cowgate.requirements.fix import Fix
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
+    from cowgate.facts.image import Image
     from cowgate.policy.model import Policy
 
 
@@ -42,17 +43,25 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         )
     if not problems:
         return passed("command, units and clean hook are there, executable and enabled")
+    remedy, commands = _remedy(image, phase)
     return failed(
         "; ".join(problems),
-        remedy="install cowgate again with `hooks/image-build`; remove masks and restore lost permissions"
-        if image.by_hand
-        else "`cowgate run` puts the units, their links and the clean hook back",
-        commands=tuple(("systemctl", "unmask", unit) for unit in image.masked)
-        if image.by_hand
-        else (("cowgate", "run", "--phase", phase.value, "--only", "image.hook"),),
+        remedy=remedy,
+        commands=commands,
         expected="command, units and clean hook present, executable and enabled",
         observed=f"{len(problems)} parts missing or off",
     )
+
+
+def _remedy(image: Image, phase: Phase) -> tuple[str, Commands]:
+    """A mask stands in the place of the unit's file: without it the unit is missing, and has to be written again."""
+    unmask: Commands = tuple(("systemctl", "unmask", unit) for unit in image.masked)
+    if len(image.by_hand) > len(image.masked):
+        return "install cowgate again with `hooks/image-build`; remove masks and restore lost permissions", unmask
+    back = "`cowgate run` puts the units, their links and the clean hook back"
+    when = Phase.BOOT if phase is Phase.AUDIT else phase  # an audit only looks
+    run = ("cowgate", "run", "--phase", when.value, "--only", "image.hook")
+    return f"take the mask away, then {back}" if unmask else back, (*unmask, run)
 
 
 def plan(facts: Facts, policy: Policy, phase: Phase) -> Iterator[Change]:
