@@ -10,7 +10,7 @@ from cowgate.facts.dockerd import OPENRC
 from cowgate.formats.daemonjson import PATH
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, unknown
 from cowgate.requirements.docker.configuration import refusals
-from cowgate.requirements.docker.shared import engine_version, wanted_keys
+from cowgate.requirements.docker.shared import engine_version, options_place, wanted_keys
 from cowgate.requirements.fix import Fix
 from cowgate.requirements.network.forwarding import keeps_docker_down
 from cowgate.requirements.published import mailcow_has_ipv6
@@ -58,13 +58,14 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
 
 
 def _elsewhere(facts: Facts, path: str, expected: str) -> Verdict:
-    where = OPENRC if with_openrc(facts) else "docker.service"
+    where, owner = (OPENRC, OPENRC) if with_openrc(facts) else ("docker.service", options_place(facts).owner)
     look = (("cat", OPENRC),) if with_openrc(facts) else (("systemctl", "edit", "--full", "docker.service"),)
     return failed(
         f"dockerd reads {path} (--config-file in {where}), and mailcow's installer writes the keys for IPv6 into {PATH}"
         " and restarts Docker, in vain",
-        remedy=f"move the settings to {PATH}, take --config-file out of {where}, and restart Docker:",
+        remedy=f"move the settings to {PATH}, take --config-file out of {owner}, and restart Docker:",
         commands=(
+            ("mkdir", "-p", "/etc/docker"),
             ("cp", path, PATH),
             *look,
             *restart(facts, "docker.service"),

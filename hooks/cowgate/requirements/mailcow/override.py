@@ -130,12 +130,13 @@ def _left_out(mailcow: Mailcow) -> Verdict | None:
 def _refused_files(mailcow: Mailcow) -> Verdict | None:
     """Where Compose itself stops. Its own words may quote an env file: they are for the terminal of whoever asks it."""
     override = mailcow.override
-    if mailcow.binds_needed and not (mailcow.setting("HTTP_BIND") and mailcow.setting("HTTPS_BIND")):
+    empty = [key for key in ("HTTP_BIND", "HTTPS_BIND") if not mailcow.setting(key)]
+    if mailcow.binds_needed and empty:
         conf = f"{mailcow.install_dir}/mailcow.conf"
         return failed(
             f"{MAILCOWS} is of 2022: today's Compose refuses it while HTTP_BIND or HTTPS_BIND is empty",
             remedy=f"update the checkout, or set HTTP_BIND=0.0.0.0 and HTTPS_BIND=0.0.0.0 in {conf}",
-            commands=(("sed", "-i", r"s|^\(HTTPS\?_BIND\)=$|\1=0.0.0.0|", conf),) if mailcow.conf is not None else (),
+            commands=(_bound(mailcow, empty, conf),) if mailcow.conf is not None else (),
             expected=EXPECTED,
         )
     if not override.compose_error:
@@ -156,6 +157,13 @@ def _refused_files(mailcow: Mailcow) -> Verdict | None:
         commands=(ask, *edit),
         expected=EXPECTED,
     )
+
+
+def _bound(mailcow: Mailcow, keys: list[str], conf: str) -> tuple[str, ...]:
+    """The command that gives these keys an address: in their line, or in a new one."""
+    there = mailcow.conf or {}
+    edits = (f"s|^{key}=.*|{key}=0.0.0.0|" if key in there else f"$a{key}=0.0.0.0" for key in keys)
+    return ("sed", "-i", *(word for edit in edits for word in ("-e", edit)), conf)
 
 
 def _wrong_override(mailcow: Mailcow) -> Iterator[str]:
