@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -35,11 +36,14 @@ class Booted(Protocol):
 
 
 class Fault(NamedTuple):
-    """`plant` are shell commands; after them the row has the branch's remedy, and says `diagnosis`."""
+    """`plant` are shell commands; after them the row has the branch's remedy, and says `diagnosis`. `edit` are shell commands
+    that do what the text asks of a person first; it has to say `asks`."""
 
     branch: str
     plant: str
     diagnosis: str = ""
+    asks: str = ""
+    edit: str = ""
 
     @property
     def row(self) -> str:
@@ -82,6 +86,11 @@ def mend(machine: Booted, cowgate: str, faults: Sequence[Fault], problems: list[
         if row["status"] not in ("fail", "warn") or said != fault.branch or fault.diagnosis not in row["diagnosis"]:
             problems.append(f"{fault.branch}: {row['status']}, {said}: {row['diagnosis']}")
             continue
+        if fault.asks not in remedy["text"]:
+            problems.append(f"{fault.branch}: the text does not ask for {fault.asks!r}: {remedy['text']}")
+        edited = machine.run(["sh", "-ec", fault.edit], timeout=60)
+        if edited.returncode:
+            problems.append(f"{fault.branch}: not edited: {edited.stdout}{edited.stderr}")
         for command in (command for command in remedy["commands"] if command != ["reboot"]):
             done = machine.run(_typed(command, cowgate), timeout=900)
             if done.returncode not in ((0, BLOCKED) if command[0] == "cowgate" else (0,)):
@@ -91,7 +100,9 @@ def mend(machine: Booted, cowgate: str, faults: Sequence[Fault], problems: list[
 
 
 def _typed(command: Sequence[str], cowgate: str) -> Sequence[str]:
-    """As a person does it: who says yes at a terminal. No probe leaves the lab."""
+    """As a person does it: who says yes at a terminal, or has an editor there. No probe leaves the lab."""
+    if command[:2] == ["systemctl", "edit"]:
+        return ["script", "-qec", shlex.join(command), "/dev/null"]
     return [cowgate, *command[1:], "--yes", "--offline"] if command[:2] == ["cowgate", "run"] else command
 
 

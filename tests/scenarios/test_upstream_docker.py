@@ -66,13 +66,18 @@ ExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock
 [Install]
 WantedBy=multi-user.target
 """
+# As debhelper writes it into Docker's own: the mask that the removal of Debian's docker.io left is taken away, and what runs
+# starts anew.
 POSTINST = """\
 #!/bin/sh
 set -e
 getent group docker >/dev/null || groupadd --system docker
 systemctl daemon-reload
+deb-systemd-helper unmask containerd.service docker.socket docker.service >/dev/null
 systemctl enable -q containerd.service docker.socket docker.service
-systemctl start containerd.service docker.socket docker.service
+systemctl start containerd.service
+[ -z "$2" ] && does=start || does=restart
+deb-systemd-invoke "$does" docker.service docker.socket
 """
 IPV4 = """\
 version: 1
@@ -115,9 +120,8 @@ class Mirror:
         self.gpg("--local-user", key, "--output", str(release.with_name("InRelease")), "--clearsign", str(release))
 
 
-@pytest.fixture(scope="module")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
-    directory = tmp_path_factory.mktemp("mirror")
+@contextmanager
+def made_mirror(directory: Path) -> Iterator[Mirror]:
     made = Mirror(directory / "web", "", "")
     (directory / "gnupg").mkdir(mode=0o700)
     for name in ("docker release", "somebody else"):
@@ -140,14 +144,21 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     run(["gpgconf", "--homedir", str(directory / "gnupg"), "--kill", "all"])  # gpg leaves its agent behind
 
 
-def build(name: str, work: Path, pool: Path) -> None:
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
+    with made_mirror(tmp_path_factory.mktemp("mirror")) as made:
+        yield made
+
+
+def build(name: str, work: Path, pool: Path, of: str = "trixie-docker", version: str = VERSION) -> None:
+    """The package, with the programs of the tree `of`."""
     files, fields = PACKAGES[name]
-    tree = trees.tree("trixie-docker")
+    tree = trees.tree(of)
     for source, target in files.items():
         (work / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(f"{tree}/{source}", work / target)
     (work / "DEBIAN").mkdir()
-    version = COMPOSE_VERSION if "compose" in name else VERSION
+    version = COMPOSE_VERSION if "compose" in name else version
     control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: test <test@cowgate.test>\n{fields}"
     (work / "DEBIAN" / "control").write_text(f"{control}Description: {name} of the test\n")
     if name == "docker-ce":

@@ -16,12 +16,14 @@ from cowgate.engine.evaluate import judge_all
 from cowgate.model import Phase, Remedy
 from cowgate.requirements.catalogue import all_requirements
 from tests.lab.remedies import branch
-from tests.scenarios import test_remedies as containers
+from tests.scenarios import test_docker_remedies, test_remedies
 from tests.unit.conftest import healthy_facts, policy_of
 
 ROOT = Path(__file__).resolve().parents[3]
 LIST = Path(__file__).with_name("remedies.txt")
 CASES = Path(__file__).parent / "cases"
+# What plants faults out of a table of its own.
+PLANTED = (test_remedies, test_docker_remedies)
 KINDS = ("rebooted", "executed", "edit", "person", "open")
 # What only shows something, or opens a file for a person.
 SHOWS = (
@@ -88,10 +90,11 @@ def test_the_tests_that_are_named_are_there() -> None:
 
 def test_what_is_planted_is_listed_as_such() -> None:
     rebooted = {line.branch: line.shown for line in lines() if line.kind == "rebooted"}
-    file = str(Path(containers.__file__).relative_to(ROOT))
-    planted = {fault.branch for group in containers.GROUPS.values() for faults in group.rounds for fault in faults}
-    assert planted <= set(rebooted)
-    assert {name for name, shown in rebooted.items() if shown.startswith(f"{file}::")} <= planted
+    for module in PLANTED:
+        file = str(Path(module.__file__ or "").relative_to(ROOT))
+        planted = {fault.branch for group in module.GROUPS.values() for faults in group.rounds for fault in faults}
+        assert planted <= set(rebooted)
+        assert {name for name, shown in rebooted.items() if shown.startswith(f"{file}::")} <= planted
 
 
 def test_where_a_person_must_act_nothing_is_done() -> None:
