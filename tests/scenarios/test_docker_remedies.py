@@ -381,6 +381,24 @@ EDITED = Group(
                 "take --config-file out of the unit",
             ),
         ),
+        (
+            Fault(
+                "docker.engine systemctl reset-failed, systemctl enable",
+                f"""echo '{{"no-such-key": 1}}' > {JSON}\n""" + FORGIVE + "systemctl restart docker || true",
+                "It refuses /etc/docker/daemon.json",
+                "correct the file first",
+                WITH_KEYS,
+            ),
+        ),
+        (
+            Fault(
+                "docker.storage systemctl restart",
+                f"""echo '{{{KEYS}, "storage-driver": "vfs"}}' > {JSON}\n""" + RESTART,
+                "storage driver is vfs",
+                '"storage-driver": "overlay2"',
+                f"sed -i s/vfs/overlay2/ {JSON}",
+            ),
+        ),
     ),
     prepare=CLONE + EDITOR,
     network=NETWORK_CONFIG,
