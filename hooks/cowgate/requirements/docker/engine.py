@@ -11,6 +11,7 @@ from cowgate.requirements.docker import source as dockersource
 from cowgate.requirements.docker.configuration import refusals
 from cowgate.requirements.docker.shared import (
     ALPINE,
+    ALPINE_AGAIN,
     LOG,
     LOOK,
     engine_version,
@@ -136,7 +137,7 @@ def _silent(facts: Facts, expected: str) -> Verdict:
         return failed(
             f"the Docker daemon does not answer: {docker.reason}. It refuses {docker.daemon_json.path}: {'; '.join(wrong)}",
             remedy="correct the file first (docker.configuration says how), then start Docker:",
-            commands=ALPINE[2:]
+            commands=ALPINE_AGAIN[1:]
             if with_openrc(facts)
             else (("systemctl", "reset-failed", "docker.service"), ("systemctl", "enable", "--now", "docker.service")),
             expected=expected,
@@ -148,7 +149,7 @@ def _silent(facts: Facts, expected: str) -> Verdict:
     return failed(
         f"the Docker daemon does not answer: {docker.reason}" + (f"; {_are_masked(masked)}" if masked else ""),
         remedy=f"start it, now and at boot; where it fails, {LOG if with_openrc(facts) else 'the journal'} says why",
-        commands=(*ALPINE[1:], LOOK)
+        commands=(*ALPINE_AGAIN, LOOK)
         if with_openrc(facts)
         else (
             *unmask,

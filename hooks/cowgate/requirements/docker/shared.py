@@ -32,6 +32,9 @@ ALPINE = (
     ("rc-service", "docker", "start"),
 )
 
+# `start` does nothing for a service that died: OpenRC goes on holding it for started.
+ALPINE_AGAIN = (ALPINE[1], ("rc-service", "docker", "restart"))
+
 # Where the unit of Debian's and Ubuntu's docker.io takes options from, and what OpenRC's service writes.
 DEFAULTS = "/etc/default/docker"
 LOG = "/var/log/docker.log"

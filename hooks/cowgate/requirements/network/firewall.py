@@ -179,7 +179,7 @@ def _rules_loaded(facts: Facts) -> bool:
 
 
 def _manager_active(facts: Facts, active: tuple[str, ...]) -> Verdict:
-    firewalld = turn_off("firewalld.service", facts.services.value.manager, ("stop", "disable"))
+    firewalld = turn_off("firewalld.service", facts, ("stop", "disable"))
     off: dict[str, list[tuple[str, ...]]] = {"ufw": [("ufw", "disable")], "firewalld": firewalld}
     docker = facts.docker.content
     apart = docker is not None and docker.nftables

@@ -197,13 +197,13 @@ def _release(
         text = f"the policy keeps {server.title}: take these ports out of its configuration, or give mailcow others ({keys})"
         return "", text, []
     if server is not None and is_unit:
-        return server.title, "", turn_down(unit, manager)
+        return server.title, "", turn_down(unit, facts)
     if is_unit:
         text = (
             f"cowgate does not know {listener.process or unit} and will not stop it: stop it yourself, "
             f"or give mailcow other ports ({keys})"
         )
-        return "", text, turn_off(unit, manager, ("stop", "disable"))
+        return "", text, turn_off(unit, facts, ("stop", "disable"))
     text = f"{listener.process} was not started as a service of the system: find out who needs it, then end it"
     look = ("ps", "-o", "pid,ppid,user,lstart,args", "-p", str(listener.pid))
     return "", text, [look, ("kill", str(listener.pid))]

@@ -35,7 +35,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         "; ".join(_describe(conflict, called(conflict.unit.name, services.manager)) for conflict in found),
         remedy="`cowgate run` stops, disables and masks them (nothing is uninstalled, `cowgate undo` brings them back); "
         "to keep one, name it under keep_services in the policy and give it other ports; by hand:",
-        commands=tuple(command for c in found for command in turn_down(c.unit.name, services.manager)),
+        commands=tuple(command for c in found for command in turn_down(c.unit.name, facts)),
         expected=expected,
         observed=listed_with_and([called(conflict.unit.name, services.manager) for conflict in found]),
         evidence={called(c.unit.name, services.manager): _state(c) for c in found},

@@ -7,20 +7,33 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
+    from cowgate.facts.services import Unit
+
+RUNLEVELS = "/etc/runlevels/"
 
 
-def turn_down(unit: str, manager: str) -> list[tuple[str, ...]]:
+def turn_down(unit: str, facts: Facts) -> list[tuple[str, ...]]:
     """Stop, disable, mask: three commands, because `disable --now` does not stop a service made from an init script."""
     # An instance (postfix@-.service) goes with the unit that it is made for.
     name, _, ending = unit.rpartition(".")
-    return turn_off(f"{name.partition('@')[0]}.{ending}", manager, ("stop", "disable", "mask"))
+    return turn_off(f"{name.partition('@')[0]}.{ending}", facts, ("stop", "disable", "mask"))
 
 
-def turn_off(unit: str, manager: str, verbs: tuple[str, ...]) -> list[tuple[str, ...]]:
-    if manager == "openrc":
+def turn_off(unit: str, facts: Facts, verbs: tuple[str, ...]) -> list[tuple[str, ...]]:
+    services = facts.services.content
+    if services is not None and services.manager == "openrc":
         service = unit.rpartition(".")[0]
-        return [("rc-service", service, "stop"), ("rc-update", "--all", "delete", service)]
+        return [("rc-service", service, "stop"), *leave_runlevels(service, services.unit(unit))]
     return [("systemctl", verb, unit) for verb in verbs]
+
+
+def leave_runlevels(service: str, unit: Unit | None) -> list[tuple[str, ...]]:
+    """Nothing where it is in none. Their names where they are known: with `--all` rc-update ends with 1, and says an error for
+    each runlevel that has no such service."""
+    levels = tuple(link.split("/")[3] for link in unit.links if link.startswith(RUNLEVELS)) if unit is not None else ()
+    if unit is None or (unit.starts and not levels):
+        return [("rc-update", "--all", "delete", service)]
+    return [("rc-update", "delete", service, *levels)] if levels else []
 
 
 def is_on(facts: Facts, unit: str) -> bool:

@@ -98,6 +98,11 @@ def put_chrony_in_place(facts: Facts) -> Iterator[Change]:
     yield from switch_on_daemon(facts, "chronyd.service")
 
 
+def again(service: str) -> tuple[str, ...]:
+    """What starts a service of OpenRC's that does not run; `start` does nothing for one that died: it is held for started."""
+    return ("rc-service", service, "restart")
+
+
 def switch_on_daemon(facts: Facts, unit: str) -> Iterator[Change]:
     if facts.services.value.manager != "openrc":
         yield UnitState(unit, running=True, enabled=True, masked=False)
@@ -107,7 +112,7 @@ def switch_on_daemon(facts: Facts, unit: str) -> Iterator[Change]:
     if there is None or not there.starts:  # in any runlevel: in a second one it would be twice
         yield Link(f"/etc/runlevels/default/{service}", f"/etc/init.d/{service}")
     yield Command(
-        ("rc-service", service, "start"),
+        again(service),
         why=f"{service} does not run, so nothing keeps the clock right",
         undo=("rc-service", service, "stop"),
         check=("rc-service", "--quiet", service, "status"),

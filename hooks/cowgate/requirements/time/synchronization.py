@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, Command
 from cowgate.facts.timesources import REFCLOCK
-from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
+from cowgate.model import Commands, Level, Phase, Requirement, Verdict, deferred, failed, passed, unknown
 from cowgate.requirements.fix import Fix
-from cowgate.requirements.services.shared import called
+from cowgate.requirements.services.shared import called, leave_runlevels
 from cowgate.requirements.system.shared import manager_of
 from cowgate.requirements.time.shared import (
+    again,
     daemon_in_use,
     is_busybox,
     is_on,
@@ -39,7 +40,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return failed(
             "the time daemon is BusyBox's ntpd, which never tells the kernel whether the clock is right: it cannot be checked",
             remedy="replace it with chrony, and wait until `chronyc tracking` says Leap status: Normal",
-            commands=CHRONY_FOR_BUSYBOX,
+            commands=_chrony_for_busybox(facts),
             expected=expected,
             observed="BusyBox's ntpd",
         )
@@ -82,13 +83,14 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     )
 
 
-CHRONY_FOR_BUSYBOX = (
-    ("apk", "add", "chrony"),
-    ("rc-service", "--ifstarted", "ntpd", "stop"),
-    ("rc-update", "--all", "delete", "ntpd"),
-    ("rc-update", "add", "chronyd", "default"),
-    ("rc-service", "chronyd", "start"),
-)
+def _chrony_for_busybox(facts: Facts) -> Commands:
+    return (
+        ("apk", "add", "chrony"),
+        ("rc-service", "--ifstarted", "ntpd", "stop"),
+        *leave_runlevels("ntpd", facts.services.value.unit("ntpd.service")),
+        ("rc-update", "add", "chronyd", "default"),
+        ("rc-service", "chronyd", "start"),
+    )
 
 
 def _told_by(facts: Facts) -> str:
@@ -103,7 +105,7 @@ def _switch_on(facts: Facts, name: str) -> tuple[tuple[str, ...], ...]:
         service = name.partition(".")[0]
         unit = facts.services.value.unit(name)
         enable = () if unit is not None and unit.starts else (("rc-update", "add", service, "default"),)
-        return (*enable, ("rc-service", service, "start"))
+        return (*enable, again(service))
     if facts.clock.value.can_ntp:
         return (("timedatectl", "set-ntp", "true"),)
     return (("systemctl", "unmask", name), ("systemctl", "enable", "--now", name))
