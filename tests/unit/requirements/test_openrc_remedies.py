@@ -32,6 +32,7 @@ NOT_THERE = {
     "docker.flavour/fail-snap",
     "network.managers/warn-networkd",
     "system.selinux/warn-no-container-selinux",
+    "system.selinux/warn-no-container-selinux-before-docker",
     "system.selinux/warn-no-docker",
     "system.selinux/warn-no-selinux-enabled",
     "time.servers/fail-fallback-not-synchronized",

@@ -26,7 +26,8 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return failed(
             "the kernel has no module xt_addrtype: Docker's rules need it, and dockerd does not start without it "
             "(on EL10 it is in kernel-modules-extra)",
-            remedy="install the kernel's extra modules and reboot",
+            remedy="install the kernel's extra modules; where modprobe then finds none, they are those of a newer kernel:"
+            " reboot into it",
             commands=(*modules, ("modprobe", "xt_addrtype")),
             expected=expected,
             observed="no xt_addrtype",
