@@ -116,7 +116,7 @@ def _build(work: str, path: str) -> None:
     print(f"lab: built Alpine in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def _download(target: str, *words: str) -> None:
+def download(target: str, *words: str) -> None:
     """Packages of the Python index; pip reads the host's own settings of it."""
     pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "-d", target, *words]
     done = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
@@ -127,7 +127,7 @@ def _download(target: str, *words: str) -> None:
 def _pinned(work: str, what: tuple[str, str]) -> str:
     """The wheel of one package, its digest compared."""
     target = tempfile.mkdtemp(dir=work)
-    _download(target, "--no-deps", what[0])
+    download(target, "--no-deps", what[0])
     (wheel,) = glob(f"{target}/*.whl")
     _demand(wheel, what[1])
     return wheel
@@ -172,7 +172,7 @@ def _python(work: str, root: str) -> None:
         shutil.copy2(library, f"{root}/usr/lib/", follow_symlinks=False)
     shutil.copytree(f"{kit}/lib/python3.13", f"{root}/usr/lib/python3.13", symlinks=True)
     wheels = f"{work}/wheels"
-    _download(wheels, *FOR_MUSL, *MODULES)
+    download(wheels, *FOR_MUSL, *MODULES)
     site = f"{root}/usr/lib/python3.13/site-packages"
     for name in sorted(glob(f"{wheels}/*.whl")):
         with zipfile.ZipFile(name) as wheel:
@@ -353,10 +353,18 @@ mkfs.ext4 -q -F -L root -E lazy_itable_init=1,lazy_journal_init=1 -d "$2/root" "
 
 
 class AlpineMachine:
-    """The same tree with Alpine's own kernel, emulated: swap, clock and memory are its own. Gone on exit."""
+    """The same tree with Alpine's own kernel, emulated: swap, clock and memory are its own. Gone on exit.
+
+    network: the namespace whose addresses are the guest's internet, where it is not one of its own.
+    """
 
     def __init__(
-        self, *, memory: int = 6656, files: Optional[Mapping[str, Content]] = None, copy: Optional[Mapping[str, str]] = None
+        self,
+        *,
+        memory: int = 6656,
+        files: Optional[Mapping[str, Content]] = None,
+        copy: Optional[Mapping[str, str]] = None,
+        network: Optional[Namespace] = None,
     ) -> None:
         self.memory = memory
         self.files: dict[str, Content] = {
@@ -366,7 +374,8 @@ class AlpineMachine:
             **(files or {}),
         }
         self.copy = dict(copy or {})
-        self.network = Namespace()
+        self.network = network or Namespace()
+        self._lent = network is not None
         self.started = 0.0
         self._scratch = ""
         self._qemu: Optional[subprocess.Popen[bytes]] = None
@@ -377,7 +386,8 @@ class AlpineMachine:
         trees.install_host_packages(*HOST_PACKAGES, *EMULATOR)
         with ExitStack() as stack:
             self._scratch = stack.enter_context(scratch("alpine-vm", trees.lab_dir()))
-            stack.enter_context(self.network)
+            if not self._lent:
+                stack.enter_context(self.network)
             stack.callback(self._end)
             for name in ("upper", "work", "root"):
                 os.mkdir(f"{self._scratch}/{name}")

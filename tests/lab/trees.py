@@ -81,6 +81,7 @@ RECIPES = {
     "bullseye-docker": _system("bullseye", "isc-dhcp-client", *_OLD_DOCKER),
     "sid-docker": _system("sid", "dhcpcd-base", *_DOCKER),
     "trixie-mariadb": Recipe("trixie", ("mariadb-server-core", "mariadb-client-core")),
+    "el-vm": _system("trixie", "dhcpcd-base", "dnf", "rpm", *_MACHINE),
     "trixie-vm": _system("trixie", "dhcpcd-base", *_DOCKER, *_MACHINE),
 }
 

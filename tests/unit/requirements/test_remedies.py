@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from cowgate.engine.evaluate import judge_all
 from cowgate.model import Phase, Remedy
 from cowgate.requirements.catalogue import all_requirements
-from tests.lab.remedies import branch
-from tests.scenarios import test_docker_remedies, test_remedies
+from tests.distros import test_alpine_remedies, test_el_remedies
+from tests.lab.remedies import Fault, branch
+from tests.scenarios import test_docker_remedies, test_probe_remedies, test_remedies
 from tests.unit.conftest import healthy_facts, policy_of
 
 ROOT = Path(__file__).resolve().parents[3]
 LIST = Path(__file__).with_name("remedies.txt")
 CASES = Path(__file__).parent / "cases"
 # What plants faults out of a table of its own.
-PLANTED = (test_remedies, test_docker_remedies)
+GROUPS = {
+    module: [fault for group in module.GROUPS.values() for faults in group.rounds for fault in faults]
+    for module in (test_remedies, test_docker_remedies)
+}
+TABLES = {module: module.PLANTED for module in (test_alpine_remedies, test_el_remedies, test_probe_remedies)}
+PLANTED: dict[ModuleType, Sequence[Fault]] = {**GROUPS, **TABLES}
 KINDS = ("rebooted", "executed", "edit", "person", "open")
 # What only shows something, or opens a file for a person.
 SHOWS = (
@@ -90,9 +98,9 @@ def test_the_tests_that_are_named_are_there() -> None:
 
 def test_what_is_planted_is_listed_as_such() -> None:
     rebooted = {line.branch: line.shown for line in lines() if line.kind == "rebooted"}
-    for module in PLANTED:
+    for module, faults in PLANTED.items():
         file = str(Path(module.__file__ or "").relative_to(ROOT))
-        planted = {fault.branch for group in module.GROUPS.values() for faults in group.rounds for fault in faults}
+        planted = {fault.branch for fault in faults}
         assert planted <= set(rebooted)
         assert {name for name, shown in rebooted.items() if shown.startswith(f"{file}::")} <= planted
 
