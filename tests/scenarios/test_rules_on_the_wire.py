@@ -20,8 +20,9 @@ from tests.lab.process import run, stop, wait_until
 from tests.scenarios.test_truth import IMAGE, LABELS, NETWORK, paste, served
 
 ROOT = str(Path(__file__).resolve().parents[2])
-INSIDE, OUTSIDE = (25, 443, 587), (25, 443)
+INSIDE, OUTSIDE = (25, 80, 443, 587), (25, 443)
 ROWS = "network.firewall,ports.available"
+WEB = 80
 ASK = """
 import socket, sys
 line = socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.7)
@@ -122,6 +123,9 @@ INNOCENT = (
     f"{pre('iifname eth0 tcp dport 22 meta mark set 0x1; meta mark set meta mark | 0x100', -150)} "
     + forward("meta mark & 0xff == 1 drop"),
     nat("iifname eth0 dnat ip to tcp dport map { 8080 : 10.9.9.9, 2222 : 10.9.9.8 }"),
+    "chain own { type filter hook input priority 0; policy drop; ct state established,related accept; "
+    "tcp dport { 22, 80, 443 } accept; }",
+    'chain own { type filter hook input priority 0; policy drop; iifname != "eth0" accept; tcp dport 22 accept; }',
     forward('ct state vmap { established : accept, related : accept, invalid : drop }; iifname "br-*" accept; '
             'oifname "br-mailcow" tcp dport { 25, 80, 110, 143, 443, 465, 587, 993, 995, 4190 } accept', "drop"),
 )  # fmt: skip
@@ -138,23 +142,27 @@ def world() -> Iterator[World]:
             for address in ("default", "2001:db8:1::/64"):  # IPv6 is another test's (test_docker)
                 found.inside.ip("-6", "route", "del", address)
             served(found)
-            found.docker("rm", "--force", "smtp")
-            ports = [f"--publish={port}:{port}" for port in INSIDE]
-            listen = "".join(f"busybox httpd -p {port} -h /bin; " for port in INSIDE) + "exec busybox sleep 1d"
-            run = ["run", "--detach", "--name=smtp", f"--network={NETWORK}", *ports, "--stop-signal=KILL", *LABELS, IMAGE]
-            found.docker(*run, "busybox", "sh", "-c", listen)
+            run_server(found)
             server = found.outside.start([sys.executable, "-I", "-c", LISTEN, *map(str, OUTSIDE)], log=os.devnull)
             wait_until(lambda: is_alive(found, 25, out=True), "a listener outside", 10)
             yield found
             stop(server)
-            found.docker("rm", "--force", "smtp")
             found.stop()
 
 
-def is_alive(world: World, port: int, *, out: bool = False) -> bool:
-    """Whether a client outside reaches that port of mailcow, or the container (`out`) that port of somebody outside."""
+def run_server(world: World) -> None:
+    """In the place of the one that serves port 25 alone."""
+    world.docker("rm", "--force", "smtp")
+    ports = [f"--publish={port}:{port}" for port in INSIDE]
+    listen = "".join(f"busybox httpd -p {port} -h /bin; " for port in INSIDE) + "exec busybox sleep 1d"
+    run = ["run", "--detach", "--name=smtp", f"--network={NETWORK}", *ports, "--stop-signal=KILL", *LABELS, IMAGE]
+    world.docker(*run, "busybox", "sh", "-c", listen)
+
+
+def is_alive(world: World, port: int, *, out: bool = False, to: str = ROUTER) -> bool:
+    """Whether a client outside reaches that port of mailcow, or the container (`out`) that port of somebody."""
     if out:
-        ask = ["docker", "exec", "smtp", "busybox", "nc", "-w", "1", ROUTER, str(port)]
+        ask = ["docker", "exec", "smtp", "busybox", "nc", "-w", "1", to, str(port)]
         return world.run(ask, input="").returncode == 0
     return world.outside.run([sys.executable, "-I", "-c", ASK, ADDRESS, str(port)]).returncode == 0
 
@@ -215,6 +223,29 @@ def test_rules_that_touch_no_port_of_mailcow(plain: World) -> None:
             plain.run(["nft", "delete", "table", "inet", f"own{number}"], check=True)
 
 
+CLOSED = (
+    "chain own { type filter hook input priority 0; policy drop; ct state established,related accept; tcp dport 22 accept; }"
+)
+OWN = (
+    Guilty("policy drop", CLOSED, "inet own own: policy drop"),
+    Guilty("iptables", "iptables -A INPUT -i br-+ -p tcp -m multiport --dports 70:90 -j REJECT", "--dports 70:90 -j REJECT"),
+)
+
+
+@pytest.mark.parametrize("one", OWN, ids=lambda one: one.name)
+def test_a_container_that_does_not_reach_its_own_host(plain: World, one: Guilty) -> None:
+    """What comes from mailcow's own bridge Docker's proxy takes, and so INPUT decides. acme asks for a certificate only when
+    it reached http://HOSTNAME itself; nobody outside notices."""
+    load(plain, one)
+    assert is_alive(plain, WEB) and not is_alive(plain, WEB, out=True, to=ADDRESS)
+    found = plain.cowgate("check", "--only", "network.firewall")["network.firewall"]
+    assert found["status"] == "warn" and one.quoted in found["diagnosis"], found  # type: ignore[operator]
+    assert "own address" in found["diagnosis"]  # type: ignore[operator]
+    paste(plain, found["remedy"])  # type: ignore[arg-type]
+    assert is_alive(plain, WEB) and is_alive(plain, WEB, out=True, to=ADDRESS)
+    assert plain.cowgate("check", "--only", "network.firewall")["network.firewall"]["status"] == "pass"
+
+
 ENTRY = "-A -p tcp -s 10.{}.{}.{} -d 10.255.255.254 --sport 9 --dport 80 --state ESTABLISHED -u ASSURED,SEEN_REPLY -t 600\n"
 
 
@@ -235,3 +266,17 @@ def test_a_table_of_connections_that_is_full(plain: World, tmp_path: Path) -> No
         run([*tool, "-F"], check=True)
     assert is_alive(plain, 25) and is_alive(plain, 25, out=True)
     assert plain.cowgate("check", "--only", "network.forwarding")["network.forwarding"]["status"] == "pass"
+
+
+def test_without_dockers_proxy_input_is_not_asked(plain: World) -> None:
+    """Docker translates what comes from the bridge, too, and FORWARD decides."""
+    plain.stop()
+    served(plain, text='{"userland-proxy": false}')
+    run_server(plain)
+    load(plain, OWN[0])
+    try:
+        assert is_alive(plain, WEB, out=True, to=ADDRESS)
+        assert plain.cowgate("check", "--only", "network.firewall")["network.firewall"]["status"] == "pass"
+    finally:
+        plain.docker("rm", "--force", "smtp")
+        plain.stop()

@@ -76,6 +76,16 @@ def removal(chain: Chain, rule: Rule) -> tuple[str, ...]:
     return (program, "-w", "-t", chain.table, "-D", *words[1:])
 
 
+def acceptance(chain: Chain, link: str, port: int) -> tuple[str, ...]:
+    """The command that lets what comes in by a link to a TCP port pass, before the chain's other rules."""
+    if chain.source == "nft":
+        rule = f'iifname "{link}" tcp dport {port} accept'
+        return ("nft", "insert", "rule", chain.family, chain.table, chain.name, rule)
+    program = ("ip6tables" if chain.family == "ip6" else "iptables") + ("-legacy" if chain.source == "legacy" else "")
+    match = ("-i", link, "-p", "tcp", "--dport", str(port))
+    return (program, "-w", "-t", chain.table, "-I", chain.name, *match, "-j", "ACCEPT")
+
+
 # -- iptables ----------------------------------------------------------------------------------------------------------
 
 _HOOKS = {"PREROUTING": "prerouting", "INPUT": "input", "FORWARD": "forward", "OUTPUT": "output", "POSTROUTING": "postrouting"}

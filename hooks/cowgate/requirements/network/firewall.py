@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cowgate.changes.values import Change, Command, RestartUnit, UnitState, WriteFile
 from cowgate.model import Level, Phase, Requirement, Verdict, failed, passed, warned
 from cowgate.requirements.fix import Fix
-from cowgate.requirements.network.packets import Filters
+from cowgate.requirements.network.packets import BRIDGE, Filters
 from cowgate.requirements.network.traffic import (
     LOOPBACK,
     Lost,
@@ -16,6 +16,9 @@ from cowgate.requirements.network.traffic import (
     filters,
     hidden_senders,
     kept_apart,
+    kept_from_host,
+    loaded_by,
+    openings,
     origin,
     refusals,
     removals,
@@ -56,6 +59,9 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return _not_judged(firewall.reason)
     if certain:
         return _closed(facts, certain)
+    own = [one for one in kept_from_host(facts, rules) if one.fate.certain] if _asks_itself(facts, policy) else []
+    if own:
+        return _without_own_host(facts, own)
     doubts = [one for one in (*lost, *_doubtful_translations(facts, rules)) if not one.fate.certain]
     if doubts:
         return _doubtful(doubts)
@@ -129,6 +135,30 @@ def _closed(facts: Facts, lost: list[Lost]) -> Verdict:
         commands=removals(facts, lost),
         expected=EXPECTED,
         observed=f"dropped: {_what(lost)}",
+        evidence={one.fate.chain.place: one.fate.text for one in lost},
+    )
+
+
+def _asks_itself(facts: Facts, policy: Policy) -> bool:
+    """Whether mailcow's acme connects to its own host name before it asks for a certificate (data/Dockerfiles/acme)."""
+    mailcow, asked = facts.mailcow.value, policy.install.mailcow
+    if mailcow.conf is None and (asked.skip_lets_encrypt or asked.skip_http_verification):
+        return False
+    skips = (mailcow.setting("SKIP_LETS_ENCRYPT"), mailcow.setting("SKIP_HTTP_VERIFICATION"))
+    return "y" not in (*skips, (mailcow.conf or {}).get("ACME_DNS_CHALLENGE", ""))
+
+
+def _without_own_host(facts: Facts, lost: list[Lost]) -> Verdict:
+    told = listed_with_and(f"`{text}`" for text in _quoted(lost)[:MANY])
+    return warned(
+        f"connections from mailcow's bridge to port {lost[0].port} of this host's own address are dropped by {told}: mailcow "
+        "asks for a certificate only when it reached its own name that way (else its acme container logs "
+        '"HTTP validation failed"), and Docker leaves them to INPUT',
+        remedy=f"let them pass, also in what loads these rules at boot ({loaded_by(facts, lost[0])}); with a certificate of "
+        "your own set SKIP_LETS_ENCRYPT=y instead. In the running rules:",
+        commands=openings(facts, lost),
+        expected=EXPECTED,
+        observed=f"dropped: from {BRIDGE} to port {lost[0].port} of this host",
         evidence={one.fate.chain.place: one.fate.text for one in lost},
     )
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from cowgate.formats.packetfilter import Chain, removal
+from cowgate.formats.packetfilter import Chain, acceptance, removal
 from cowgate.model import Commands
+from cowgate.probes.private import is_private
 from cowgate.requirements.mailcow.shared import mailcow_network, mailcow_networks
 from cowgate.requirements.network.packets import BRIDGE, OUTSIDE, Fate, Filters, Packet
 from cowgate.requirements.published import Wanted, mailcow_has_ipv6, wanted_sockets
@@ -31,12 +32,13 @@ LOOPBACK = ("127.", "::1")
 OUTGOING = ((25, "tcp"), (443, "tcp"), (53, "udp"))
 # And to each other: the database, Redis, the resolver.
 INWARD = ((3306, "tcp"), (6379, "tcp"), (53, "udp"))
+HTTP = 80  # where acme asks its own host before it asks for a certificate
 MAX_ADDRESSES = 16  # of one family that are looked at
 
 
 class Lost(NamedTuple):
-    """A connection that a rule stops or changes: the way it goes (`in`, `out`, or `between` the containers), the port as the
-    outside knows it, and how."""
+    """A connection that a rule stops or changes: the way it goes (`in`, `out`, `between` the containers, or from them to an
+    address of this `host`), the port as the outside knows it, and how."""
 
     way: str
     port: int
@@ -181,6 +183,23 @@ def kept_apart(facts: "Facts", rules: Filters) -> Iterator[Lost]:
                 yield from (Lost("between", port, family, f) for f in _drops(rules, packet, hook) if _decides(facts, f))
 
 
+def kept_from_host(facts: "Facts", rules: Filters) -> Iterator[Lost]:
+    """Every rule that drops what mailcow's containers send to port 80 of this machine's own public addresses. Docker moves
+    what comes from outside to the container, but leaves what comes from the container's own bridge to its proxy on the host,
+    and so to INPUT; without the proxy it moves that, too (measured with 26.1)."""
+    docker, interfaces = facts.docker.content, facts.interfaces.content
+    without_proxy = docker is not None and docker.setting("userland-proxy") is False
+    if interfaces is None or (without_proxy and facts.mailcow.value.setting("HTTP_PORT") == str(HTTP)):
+        return
+    for family, _, network in families(facts):
+        own = [a.address for a in interfaces.global_addresses(4 if family == "ip" else 6) if not is_private(a.address)]
+        for address in own[:1]:
+            packet = Packet(family, BRIDGE, "", network, address, HTTP, local=True)
+            for fate in _followed(rules, [(packet, "prerouting"), (packet, "input")]):
+                if not _is_firewalld(facts, fate.chain):  # it has a zone for Docker's bridges that accepts
+                    yield Lost("host", HTTP, family, fate)
+
+
 def _decides(facts: "Facts", fate: Fate) -> bool:
     """Of what containers send firewalld decides by the zone of their bridge. Docker puts each into one that accepts
     everything when it starts; a firewalld that was started after Docker knows none of them, and refuses (measured)."""
@@ -257,6 +276,7 @@ FERM = "/etc/ferm/ferm.conf"
 FERM_ACCEPTS = (
     f"domain (ip ip6) table filter chain FORWARD {{ interface {BRIDGE} ACCEPT; outerface {BRIDGE} ACCEPT; }}"  # Docker decides
 )
+FERM_OPENS = f"domain (ip ip6) table filter chain INPUT {{ interface {BRIDGE} proto tcp dport {HTTP} ACCEPT; }}"
 FIREWALLD = "/etc/firewalld/firewalld.conf"
 
 
@@ -314,11 +334,45 @@ def origin(facts: "Facts", lost: Lost) -> str:
         return f"the rule is made by ferm ({FERM}), which writes into iptables-legacy. There:"
     if _is_firewalld(facts, chain):
         return f"the rule is made by {_LOADERS[0][1]}. There:"
-    name = f"{chain.table} {chain.name} {lost.fate.rule.text if lost.fate.rule else ''}"
-    who = next((text for word, text in _LOADERS if word in name), "")
+    who = _loader(lost)
     if who:
         return f"the rule is made by {who}, and comes back until it is changed there{running}"
+    return f"remove it also from what loads it at boot ({_files(chain)}), or it comes back{running}"
+
+
+# Who writes all rules of iptables anew when it is started, by its unit, and where what a bridge sends is accepted.
+_WRITERS = (
+    ("shorewall.service", f"Shorewall: a zone for {BRIDGE} in /etc/shorewall/interfaces, and a policy that accepts it"),
+    ("csf.service", "csf: csfpost.sh in /usr/local/csf/bin or /etc/csf"),
+)
+
+
+def loaded_by(facts: "Facts", lost: Lost) -> str:
+    """Who, or which file, loads the rules of that chain at boot."""
+    chain = lost.fate.chain
+    if _is_ferm(facts, chain):
+        return FERM
+    writer = next((text for unit, text in _WRITERS if chain.source != "nft" and is_on(facts, unit)), "")
+    return writer or _loader(lost) or _files(chain)
+
+
+def openings(facts: "Facts", lost: list[Lost]) -> Commands:
+    """The commands that let what comes from mailcow's bridge pass all the same."""
+    commands: list[tuple[str, ...]] = []
+    for one in lost:
+        if _is_ferm(facts, one.fate.chain):
+            commands += [("sh", "-c", f"echo '{FERM_OPENS}' >> {FERM}"), ("systemctl", "reload", "ferm.service")]
+        else:
+            commands.append(acceptance(one.fate.chain, BRIDGE, one.port))
+    return tuple(dict.fromkeys(commands))
+
+
+def _loader(lost: Lost) -> str:
+    chain, rule = lost.fate.chain, lost.fate.rule
+    name = f"{chain.table} {chain.name} {rule.text if rule else ''}"
+    return next((text for word, text in _LOADERS if word in name), "")
+
+
+def _files(chain: Chain) -> str:
     files = "/etc/nftables.conf, /etc/nftables.d" if chain.source == "nft" else "/etc/iptables/rules.v4, rules.v6"
-    return (
-        f"remove it also from what loads it at boot ({files}, or a script of a VPN or an interface), or it comes back{running}"
-    )
+    return f"{files}, or a script of a VPN or an interface"
