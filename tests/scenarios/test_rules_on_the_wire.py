@@ -4,7 +4,10 @@ wire does, and what cowgate says of it. Beside a real dockerd, each loaded into 
 
 from __future__ import annotations
 
+import base64
+import glob
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,6 +224,29 @@ def test_rules_that_touch_no_port_of_mailcow(plain: World) -> None:
     finally:
         for number in range(len(INNOCENT)):
             plain.run(["nft", "delete", "table", "inet", f"own{number}"], check=True)
+
+
+IPSET = "{ echo create closed bitmap:port range 0-1024; echo add closed 20-30; echo add closed 443; } | ipset restore"
+
+
+def test_ports_in_a_set_of_ipset(plain: World) -> None:
+    """The host's own program, beside the world's iptables."""
+    trees.install_host_packages("ipset")
+    library = min(glob.glob("/usr/lib/*/libipset.so.*"), key=len)
+    for path, place in ((shutil.which("ipset") or "", "/usr/sbin/ipset"), (library, library)):
+        text = base64.b64encode(Path(path).read_bytes()).decode()
+        plain.run(["sh", "-c", 'base64 -d > "$0" && chmod 755 "$0"', place], input=text, check=True)
+    plain.run(["sh", "-c", IPSET], check=True)
+    load(plain, Guilty("", user("-i eth0 -p tcp -m set --match-set closed dst -j DROP"), ""))
+    assert not is_alive(plain, 25) and is_alive(plain, 587)
+    found = plain.cowgate("check", "--only", "network.firewall")["network.firewall"]
+    assert found["status"] == "fail" and "--match-set closed dst -j DROP" in found["diagnosis"], found  # type: ignore[operator]
+    assert "to port 25 of mailcow" in found["diagnosis"]  # type: ignore[operator]
+    plain.run(["sh", "-c", "ipset del closed 20-30; ipset del closed 443"], check=True)
+    assert is_alive(plain, 25)
+    assert plain.cowgate("check", "--only", "network.firewall")["network.firewall"]["status"] == "pass"
+    paste(plain, found["remedy"])  # type: ignore[arg-type]
+    plain.run(["ipset", "destroy", "closed"], check=True)
 
 
 CLOSED = (

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 from cowgate.errors import CommandMissing, CowgateError
 from cowgate.facts.fact import Fact
 from cowgate.formats.error import FormatError
-from cowgate.formats.nftrules import Key, named_sets, parse_elements, parse_nft
-from cowgate.formats.packetfilter import SHARED, Chain, combined, parse_saved, relevant
+from cowgate.formats.nftrules import MAX_SETS, Key, named_sets, parse_elements, parse_nft
+from cowgate.formats.packetfilter import SHARED, Chain, combined, parse_ipset, parse_saved, relevant, sets_of_ports
 
 if TYPE_CHECKING:
     from cowgate.machine.host import Host
@@ -222,9 +222,20 @@ def _elements(host: "Host", text: str, until: float) -> dict[Key, list[Any]]:
 def _saved(host: "Host", kind: str, until: float) -> tuple[Chain, ...]:
     """What iptables-save and ip6tables-save of that kind list."""
     source = "legacy" if kind == "legacy" else "iptables"
-    found: tuple[Chain, ...] = ()
-    for family, command in (("ip", "iptables"), ("ip6", "ip6tables")):
-        found += parse_saved(_said(host, (f"{command}-{kind}-save",), until), family, source)
+    commands = (("ip", "iptables"), ("ip6", "ip6tables"))
+    texts = [(family, _said(host, (f"{command}-{kind}-save",), until)) for family, command in commands]
+    ports = _ipsets(host, until) if any("--match-set" in text for _, text in texts) else {}
+    return tuple(chain for family, text in texts for chain in parse_saved(text, family, source, ports))
+
+
+def _ipsets(host: "Host", until: float) -> dict[str, tuple[str, ...]]:
+    """The ports in the sets of ipset that hold ports; of one that cannot be had nothing is known."""
+    found = {}
+    try:
+        for name in sets_of_ports(_said(host, ("ipset", "list", "-terse"), until))[:MAX_SETS]:
+            found[name] = parse_ipset(_said(host, ("ipset", "save", name), until))
+    except CowgateError:
+        pass
     return found
 
 

@@ -6,8 +6,8 @@ left out. The text of a rule is kept as its program has it: a row quotes it, and
 
 import re
 import shlex
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Optional
 
 from cowgate.quoting import masked
 
@@ -129,8 +129,10 @@ _CONDITIONS = {
 }  # fmt: skip
 
 
-def parse_saved(text: str, family: str, source: str = "iptables") -> tuple[Chain, ...]:
-    """The chains of iptables-save or ip6tables-save; `family` is ip or ip6."""
+def parse_saved(
+    text: str, family: str, source: str = "iptables", ports: Optional[Mapping[str, tuple[str, ...]]] = None
+) -> tuple[Chain, ...]:
+    """The chains of iptables-save or ip6tables-save; `family` is ip or ip6, `ports` are those in sets of ipset, by name."""
     chains: dict[tuple[str, str], Chain] = {}
     rules: dict[tuple[str, str], list[Rule]] = {}
     table = ""
@@ -145,11 +147,21 @@ def parse_saved(text: str, family: str, source: str = "iptables") -> tuple[Chain
             kind = "nat" if table == "nat" else "filter"
             chains[table, words[0]] = Chain(source, family, table, words[0], hook, kind if hook else "", priority, policy)
         elif line.startswith("-A ") and len(words := _words(line)) > 1:
-            rules.setdefault((table, words[1]), []).append(_saved_rule(line, words[2:]))
+            rules.setdefault((table, words[1]), []).append(_saved_rule(line, words[2:], ports or {}))
     found = []
     for key, chain in chains.items():
         found.append(chain._replace(rules=tuple(rules.get(key, ()))))
     return tuple(found)
+
+
+def sets_of_ports(listing: str) -> tuple[str, ...]:
+    """The names of the sets that hold ports, out of `ipset list -terse`."""
+    return tuple(re.findall(r"(?m)^Name: (\S+)\nType: bitmap:port$", listing))
+
+
+def parse_ipset(text: str) -> tuple[str, ...]:
+    """The ports in `ipset save NAME` of such a set."""
+    return tuple(re.findall(r"(?m)^add \S+ (\d+)", text))
 
 
 def _words(line: str) -> list[str]:
@@ -161,7 +173,7 @@ def _words(line: str) -> list[str]:
         return line.split()
 
 
-def _saved_rule(line: str, words: list[str]) -> Rule:
+def _saved_rule(line: str, words: list[str], ports: Mapping[str, tuple[str, ...]]) -> Rule:
     matches: list[Match] = []
     verdict = target = ""
     negated = False
@@ -189,7 +201,7 @@ def _saved_rule(line: str, words: list[str]) -> Rule:
         elif word == "--syn":
             matches.append(Match("flags", ("FIN,SYN,RST,ACK/SYN",), negated))
         elif word in _CONDITIONS:
-            matches.append(_saved_match(_CONDITIONS[word], values, negated))
+            matches.append(_saved_match(_CONDITIONS[word], values, negated, ports))
         elif word in _NEVER:
             matches.append(Match("never", (), negated))
         elif word not in _NO_CONDITION:
@@ -202,7 +214,9 @@ def _saved_rule(line: str, words: list[str]) -> Rule:
     return Rule(line, verdict, target, tuple(matches))
 
 
-def _saved_match(what: str, values: list[str], negated: bool) -> Match:
+def _saved_match(what: str, values: list[str], negated: bool, ports: Mapping[str, tuple[str, ...]]) -> Match:
+    if what == "set" and values[0] in ports and values[1:] in (["src"], ["dst"]):
+        return Match("sport" if values[1] == "src" else "dport", ports[values[0]], negated)
     if what == "set":  # an arbitrary address is in no set
         return Match(
             "saddr" if values[1:2] == ["src"] or "src" in values[-1].split(",") else "daddr", ("@" + values[0],), negated

@@ -306,3 +306,36 @@ def test_what_iptables_is(tmp_path: Path, links: dict[str, str], backend: str) -
 )
 def test_addrtype(tmp_path: Path, files: dict[str, str], addrtype: Optional[bool]) -> None:
     assert collected(tmp_path, files).addrtype is addrtype
+
+
+IPSETS = """\
+Name: mail
+Type: bitmap:port
+Header: range 0-1024
+
+Name: bad
+Type: hash:net
+Header: family inet hashsize 1024 maxelem 65536
+"""
+MATCHED = """\
+*filter
+:FORWARD ACCEPT [0:0]
+-A FORWARD -p tcp -m set --match-set mail dst -j DROP
+-A FORWARD -p tcp -m set ! --match-set mail src -j DROP
+-A FORWARD -m set --match-set bad src -j DROP
+-A FORWARD -p tcp -m set --match-set bad,mail dst -j DROP
+COMMIT
+"""
+
+
+def test_ports_in_a_set_of_ipset(tmp_path: Path) -> None:
+    """Sets of ports are asked for by their name; lists of addresses are not."""
+    saves: dict[str, Optional[str]] = {"iptables-nft-save": MATCHED, "ip6tables-nft-save": "", "ipset list -terse": IPSETS}
+    found = collected(
+        tmp_path, answers={**saves, "ipset save mail": "create mail bitmap:port range 0-1024\nadd mail 25\nadd mail 80\n"}
+    )
+    (chain,) = [chain for chain in found.chains if chain.name == "FORWARD"]
+    assert [rule.matches[1] for rule in chain.rules[:2]] == [Match("dport", ("25", "80")), Match("sport", ("25", "80"), True)]
+    assert chain.rules[-1].matches[1] == Match("daddr", ("@bad,mail",))
+    without = collected(tmp_path / "none", answers=saves)
+    assert without.chains[0].rules[0].matches[1] == Match("daddr", ("@mail",))
