@@ -47,7 +47,7 @@ def named_sets(text: str) -> tuple[NamedSet, ...]:
             if PORTS in types and set(types) <= set(SMALL_TYPES) and "dynamic" not in str(one.get("flags")):
                 found.append(NamedSet(kind, one["family"], one["table"], one["name"]))
         return tuple(found[:MAX_SETS])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise FormatError("nft gave no list of rules") from None
 
 
@@ -56,7 +56,7 @@ def parse_elements(text: str) -> list[Any]:
     try:
         (one,) = [entry.get("set") or entry["map"] for entry in json.loads(text)["nftables"] if "metainfo" not in entry]
         return list(one.get("elem", ()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise FormatError("nft gave no set") from None
 
 
@@ -75,7 +75,7 @@ def parse_nft(text: str, elements: Optional[Mapping[Key, list[Any]]] = None) -> 
                 parts = _filled(rule.get("expr") or [], key, known) if known else rule.get("expr") or []
                 rules.setdefault(key, []).extend(_rules(parts, int(rule.get("handle", 0))))
         return tuple(_chain(chain, rules) for chain in chains)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise FormatError("nft gave no list of rules") from None
 
 
@@ -298,6 +298,8 @@ def _compared(operator: str, left: Any, right: Any) -> tuple[Way, ...]:
     negated = operator in ("!=", "!")
     if what == "flags":
         return ((*implied, Match("flags", _flags(operator, left, right), negated)),)
+    if isinstance(right, dict) and right.get("set") == []:  # a set with a name, and nothing in it
+        return ((*implied, Match("never", (), negated)),)
     if what in _UNUSUAL:
         return ((*implied, _unusual(what, negated, right)),)
     values = _values(right, what) if operator in ("==", "!=", "in", "!") else _range(operator, right)
@@ -341,7 +343,7 @@ def _concatenated(operator: str, parts: list[Any], right: Any) -> tuple[Way, ...
         for part, value in zip(parts, inner["concat"]):
             ways = _both(ways, _compared("==", part, value))
         found += ways
-    return tuple(found)
+    return tuple(found) or ((Match("never"),),)
 
 
 def _implied(left: Any) -> Way:

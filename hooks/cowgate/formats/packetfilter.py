@@ -216,7 +216,8 @@ def _saved_rule(line: str, words: list[str], ports: Mapping[str, tuple[str, ...]
 
 def _saved_match(what: str, values: list[str], negated: bool, ports: Mapping[str, tuple[str, ...]]) -> Match:
     if what == "set" and values[0] in ports and values[1:] in (["src"], ["dst"]):
-        return Match("sport" if values[1] == "src" else "dport", ports[values[0]], negated)
+        found = ports[values[0]]  # nothing is in an empty set
+        return Match(("sport" if values[1] == "src" else "dport") if found else "never", found, negated)
     if what == "set":  # an arbitrary address is in no set
         return Match(
             "saddr" if values[1:2] == ["src"] or "src" in values[-1].split(",") else "daddr", ("@" + values[0],), negated
