@@ -60,8 +60,8 @@ KERNEL_LINE = "root=/dev/vda rw console=ttyS0 mitigations=off nokaslr audit=0 ap
 FREQUENCY = "tsc_early_khz=2000000"
 PROCESSOR = "qemu64,-svm"  # or the guest gets KVM ready for guests of its own
 # $1 tree, $2 work directory, $3 disk file, $4 units to mask: an overlay over the tree gets the archive on stdin, becomes a
-# file system in the disk file, and goes away. What nobody asks for there is left out: each look for secrets in a guest reads
-# what no package owns, and debconf's translations alone are half of its time.
+# file system in the disk file (FORMAT), and goes away. What nobody asks for there is left out: each look for secrets in a
+# guest reads what no package owns, and debconf's translations alone are half of its time.
 MAKE_DISK = """\
 set -e
 mkdir -p "$2/upper" "$2/work" "$2/root"
@@ -78,6 +78,8 @@ for table in alias dep symbols; do rm -f "$2"/root/usr/lib/modules/*/modules.$ta
 cp "$2/root"/boot/vmlinuz-* "${3%/*}/kernel"
 cp "$2/root"/boot/initrd.img-* "${3%/*}/initrd"
 touch "$2/root/etc/.updated" "$2/root/var/.updated"  # or ldconfig, and others, make anew what is there
+"""
+FORMAT = """\
 truncate -s 24G "$3"
 mkfs.ext4 -q -F -L root -E lazy_itable_init=1,lazy_journal_init=1 -d "$2/root" "$3"
 """
@@ -96,6 +98,8 @@ class Machine:
     memory in MiB (6656 shows 6.29 GiB, what is sold as 6.5); files as for Container; snapshot=True: see above.
     seed_disk=True: the seed comes on a disk of its own, as from a provider, and the root holds nothing of it.
     """
+
+    format, kernel_line = FORMAT, KERNEL_LINE
 
     def __init__(
         self,
@@ -272,9 +276,9 @@ class Machine:
         command = ["qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-smp", "2"]
         command += ["-m", str(self.memory), "-nodefaults", "-display", "none", "-serial", f"file:{self._scratch}/console.log"]
         command += ["-monitor", f"unix:{self._scratch}/monitor,server,nowait", "-kernel", f"{image}/kernel"]
-        command += ["-initrd", f"{image}/initrd", "-append", f"{KERNEL_LINE} {FREQUENCY}", "-device", "virtio-rng-pci"]
+        command += ["-initrd", f"{image}/initrd", "-append", f"{self.kernel_line} {FREQUENCY}", "-device", "virtio-rng-pci"]
         command += ["-drive", f"file={disk},format=qcow2,if=virtio,cache=unsafe"]
-        command += [*self._seed_disk(), *(["-rtc", f"base={self.clock}"] if self.clock else [])]
+        command += [*self._seed_disk(), *self._more_disks(), *(["-rtc", f"base={self.clock}"] if self.clock else [])]
         command += ["-netdev", NETWORK]
         command += ["-device", f"virtio-net-pci,netdev=n0,mac={MAC},romfile="]
         self._qemu = self.network.start([*command, *more], log=f"{self._scratch}/qemu.log")
@@ -295,6 +299,10 @@ class Machine:
                 out.write(bytes_of(content))
         run(["genisoimage", "-quiet", "-volid", "cidata", "-rock", "-joliet", "-output", iso, directory], check=True)
         return ["-drive", f"file={iso},if=virtio,format=raw,readonly=on"]
+
+    def _more_disks(self) -> list[str]:
+        """QEMU's words for disks beside the root's."""
+        return []
 
     def _died(self) -> bool:
         if self._qemu is not None and self._qemu.poll() is None:
@@ -322,9 +330,8 @@ class Machine:
     def _disk(self) -> str:
         """Directory with the disk, kernel and initrd of this making, built when it is not there."""
         tree = trees.tree(self.tree)
-        making = json.dumps(
-            [os.path.basename(tree), repr(sorted(self.files.items())), _state_of(self.copy), MASKED, MAKE_DISK, NETWORK]
-        )
+        files, script = repr(sorted(self.files.items())), MAKE_DISK + self.format
+        making = json.dumps([os.path.basename(tree), files, _state_of(self.copy), MASKED, script, NETWORK])
         path = os.path.join(trees.lab_dir(), f"disk.{hashlib.sha256(making.encode()).hexdigest()[:12]}")
         with trees.locked(os.path.basename(path)):
             if not os.path.isdir(path):
@@ -347,7 +354,7 @@ class Machine:
             "--mount",
             "sh",
             "-c",
-            MAKE_DISK,
+            MAKE_DISK + self.format,
             "lab",
             tree,
             f"{self._scratch}/make",

@@ -45,6 +45,7 @@ _DRESSED = (
 _AS_EL = ("dnf", "rpm", "createrepo-c", "firewalld", "network-manager", "chrony")
 _AS_UBUNTU = ("netplan.io", "ufw", "unattended-upgrades", "needrestart", "systemd-resolved", "systemd-timesyncd", "e2fsprogs")
 _MACHINE = ("linux-image-cloud-amd64", "initramfs-tools")
+_DISKS = ("lvm2", "thin-provisioning-tools", "btrfs-progs", "xfsprogs")
 # What a container without a network installs from a repository inside the tree: it conflicts with what runs there.
 _OFFERED = ("postfix", "chrony")
 
@@ -83,6 +84,7 @@ RECIPES = {
     "trixie-mariadb": Recipe("trixie", ("mariadb-server-core", "mariadb-client-core")),
     "el-vm": _system("trixie", "dhcpcd-base", "dnf", "rpm", *_MACHINE),
     "trixie-vm": _system("trixie", "dhcpcd-base", *_DOCKER, *_MACHINE),
+    "trixie-disks": _system("trixie", "dhcpcd-base", *_DOCKER, *_MACHINE, *_DISKS),
 }
 
 

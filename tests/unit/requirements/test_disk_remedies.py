@@ -107,6 +107,15 @@ def test_docker_waits_for_its_disk(tmp_path: Path) -> None:
         assert "mounts.conf" not in done.stderr
 
 
+def test_what_docker_waits_for_already_stays(tmp_path: Path) -> None:
+    for mount in ("/srv", "/data"):
+        for step in remedy(late=[mount]).commands[:-1]:
+            paste(step, {"/etc/systemd/system": tmp_path})
+    (dropin,) = tmp_path.rglob("*.conf")
+    for mount in ("/srv", "/data"):
+        assert not is_late(mount, (("UUID=1", mount, "ext4", "nofail"),), dropin.read_text())
+
+
 def test_containerd_waits_for_its_disk_too(tmp_path: Path) -> None:
     """It starts before Docker, and keeps the images where Docker leaves them to it."""
     steps = remedy(late=["/srv"], late_containerd=["/srv"]).commands

@@ -51,10 +51,12 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     """The filesystem of Docker's data root, and those of the images and of the install directory where they are others."""
     disks = facts.disks.value
     wanted = _wanted(facts)
-    verdict = next((found for fs, size, inodes in wanted if (found := _unusable(fs, inodes))), None)
+    verdict = next((found for fs, _, _ in wanted if (found := _read_only(fs))), None)
     verdict = verdict or next((silent(fs) for fs, _, _ in wanted if fs.reason), None)
     verdict = verdict or _small(disks.data_root, phase)
     verdict = verdict or next((found for fs, size, _ in wanted if (found := _full(fs, size))), None)
+    # after the bytes: xfs counts as free inodes what its free bytes can hold
+    verdict = verdict or next((found for fs, _, inodes in wanted if (found := _without_inodes(fs, inodes))), None)
     verdict = verdict or _noexec(facts) or _late(facts)
     if verdict is None:
         verdict = passed(f"{gib(disks.data_root.free)} free of {gib(disks.data_root.total)}")
@@ -94,25 +96,28 @@ def _evidence(facts: Facts) -> dict[str, str]:
     }
 
 
-def _unusable(place: Filesystem, inodes: int) -> Verdict | None:
-    """A filesystem that nothing can be written to, or no more files."""
-    if place.read_only:
-        return failed(
-            f"{place.mount} ({place.source}), which holds {place.path}, is mounted read-only: nothing can be written there",
-            remedy="find the cause first: after a disk error the kernel itself does this. Otherwise remove `ro` from "
-            f"its line in /etc/fstab and run `mount -o remount,rw {place.mount}`",
-            commands=(("findmnt", place.mount), ("dmesg", "--level", "emerg,alert,crit,err")),
-            observed="read-only",
-        )
-    if place.inodes and place.inodes_free < inodes:
-        return failed(
-            f"{place.mount} has {place.inodes_free} inodes free of {place.inodes}, but {place.path} needs {inodes}: "
-            f"no more files can be created there, although there is free space",
-            remedy=f"find the directory with most files on {place.mount}, and remove those that nobody needs",
-            commands=(("du", "--inodes", "-xd", "3", place.mount), ("df", "-i", place.mount)),
-            observed=f"{place.inodes_free} inodes free",
-        )
-    return None
+def _read_only(place: Filesystem) -> Verdict | None:
+    if not place.read_only:
+        return None
+    return failed(
+        f"{place.mount} ({place.source}), which holds {place.path}, is mounted read-only: nothing can be written there",
+        remedy="find the cause first: after a disk error the kernel itself does this. Otherwise remove `ro` from "
+        f"its line in /etc/fstab and run `mount -o remount,rw {place.mount}`",
+        commands=(("findmnt", place.mount), ("dmesg", "--level", "emerg,alert,crit,err")),
+        observed="read-only",
+    )
+
+
+def _without_inodes(place: Filesystem, inodes: int) -> Verdict | None:
+    if not place.inodes or place.inodes_free >= inodes:
+        return None
+    return failed(
+        f"{place.mount} has {place.inodes_free} inodes free of {place.inodes}, but {place.path} needs {inodes}: "
+        f"no more files can be created there, although there is free space",
+        remedy=f"find the directory with most files on {place.mount}, and remove those that nobody needs",
+        commands=(("du", "--inodes", "-xd", "3", place.mount), ("df", "-i", place.mount)),
+        observed=f"{place.inodes_free} inodes free",
+    )
 
 
 def _small(place: Filesystem, phase: Phase) -> Verdict | None:
@@ -204,7 +209,7 @@ def _wait_for(waiting: Mapping[str, tuple[str, ...]]) -> Commands:
         if mounts:
             directory = DROP_IN.format(service)
             line = quote(f"RequiresMountsFor={' '.join(_in_a_unit(mount) for mount in mounts)}")
-            text = f"printf '%s\\n' '[Unit]' {line} > {directory}/mounts.conf"
+            text = f"printf '%s\\n' '[Unit]' {line} >> {directory}/mounts.conf"
             commands += [("mkdir", "-p", directory), ("sh", "-c", text)]
     return (*commands, ("systemctl", "daemon-reload"))
 
