@@ -15,8 +15,8 @@ SUMMARY = "print what must get in and out, for people and for firewalls"
 DETAILS = """\
 Ports are those of mailcow.conf. Sends nothing. Whether a port can be reached, only the outside can tell.
 
-docker-user is refused where Docker keeps its rules in nftables: it makes no chain DOCKER-USER there, and the table that
-nftables prints does the same."""
+docker-user is refused where Docker keeps its rules in nftables: it has no chain DOCKER-USER then. The table
+of --format nftables does the same."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
