@@ -104,7 +104,7 @@ LAYERS = (
         "boot",
         3300,
         True,
-        ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony"),
+        ("qemu-system-x86", "qemu-utils", "genisoimage", "openssh-client", "chrony", "bind9", "nftables", "openssl"),
         (Part(("test_ready.py", "test_clock.py"), 3000),),
     ),
     Layer("distros", 1800, True, ("rpm", "lintian", "gnupg", "musl-tools", "make", "unzip", "qemu-utils", "qemu-system-x86")),

@@ -97,6 +97,9 @@ class Machine:
 
     memory in MiB (6656 shows 6.29 GiB, what is sold as 6.5); files as for Container; snapshot=True: see above.
     seed_disk=True: the seed comes on a disk of its own, as from a provider, and the root holds nothing of it.
+    kernel_words: more words for the kernel, the last one of two wins. network: a namespace of the caller's, which is open:
+    what the guest sends goes out of that. first_kernel: a directory with another kernel and initrd, which the disk knows
+    nothing of: what runs after an update took its modules away. The next boot is that of the disk's own.
     """
 
     format, kernel_line = FORMAT, KERNEL_LINE
@@ -112,6 +115,9 @@ class Machine:
         copy: Optional[Mapping[str, str]] = None,
         snapshot: bool = False,
         seed_disk: bool = False,
+        kernel_words: str = "",
+        network: Optional[Namespace] = None,
+        first_kernel: str = "",
     ) -> None:
         self.tree = tree
         self.memory = memory
@@ -121,7 +127,10 @@ class Machine:
         self.files: dict[str, Content] = {**own, **(files or {})}
         self.copy = dict(copy or {})
         self.snapshot = snapshot
-        self.network = Namespace()
+        self.kernel_words = kernel_words
+        self.network = network or Namespace()
+        self.first_kernel = first_kernel
+        self._own_network = network is None
         self._scratch = ""
         self._qemu: Optional[subprocess.Popen[bytes]] = None
         self._stack = ExitStack()
@@ -132,7 +141,8 @@ class Machine:
         trees.install_host_packages(*HOST_PACKAGES)
         with ExitStack() as stack:
             self._scratch = stack.enter_context(scratch("vm"))
-            stack.enter_context(self.network)
+            if self._own_network:
+                stack.enter_context(self.network)
             stack.callback(self._end)
             image = self._disk()
             if self.snapshot:
@@ -170,6 +180,11 @@ class Machine:
 
     def reboot(self) -> None:
         """Restart the guest in order; returns when it has gone down. Then wait()."""
+        if self.first_kernel:  # QEMU would take it once more, where a boot loader takes what is on the disk
+            self.run(["reboot"])
+            self.first_kernel = ""
+            self._switch_on_again()
+            return
         before = self.run(["cat", "/proc/sys/kernel/random/boot_id"], check=True).stdout
         self.run(["systemctl", "--no-block", "reboot"])
 
@@ -185,6 +200,9 @@ class Machine:
         """Shut down, and switch on again with the hardware clock at `clock` (default: the host's). Then wait()."""
         self.clock = clock
         self.run(["systemctl", "--no-block", "poweroff"])
+        self._switch_on_again()
+
+    def _switch_on_again(self) -> None:
         if self._qemu is not None:
             self._qemu.wait(BOOT_SECONDS)
         self._end()
@@ -274,10 +292,13 @@ class Machine:
         if not os.path.exists(disk):
             run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"{image}/disk.raw", disk], check=True)
         command = ["qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-smp", "2"]
+        kernel = self.first_kernel or image
         command += ["-m", str(self.memory), "-nodefaults", "-display", "none", "-serial", f"file:{self._scratch}/console.log"]
-        command += ["-monitor", f"unix:{self._scratch}/monitor,server,nowait", "-kernel", f"{image}/kernel"]
-        command += ["-initrd", f"{image}/initrd", "-append", f"{self.kernel_line} {FREQUENCY}", "-device", "virtio-rng-pci"]
+        command += ["-monitor", f"unix:{self._scratch}/monitor,server,nowait", "-kernel", f"{kernel}/kernel"]
+        line = f"{self.kernel_line} {FREQUENCY} {self.kernel_words}".rstrip()
+        command += ["-initrd", f"{kernel}/initrd", "-append", line, "-device", "virtio-rng-pci"]
         command += ["-drive", f"file={disk},format=qcow2,if=virtio,cache=unsafe"]
+        command += ["-no-reboot"] if self.first_kernel else []
         command += [*self._seed_disk(), *self._more_disks(), *(["-rtc", f"base={self.clock}"] if self.clock else [])]
         command += ["-netdev", NETWORK]
         command += ["-device", f"virtio-net-pci,netdev=n0,mac={MAC},romfile="]
@@ -312,7 +333,7 @@ class Machine:
 
     def _resume(self, image: str) -> None:
         """Go on from the state after the first boot; booted and saved here when nobody did yet."""
-        saved = os.path.join(image, f"ready-{self.memory}.qcow2")
+        saved = os.path.join(image, f"ready-{self.memory}{self.kernel_words.replace(' ', '-')}.qcow2")
         with trees.locked(os.path.basename(image)):
             if not os.path.exists(saved):
                 self._boot(image)

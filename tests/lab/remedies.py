@@ -103,7 +103,7 @@ def mend(
             done = machine.run(_typed(command, cowgate), timeout=900)
             if done.returncode not in ((0, BLOCKED) if command[0] == "cowgate" else (0,)):
                 problems.append(f"{fault.branch}: {command} ended with {done.returncode}: {done.stdout}{done.stderr}")
-    now = [fault.row for fault in faults if not fault.branch.endswith(", reboot")]  # that one comes at the end of the group
+    now = [fault.row for fault in faults if not fault.branch.endswith("reboot")]  # that one comes at the end of the group
     passing(machine, cowgate, now, "after the remedy", problems, seconds, words)
 
 

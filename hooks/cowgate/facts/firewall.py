@@ -268,7 +268,7 @@ def _has_addrtype(host: "Host") -> Optional[bool]:
     if host.exists("/sys/module/xt_addrtype"):
         return True
     modules = f"/lib/modules/{host.uname().release}"
-    listed = [host.read_or_none(f"{modules}/{name}", MODULES_LIMIT) for name in ("modules.builtin", "modules.dep")]
-    if all(text is None for text in listed):
-        return None
-    return any("/xt_addrtype.ko" in (text or "") for text in listed)
+    builtin, loadable = (host.read_or_none(f"{modules}/{name}", MODULES_LIMIT) for name in ("modules.builtin", "modules.dep"))
+    if "/xt_addrtype.ko" in (builtin or ""):
+        return True
+    return None if loadable is None else "/xt_addrtype.ko" in loadable

@@ -302,6 +302,8 @@ def test_what_iptables_is(tmp_path: Path, links: dict[str, str], backend: str) -
         ({f"{MODULES}/modules.dep": "kernel/net/netfilter/xt_addrtype.ko.xz: kernel/net/netfilter/x_tables.ko.xz\n"}, True),
         ({f"{MODULES}/modules.builtin": "kernel/net/netfilter/xt_addrtype.ko\n"}, True),
         ({f"{MODULES}/modules.dep": "kernel/net/netfilter/xt_mark.ko:\n"}, False),
+        # what modprobe reads is modules.dep.bin: without the text nothing is known of the modules that are not built in
+        ({f"{MODULES}/modules.builtin": "kernel/net/netfilter/nf_tables.ko\n"}, None),
     ],
 )
 def test_addrtype(tmp_path: Path, files: dict[str, str], addrtype: Optional[bool]) -> None:

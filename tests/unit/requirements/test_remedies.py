@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cowgate.engine.evaluate import judge_all
 from cowgate.model import Phase, Remedy
 from cowgate.requirements.catalogue import all_requirements
-from tests.boot import test_disk_remedies
+from tests.boot import test_disk_remedies, test_kernel_remedies
 from tests.distros import test_alpine_remedies, test_el_remedies
 from tests.lab.remedies import Fault, branch
 from tests.scenarios import test_docker_remedies, test_probe_remedies, test_remedies
@@ -29,7 +29,7 @@ CASES = Path(__file__).parent / "cases"
 # What plants faults out of a table of its own.
 GROUPS = {
     module: [fault for group in module.GROUPS.values() for faults in group.rounds for fault in faults]
-    for module in (test_remedies, test_docker_remedies, test_disk_remedies)
+    for module in (test_remedies, test_docker_remedies, test_disk_remedies, test_kernel_remedies)
 }
 TABLES = {module: module.PLANTED for module in (test_alpine_remedies, test_el_remedies, test_probe_remedies)}
 PLANTED: dict[ModuleType, Sequence[Fault]] = {**GROUPS, **TABLES}

@@ -22,16 +22,7 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
     firewall = facts.firewall.value
     expected = "rules in either nftables or iptables-legacy, and the module xt_addrtype"
     if firewall.addrtype is False:
-        modules = install(facts, "kernel-modules-extra") if manager_of(facts) == "dnf" else ()
-        return failed(
-            "the kernel has no module xt_addrtype: Docker's rules need it, and dockerd does not start without it "
-            "(on EL10 it is in kernel-modules-extra)",
-            remedy="install the kernel's extra modules; where modprobe then finds none, they are those of a newer kernel:"
-            " reboot into it",
-            commands=(*modules, ("modprobe", "xt_addrtype")),
-            expected=expected,
-            observed="no xt_addrtype",
-        )
+        return _without_addrtype(facts, expected)
     if firewall.nft_rules is None or firewall.legacy_rules is None:
         return unlisted(firewall)
     if _is_ban_list(facts):
@@ -40,6 +31,23 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return _mixed(facts, expected)
     kind = "legacy" if firewall.legacy_rules else "nft" if firewall.nft_rules else firewall.backend or "none"
     return passed(f"{kind} only" if kind in ("legacy", "nft") else "no rules, no iptables", expected=expected)
+
+
+def _without_addrtype(facts: Facts, expected: str) -> Verdict:
+    diagnosis = "the kernel has no module xt_addrtype: Docker's rules need it, and dockerd does not start without it"
+    remedy = (
+        "install the distribution's own kernel (Debian: linux-image-amd64), which has it, in place of this one, and boot "
+        "that: for this one there is no such module to install"
+    )
+    commands: Commands = ()
+    if manager_of(facts) == "dnf":
+        diagnosis += " (on EL10 it is in kernel-modules-extra)"
+        remedy = (
+            "install the kernel's extra modules; where modprobe then finds none, they are those of a newer kernel: "
+            "reboot into it"
+        )
+        commands = (*install(facts, "kernel-modules-extra"), ("modprobe", "xt_addrtype"))
+    return failed(diagnosis, remedy=remedy, commands=commands, expected=expected, observed="no xt_addrtype")
 
 
 def _is_ban_list(facts: Facts) -> bool:

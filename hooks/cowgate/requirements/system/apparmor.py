@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cowgate.changes.values import Change, InstallPackages, RestartUnit
-from cowgate.model import Level, Phase, Requirement, Verdict, deferred, failed, passed
+from cowgate.model import Commands, Level, Phase, Requirement, Verdict, deferred, failed, passed
 from cowgate.requirements.fix import Fix
-from cowgate.requirements.system.shared import install
+from cowgate.requirements.services.shared import is_on
+from cowgate.requirements.system.shared import install, restart
 
 if TYPE_CHECKING:
     from cowgate.facts.collection import Facts
@@ -24,10 +25,12 @@ def judge(facts: Facts, policy: Policy, phase: Phase) -> Verdict:
         return passed("the kernel does not enforce AppArmor")
     if system.apparmor_parser:
         return passed("on, with " + system.apparmor_parser)
+    commands = install(facts, "apparmor")
+    again: Commands = restart(facts, "docker.service") if is_on(facts, "docker.service") else ()
     return failed(
-        "the kernel enforces AppArmor, but apparmor_parser is not installed: containers will not start",
-        remedy="install the package apparmor, then restart Docker",
-        commands=install(facts, "apparmor"),
+        "the kernel enforces AppArmor, but apparmor_parser is not installed: containers will not start, or run unconfined",
+        remedy="install the package apparmor" + (", then restart Docker, which loads its profile then" if again else ""),
+        commands=(*commands, *again) if commands else (),
         expected="apparmor_parser",
         observed="not found",
         evidence={"/sys/module/apparmor/parameters/enabled": "Y"},
@@ -48,6 +51,7 @@ ROW = Requirement(
     level=Level.ADVISED,
     phases=(Phase.BOOT,),
     needs=("system", "tools"),
+    wants=("services",),
     judge=judge,
     fix="system.apparmor",
 )

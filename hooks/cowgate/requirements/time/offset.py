@@ -23,6 +23,10 @@ TOLERANCE = 5.0
 # servers with them: the clock can then not mend itself (mailcow#519).
 BREAKS_DNSSEC = 3600.0
 
+# After a restart: wait until it follows a server, at most a minute, and step what is left where its file has no makestep.
+# Alone, makestep does nothing after a jump of the clock (measured with chrony 4.6): chronyd forgets what it had measured.
+CHRONY_STEPS = (("chronyc", "waitsync", "60", "0", "0", "1"), ("chronyc", "makestep"))
+
 
 class Lag(NamedTuple):
     """By how many `seconds` the clock lags behind what others say (the median), and whether that is `allowed`. `liars` are
@@ -105,7 +109,8 @@ def _step(facts: "Facts") -> Commands:
     daemon, unit = daemon_in_use(facts)
     if unit is None or not unit.running:
         return ()
-    return (("chronyc", "makestep"),) if daemon == "chrony" else restart(facts, unit.name)
+    again = restart(facts, unit.name)
+    return (*again, *CHRONY_STEPS) if daemon == "chrony" else again
 
 
 def _wrong(lag: float, step: Commands, expected: str, evidence: dict[str, str]) -> Verdict:
