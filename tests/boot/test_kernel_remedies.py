@@ -106,6 +106,14 @@ WORLD = (
         ),
         Fault("egress.dns timedatectl set-ntp", "true", "by this machine's clock"),
     ),
+    # It sets a clock right that somebody changed, but for when it hangs, as here.
+    (
+        Fault(
+            "time.offset systemctl restart",
+            f"systemctl kill --signal=STOP {TIMESYNCD}; date -s '+30 minutes'",
+            "30 minutes ahead",
+        ),
+    ),
     (
         Fault(
             "time.offset systemctl restart, chronyc, chronyc makestep", f"{CHRONY}date -s '-30 minutes'", "30 minutes behind"
@@ -181,7 +189,7 @@ def test_a_clock_that_is_wrong(tmp_path: Path) -> None:
         machine.wait()
         machine.put_python(HOOKS, "/root/hooks")
         join(machine, internet, str(tmp_path))
-        for rounds in (WORLD[:1], WORLD[1:]):  # timesyncd, then chrony
+        for rounds in (WORLD[:2], WORLD[2:]):  # timesyncd, then chrony
             for faults in rounds:
                 mend(machine, COWGATE, faults, problems, SECONDS, ())
             # its hardware clock is wrong as well: what was done has to set the clock at each boot
