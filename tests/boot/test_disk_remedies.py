@@ -72,6 +72,7 @@ class Group(NamedTuple):
 
 
 ROOM = 10  # GiB of the root's volume: an installer that leaves half of the disk to whoever wants it
+PLAIN = ((Fault(GROW, "true", "is too small"), Fault(SWAP, "true", "no swap")),)
 # Where files are compressed, as some installers have it, a swap file is not.
 COMPRESS = "mount -o remount,compress-force=zstd /"
 BTRFS = ((Fault(GROW_BTRFS, "true", "is too small"), Fault(SWAP_BTRFS, COMPRESS, "no swap")),)
@@ -82,7 +83,7 @@ GROUPS = {
         "ext4",
         "20000000000",
         (
-            (Fault(GROW, "true", "is too small"), Fault(SWAP, "true", "no swap")),
+            *PLAIN,
             (Fault(GROW, FULL, f"{DATA} (/dev/mapper/data-all) has"),),
             (Fault(GROW, NARROW, "/opt (/dev/mapper/more-all) has"),),
             (Fault(RUNS, NOEXEC, "/opt (/dev/mapper/more-all) is mounted noexec"),),
@@ -93,6 +94,8 @@ GROUPS = {
         ("35G", "4G", "2G", "4G"),
     ),
     "btrfs": Group("trixie-disks", "btrfs", "20000000000", BTRFS),
+    # LVM 2.03.11 and util-linux 2.36; and ext3 has no fallocate
+    "old-ext3": Group("bullseye-disks", "ext3", "20000000000", PLAIN),
 }
 
 

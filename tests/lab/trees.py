@@ -85,6 +85,8 @@ RECIPES = {
     "el-vm": _system("trixie", "dhcpcd-base", "dnf", "rpm", *_MACHINE),
     "trixie-vm": _system("trixie", "dhcpcd-base", *_DOCKER, *_MACHINE),
     "trixie-disks": _system("trixie", "dhcpcd-base", *_DOCKER, *_MACHINE, *_DISKS),
+    # The last kernel of the release itself: not every mirror has the newer one of its security archive any more.
+    "bullseye-disks": _system("bullseye", "isc-dhcp-client", "linux-image-5.10.0-32-cloud-amd64", "initramfs-tools", *_DISKS),
 }
 
 

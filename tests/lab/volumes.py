@@ -19,7 +19,8 @@ ROOT = "/dev/mapper/system-root"
 GIB = 1 << 30
 EXTENT = 4 << 20  # bytes; a volume has as many as its file system fills
 # No loop device of the host is needed: the file system lies in the disk's file where the first volume will begin. The tree's
-# own program makes it, or an old kernel would be given what it does not know.
+# own program makes it, or an old kernel would be given what it does not know. (btrfs-progs 5.10 of Debian 11 is none for that:
+# it takes inode numbers of the overlay over, and its kernel refuses those below 256.)
 FORMAT = """\
 mount --bind "$2/root" "$1/mnt"
 mount --bind "${{3%/*}}" "$1/srv"
