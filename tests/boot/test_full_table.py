@@ -58,3 +58,6 @@ def test_more_room_now_and_after_a_reboot() -> None:
         vm.reboot()
         # no rule is loaded that would bring the module, and the small value is still in its file
         assert vm.read(LIMIT).strip() == "262144"
+        asked = [COWGATE, "check", "--offline", "--format", "json", "--only", "network.forwarding"]
+        (found,) = json.loads(vm.run(asked, timeout=600).stdout)["rows"]
+        assert found["status"] == "pass", found
