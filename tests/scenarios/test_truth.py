@@ -20,7 +20,7 @@ from tests.lab import trees
 from tests.lab.container import ADDRESS, ROUTER
 from tests.lab.dockerd import ENGINE_29, World, image
 from tests.lab.files import scratch
-from tests.lab.process import stop
+from tests.lab.process import stop, wait_until
 
 ROOT = str(Path(__file__).resolve().parents[2])
 IMAGE = "lab/idle"
@@ -81,6 +81,13 @@ def served(world: World, *flags: str, text: str = "") -> None:
 def serve(world: World) -> None:
     run = ["run", "--detach", "--name=smtp", f"--network={NETWORK}", "--publish=25:25", "--stop-signal=KILL", *LABELS, IMAGE]
     world.docker(*run, "busybox", "httpd", "-f", "-vv", "-p", "25", "-h", "/bin")
+    listens(world)
+
+
+def listens(world: World) -> None:
+    """The container has started its program: a client before that would find nobody."""
+    busy = ["docker", "exec", "smtp", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:25/busybox"]
+    wait_until(lambda: world.run(busy).returncode == 0, "the server in the container", 20)
 
 
 def client(world: World) -> str:
@@ -161,6 +168,7 @@ def test_docker_without_rules_is_a_relay(world: World) -> None:
     world.write(daemonjson.PATH, "{}")  # what the remedy says
     assert world.start() == ""
     world.docker("start", "smtp")
+    listens(world)
     assert client(world) == ROUTER and row(world, "docker.open_relay")["status"] == "pass"
     world.stop()
 
