@@ -52,7 +52,7 @@ systemd-detect-virt*) case "$*" in *-c*) echo none; exit 1 ;; *) echo kvm ;; esa
 "rc-update add") mkdir -p /etc/runlevels/$3; : >/etc/runlevels/$3/$2 ;;
 "rc-update del") rm -f /etc/runlevels/$3/$2; rmdir /etc/runlevels/$3 /etc/runlevels ;;
 "rc-service --quiet") [ -e $state/$2.active ] || exit 3 ;;
-rc-service*) if [ $2 = start ]; then : >$state/$1.active; else rm -f $state/$1.active; fi ;;
+rc-service*) if [ $2 = stop ]; then rm -f $state/$1.active; else : >$state/$1.active; fi ;;
 "dpkg-query -W" | "rpm -q" | "apk info") for last; do :; done
     [ -e $state/$last.installed ] && printf installed ;;
 "apt-get install" | "dnf install" | "apk add")
