@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Optional
+from typing import Any, Optional
 
 from tests.lab import trees
 from tests.lab.container import ADDRESS, ADDRESS6, ROUTER, ROUTER6
@@ -204,7 +204,7 @@ class World:
     def docker(self, *words: str, timeout: float = 60.0) -> str:
         return self.run(["docker", *words], check=True, timeout=timeout).stdout
 
-    def cowgate(self, *words: str) -> dict[str, dict[str, object]]:
+    def cowgate(self, *words: str) -> dict[str, dict[str, Any]]:
         """The rows of a report that cowgate makes inside; the package is bound at /root/cowgate."""
         done = self.run(["/root/cowgate/hooks/cowgate.sh", *words, "--offline", "--format", "json"], timeout=120)
         assert done.stdout.startswith("{"), done.stdout + done.stderr

@@ -20,7 +20,7 @@ from tests.lab.container import ADDRESS, ROUTER
 from tests.lab.dockerd import World, image
 from tests.lab.files import scratch
 from tests.lab.process import run, stop, wait_until
-from tests.scenarios.test_truth import IMAGE, LABELS, NETWORK, paste, served
+from tests.scenarios.test_truth import IMAGE, LABELS, NETWORK, paste, row, served
 
 ROOT = str(Path(__file__).resolve().parents[2])
 INSIDE, OUTSIDE = (25, 80, 443, 587), (25, 443)
@@ -200,10 +200,10 @@ def test_a_port_that_is_dead(plain: World, one: Guilty) -> None:
     rows = plain.cowgate("check", "--only", ROWS)
     found = rows.pop(one.row)
     status = "fail" if one.port == 25 or one.row == "ports.available" else "warn"
-    assert found["status"] == status and one.quoted in found["diagnosis"], found  # type: ignore[operator]
-    assert "cannot be told" not in found["diagnosis"]  # type: ignore[operator]
+    assert found["status"] == status and one.quoted in found["diagnosis"], found
+    assert "cannot be told" not in found["diagnosis"]
     assert {row["status"] for row in rows.values()} == {"pass"}, rows
-    paste(plain, found["remedy"])  # type: ignore[arg-type]
+    paste(plain, found["remedy"])
     assert is_alive(plain, one.port, out=one.out)
 
 
@@ -239,13 +239,13 @@ def test_ports_in_a_set_of_ipset(plain: World) -> None:
     plain.run(["sh", "-c", IPSET], check=True)
     load(plain, Guilty("", user("-i eth0 -p tcp -m set --match-set closed dst -j DROP"), ""))
     assert not is_alive(plain, 25) and is_alive(plain, 587)
-    found = plain.cowgate("check", "--only", "network.firewall")["network.firewall"]
-    assert found["status"] == "fail" and "--match-set closed dst -j DROP" in found["diagnosis"], found  # type: ignore[operator]
-    assert "to port 25 of mailcow" in found["diagnosis"]  # type: ignore[operator]
+    found = row(plain, "network.firewall")
+    assert found["status"] == "fail" and "--match-set closed dst -j DROP" in found["diagnosis"], found
+    assert "to port 25 of mailcow" in found["diagnosis"]
     plain.run(["sh", "-c", "ipset del closed 20-30; ipset del closed 443"], check=True)
     assert is_alive(plain, 25)
-    assert plain.cowgate("check", "--only", "network.firewall")["network.firewall"]["status"] == "pass"
-    paste(plain, found["remedy"])  # type: ignore[arg-type]
+    assert row(plain, "network.firewall")["status"] == "pass"
+    paste(plain, found["remedy"])
     plain.run(["ipset", "destroy", "closed"], check=True)
 
 
@@ -264,12 +264,12 @@ def test_a_container_that_does_not_reach_its_own_host(plain: World, one: Guilty)
     it reached http://HOSTNAME itself; nobody outside notices."""
     load(plain, one)
     assert is_alive(plain, WEB) and not is_alive(plain, WEB, out=True, to=ADDRESS)
-    found = plain.cowgate("check", "--only", "network.firewall")["network.firewall"]
-    assert found["status"] == "warn" and one.quoted in found["diagnosis"], found  # type: ignore[operator]
-    assert "own address" in found["diagnosis"]  # type: ignore[operator]
-    paste(plain, found["remedy"])  # type: ignore[arg-type]
+    found = row(plain, "network.firewall")
+    assert found["status"] == "warn" and one.quoted in found["diagnosis"], found
+    assert "own address" in found["diagnosis"]
+    paste(plain, found["remedy"])
     assert is_alive(plain, WEB) and is_alive(plain, WEB, out=True, to=ADDRESS)
-    assert plain.cowgate("check", "--only", "network.firewall")["network.firewall"]["status"] == "pass"
+    assert row(plain, "network.firewall")["status"] == "pass"
 
 
 ENTRY = "-A -p tcp -s 10.{}.{}.{} -d 10.255.255.254 --sport 9 --dport 80 --state ESTABLISHED -u ASSURED,SEEN_REPLY -t 600\n"
@@ -286,12 +286,12 @@ def test_a_table_of_connections_that_is_full(plain: World, tmp_path: Path) -> No
     try:
         run([*tool, "-R", str(entries)], timeout=120)  # it ends with an error where there is no more room
         assert not is_alive(plain, 25) and not is_alive(plain, 443) and not is_alive(plain, 25, out=True)
-        found = plain.cowgate("check", "--only", "network.forwarding")["network.forwarding"]
-        assert found["status"] == "fail" and f"is full ({room} of {room})" in found["diagnosis"], found  # type: ignore[operator]
+        found = row(plain, "network.forwarding")
+        assert found["status"] == "fail" and f"is full ({room} of {room})" in found["diagnosis"], found
     finally:
         run([*tool, "-F"], check=True)
     assert is_alive(plain, 25) and is_alive(plain, 25, out=True)
-    assert plain.cowgate("check", "--only", "network.forwarding")["network.forwarding"]["status"] == "pass"
+    assert row(plain, "network.forwarding")["status"] == "pass"
 
 
 @pytest.mark.skipif(not os.environ.get("COWGATE_LONG"), reason="tests/run --long: it starts Docker once more")
@@ -303,7 +303,7 @@ def test_without_dockers_proxy_input_is_not_asked(plain: World) -> None:
     load(plain, OWN[0])
     try:
         assert is_alive(plain, WEB, out=True, to=ADDRESS)
-        assert plain.cowgate("check", "--only", "network.firewall")["network.firewall"]["status"] == "pass"
+        assert row(plain, "network.firewall")["status"] == "pass"
     finally:
         plain.docker("rm", "--force", "smtp")
         plain.stop()
